@@ -1,0 +1,1 @@
+"""The benchmark of procio: cases, peers, workers, report."""

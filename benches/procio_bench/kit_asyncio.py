@@ -1,0 +1,128 @@
+"""asyncio, uvloop and procio: one interface, so one and the same code."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Coroutine, Sequence
+from subprocess import PIPE
+from time import perf_counter
+from typing import Any, TypeVar
+
+from .kit import Job, Kit
+from .model import check
+
+T = TypeVar("T")
+
+
+class AsyncioKit(Kit):
+    """``api`` is the module with create_subprocess_exec."""
+
+    def __init__(self, api: str, loop: str) -> None:
+        module = importlib.import_module(api)
+        self.create: Callable[..., Any] = module.create_subprocess_exec
+        self.factory: Callable[[], asyncio.AbstractEventLoop] = (
+            importlib.import_module(loop).new_event_loop
+        )
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        with asyncio.Runner(loop_factory=self.factory) as runner:
+            return runner.run(main())
+
+    async def all(self, jobs: Sequence[Job]) -> None:
+        await asyncio.gather(*(job() for job in jobs))
+
+    async def tick(self) -> None:
+        await asyncio.sleep(0)
+
+    async def open(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bool = False,
+        stdout: bool = False,
+        stderr: bool = False,
+    ) -> Any:
+        return await self.create(
+            *command,
+            stdin=PIPE if stdin else None,
+            stdout=PIPE if stdout else None,
+            stderr=PIPE if stderr else None,
+        )
+
+    async def wait(self, child: Any) -> int:
+        code: int = await child.wait()
+        return code
+
+    async def communicate(
+        self, command: Sequence[str], data: bytes | None, stderr: bool
+    ) -> tuple[int, bytes, bytes]:
+        child = await self.create(
+            *command,
+            stdin=None if data is None else PIPE,
+            stdout=PIPE,
+            stderr=PIPE if stderr else None,
+        )
+        out, err = await child.communicate(data)
+        return child.returncode, out, err or b""
+
+    async def read_all(self, child: Any, size: int) -> int:
+        read = child.stdout.read
+        total = 0
+        while data := await read(size):
+            total += len(data)
+        return total
+
+    async def read_for(self, child: Any, size: int, deadline: float) -> int:
+        read = child.stdout.read
+        total = 0
+        while perf_counter() < deadline:
+            total += len(await read(size))
+        return total
+
+    async def lines_for(self, child: Any, deadline: float) -> int:
+        total = 0
+        async for line in child.stdout:
+            total += len(line)
+            if perf_counter() >= deadline:
+                break
+        return total
+
+    async def lines(self, child: Any) -> tuple[int, bytes]:
+        count = 0
+        line = b""
+        async for line in child.stdout:
+            count += 1
+        return count, line
+
+    async def readline(self, child: Any) -> tuple[int, bytes]:
+        readline = child.stdout.readline
+        count = 0
+        last = b""
+        while line := await readline():
+            count += 1
+            last = line
+        return count, last
+
+    async def write_all(self, child: Any, chunk: bytes, count: int) -> None:
+        write, drain = child.stdin.write, child.stdin.drain
+        for _ in range(count):
+            write(chunk)
+            await drain()
+        child.stdin.close()
+
+    async def rest(self, child: Any, stderr: bool) -> bytes:
+        data: bytes = await (child.stderr if stderr else child.stdout).read()
+        return data
+
+    async def close_stdin(self, child: Any) -> None:
+        child.stdin.close()
+
+    async def pingpong(self, child: Any, message: bytes, rounds: int) -> None:
+        write, drain = child.stdin.write, child.stdin.drain
+        readexactly = child.stdout.readexactly
+        size = len(message)
+        for _ in range(rounds):
+            write(message)
+            await drain()
+            check(await readexactly(size) == message, "wrong echo")

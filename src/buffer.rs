@@ -1,0 +1,134 @@
+//! The bytes that were read and not yet asked for.
+
+/// Bytes in one piece, added at the end and taken from the front.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    data: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    /// An emptied buffer larger than this gives its memory back.
+    const KEEP: usize = 64 * 1024;
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.data.get(self.start..).unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.data.len() - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A vector with room for at least `room` more bytes at its end, to be appended to.
+    pub(crate) fn room(&mut self, room: usize) -> &mut Vec<u8> {
+        if self.start > 0 && self.data.capacity() - self.data.len() < room {
+            // Moving what is left costs less than growing, and happens at most once for each time
+            // that the free part in front has grown to the size of the rest.
+            if self.start >= self.len() {
+                self.data.drain(..self.start);
+                self.start = 0;
+            }
+        }
+        self.data.reserve(room);
+        &mut self.data
+    }
+
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).extend_from_slice(bytes);
+    }
+
+    /// Takes `count` bytes from the front, at most what there is.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.data.len());
+        if self.start == self.data.len() {
+            self.clear();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        self.data.clear();
+        if self.data.capacity() > Self::KEEP {
+            self.data = Vec::new();
+        }
+    }
+
+    /// Puts bytes back before the first.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut data = Vec::with_capacity(bytes.len() + self.len());
+        data.extend_from_slice(bytes);
+        data.extend_from_slice(self.as_slice());
+        *self = Buffer { data, start: 0 };
+    }
+}
+
+/// Where an operation collects its bytes, so that they need not be copied once more at the end.
+pub(crate) trait Sink: Send {
+    /// Appends bytes. An error leaves the sink as it was.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory>;
+    fn as_slice(&self) -> &[u8];
+}
+
+/// There was no memory for more output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutOfMemory;
+
+impl Sink for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        self.try_reserve(bytes.len()).map_err(|_| OutOfMemory)?;
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_in_comes_out_in_order() {
+        let mut buffer = Buffer::default();
+        let mut expected = Vec::new();
+        let mut taken = Vec::new();
+        for i in 0..2000u32 {
+            let bytes = i.to_ne_bytes();
+            buffer.extend(&bytes);
+            expected.extend(bytes);
+            let count = (i as usize * 7) % 6;
+            taken.extend_from_slice(&buffer.as_slice()[..count.min(buffer.len())]);
+            buffer.consume(count);
+        }
+        taken.extend_from_slice(buffer.as_slice());
+        assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn unread_bytes_come_first() {
+        let mut buffer = Buffer::default();
+        buffer.extend(b"xyz");
+        buffer.consume(1);
+        buffer.unread(b"ab");
+        assert_eq!(buffer.as_slice(), b"abyz");
+        buffer.consume(9);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_large_buffer_gives_its_memory_back() {
+        let mut buffer = Buffer::default();
+        buffer.extend(&vec![0; 1 << 20]);
+        buffer.consume(1 << 20);
+        assert_eq!(buffer.data.capacity(), 0);
+    }
+}

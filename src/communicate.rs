@@ -1,0 +1,88 @@
+//! Feeding standard input and collecting what comes back, as one operation.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::buffer::{OutOfMemory, Sink};
+use crate::life::Held;
+use crate::pipe::ReadPipe;
+use crate::waiters::Key;
+
+/// Collects a stream into a sink, to the end or up to so many bytes. Given up, it puts back what
+/// it has: nothing that was read is lost.
+pub(crate) struct Collect<K: Sink> {
+    pipe: Arc<ReadPipe>,
+    sink: Option<K>,
+    want: Option<usize>,
+    done: bool,
+}
+
+impl<K: Sink> Collect<K> {
+    pub(crate) fn new(pipe: Arc<ReadPipe>, sink: K, want: Option<usize>) -> Self {
+        Collect { pipe, sink: Some(sink), want, done: false }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
+        let Some(sink) = self.sink.as_mut().filter(|_| !self.done) else { return Poll::Ready(Ok(())) };
+        let result = std::task::ready!(self.pipe.poll_collect(sink, self.want, cx));
+        self.done = result.is_ok();
+        Poll::Ready(result)
+    }
+
+    pub(crate) fn pipe(&self) -> &Arc<ReadPipe> {
+        &self.pipe
+    }
+
+    /// What was collected.
+    pub(crate) fn take(&mut self) -> Option<K> {
+        self.sink.take()
+    }
+}
+
+impl<K: Sink> Drop for Collect<K> {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            self.pipe.lock().unread(sink.as_slice());
+        }
+    }
+}
+
+/// Waits until both outputs have ended, and the child has. Its input is not waited for: when all
+/// that is over nobody will read it, unless a descendant does, and the writing goes on by itself.
+///
+/// Given up, it puts back what it had collected, so that the next one returns everything (CPython
+/// issue 139373).
+pub(crate) struct Communicate<K: Sink> {
+    pub(crate) stdout: Option<Collect<K>>,
+    pub(crate) stderr: Option<Collect<K>>,
+    life: Arc<Held>,
+    key: Key,
+}
+
+impl<K: Sink> Communicate<K> {
+    pub(crate) fn new(
+        life: Arc<Held>,
+        stdout: Option<Collect<K>>,
+        stderr: Option<Collect<K>>,
+    ) -> Self {
+        Communicate { stdout, stderr, life, key: None }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
+        let mut pending = self.life.poll_wait(&mut self.key, cx).is_pending();
+        for collect in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
+            match collect.poll(cx) {
+                Poll::Pending => pending = true,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl<K: Sink> Drop for Communicate<K> {
+    fn drop(&mut self) {
+        self.life.forget(&mut self.key);
+    }
+}

@@ -1,0 +1,220 @@
+//! A child's life: watched, signalled, reaped exactly once, and not left behind.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::reactor::{Readiness, Shared, Source, lock};
+use crate::status::Exit;
+use crate::sys::Process;
+use crate::waiters::{Key, Waiters};
+
+/// The signal that cannot be caught.
+const KILL: i32 = 9;
+/// How long the last one out waits for a killed child, before a thread takes over.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A child's life as the reactor sees it.
+pub(crate) struct Life {
+    shared: Arc<Shared>,
+    pid: u32,
+    token: usize,
+    kill_on_drop: AtomicBool,
+    released: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// Reaping and signalling happen under the lock of this state, and nowhere else: a signal can
+/// therefore never reach a pid that was freed, even where there is only the number to go by.
+struct State {
+    /// Until it is reaped.
+    process: Option<Process>,
+    /// From then on.
+    exit: Option<Exit>,
+    waiters: Waiters,
+}
+
+impl Life {
+    /// Watches `process`. If it cannot be watched it is killed, reaped, and the error returned.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        process: Process,
+        kill_on_drop: bool,
+    ) -> io::Result<Held> {
+        let pid = process.pid();
+        let mut state = Some(State { process: Some(process), exit: None, waiters: Waiters::default() });
+        let make = |token| {
+            let state = state.take().unwrap_or(State { process: None, exit: None, waiters: Waiters::default() });
+            Arc::new(Life {
+                shared: shared.clone(),
+                pid,
+                token,
+                kill_on_drop: AtomicBool::new(kill_on_drop),
+                released: AtomicBool::new(false),
+                state: Mutex::new(state),
+            })
+        };
+        let watch = |life: &Life, token| {
+            let mut state = lock(&life.state);
+            let Some(process) = &mut state.process else { return Ok(()) };
+            let watched = process.watch(&shared.poller, token);
+            if watched.is_err() {
+                let _ = process.signal(KILL);
+                process.wait_blocking();
+                state.process = None;
+            }
+            watched
+        };
+        let added = shared.add(make, watch);
+        if let Some(State { process: Some(mut process), .. }) = state {
+            // The reactor has ended: `make` was not even called.
+            let _ = process.signal(KILL);
+            process.wait_blocking();
+        }
+        added.map(Held)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended, once that has been published.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        lock(&self.state).exit
+    }
+
+    /// Reaps it if it has ended, and publishes how.
+    pub(crate) fn try_wait(&self) -> Option<Exit> {
+        let mut wakers = Vec::new();
+        self.reap(&mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        self.exit()
+    }
+
+    /// A readable pidfd is not proof (a tracer may make it so): only what waitid says counts.
+    fn reap(&self, wakers: &mut Vec<Waker>) {
+        if self.shared.is_foreign() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let Some(process) = &mut state.process else { return };
+        let Ok(Some(exit)) = process.try_wait() else { return };
+        process.unwatch(&self.shared.poller);
+        state.process = None;
+        state.exit = Some(exit);
+        state.waiters.take(wakers);
+        drop(state);
+        self.shared.remove(self.token);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn poll_wait(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<Exit> {
+        let mut state = lock(&self.state);
+        if let Some(exit) = state.exit {
+            *key = None;
+            return Poll::Ready(exit);
+        }
+        state.waiters.register(key, cx);
+        Poll::Pending
+    }
+
+    /// Gives up a wait.
+    pub(crate) fn forget(&self, key: &mut Key) {
+        lock(&self.state).waiters.forget(key);
+    }
+
+    /// Sends a signal: `NotFound` once its end has been published. A child that has ended but
+    /// whose end is not known yet takes any signal, and nothing happens (CPython issue 88319).
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        let state = lock(&self.state);
+        let Some(process) = &state.process else { return Err(io::ErrorKind::NotFound.into()) };
+        if self.shared.is_foreign() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        match process.signal(signal) {
+            // Somebody else has reaped it.
+            Err(error) if Process::is_gone(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.signal(KILL)
+    }
+
+    pub(crate) fn kill_on_drop(&self) -> bool {
+        self.kill_on_drop.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_kill_on_drop(&self, kill: bool) {
+        self.kill_on_drop.store(kill, Ordering::Relaxed);
+    }
+
+    /// Nobody holds it any more. If that is what was asked for, it is killed; the reactor reaps
+    /// it, and if the reactor has ended, we do.
+    fn release(&self) {
+        self.released.store(true, Ordering::Release);
+        if self.shared.is_foreign() || !self.kill_on_drop() {
+            return;
+        }
+        let _ = self.kill();
+        if self.shared.is_closed() {
+            self.bury();
+        }
+    }
+
+    /// Reaps a child that was killed without the reactor: here, if it dies soon, else in a thread
+    /// that ends with it. A process in an uninterruptible sleep takes its time, and so does one
+    /// that has become another user's, which we may not kill.
+    fn bury(&self) {
+        let Some(mut process) = lock(&self.state).process.take() else { return };
+        process.unwatch(&self.shared.poller);
+        if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
+            let thread = std::thread::Builder::new().name(format!("procio-bury-{}", self.pid));
+            let _ = thread.stack_size(64 * 1024).spawn(move || process.wait_blocking());
+        }
+    }
+}
+
+impl Source for Life {
+    fn ready(&self, _readiness: Readiness, wakers: &mut Vec<Waker>) {
+        self.reap(wakers);
+    }
+
+    fn abandon(&self) {
+        // The wakers belong to operations that will never go on; they are dropped outside of the
+        // lock, as they may hold the last handle on this very life.
+        let mut wakers = Vec::new();
+        lock(&self.state).waiters.take(&mut wakers);
+        drop(wakers);
+        if self.released.load(Ordering::Acquire) && self.kill_on_drop() && !self.shared.is_foreign() {
+            self.bury();
+        }
+    }
+}
+
+/// A handle on a life. When the last one goes, the child is released.
+pub(crate) struct Held(Arc<Life>);
+
+impl Deref for Held {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Life").field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}

@@ -1,0 +1,354 @@
+//! The parent's ends of pipes: the stream state machines, joined to descriptors and the reactor.
+
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use crate::buffer::{OutOfMemory, Sink};
+use crate::reactor::{Readiness, Registered, Shared, Source, lock};
+use crate::reader::{Fill, Found, ReadIo, Reader, Want};
+use crate::sys::{AsHandle, AsRawHandle, Interest, PipeReader, PipeWriter, RawHandle};
+use crate::waiters::Key;
+use crate::writer::{Flush, Piece, WriteIo, Writer};
+
+type Input = Registered<PipeReader>;
+type Output = Registered<PipeWriter>;
+
+impl ReadIo for Input {
+    fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        self.get_mut().try_read(buffer)
+    }
+
+    fn enlarge(&mut self, bytes: usize) {
+        self.get_mut().enlarge(bytes);
+    }
+}
+
+impl WriteIo for Output {
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.get_mut().try_write(slices)
+    }
+
+    fn want_write(&mut self) -> io::Result<()> {
+        self.modify(Interest::Write)
+    }
+}
+
+/// The reading end of a pipe. Dropping it closes it.
+pub(crate) struct ReadPipe(Arc<ReadSource>);
+
+struct ReadSource {
+    shared: Arc<Shared>,
+    token: usize,
+    reader: Mutex<Reader<Input>>,
+}
+
+impl ReadPipe {
+    /// Registers `io`. `limit` is the longest line and `ahead` half of what is read ahead, bytes.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        io: PipeReader,
+        limit: usize,
+        ahead: usize,
+    ) -> io::Result<Self> {
+        let make = |token| {
+            let io = Registered::new(io, shared.clone(), token);
+            let reader = Mutex::new(Reader::new(io, limit, ahead));
+            Arc::new(ReadSource { shared: shared.clone(), token, reader })
+        };
+        let register = |source: &ReadSource, _| match lock(&source.reader).io() {
+            Some(io) => io.register(Interest::Read),
+            None => Ok(()),
+        };
+        shared.add(make, register).map(ReadPipe)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Reader<Input>> {
+        lock(&self.0.reader)
+    }
+
+    /// The descriptor, while it is open.
+    pub(crate) fn handle(&self) -> Option<RawHandle> {
+        self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
+    }
+
+    /// Reads until `want` can be answered. One waker is kept: only one operation waits at a time.
+    pub(crate) fn poll(&self, want: &mut Want, cx: &mut Context<'_>) -> Poll<Found> {
+        let mut reader = self.lock();
+        loop {
+            if let Some(found) = reader.find(want) {
+                self.0.finish(&mut reader);
+                return Poll::Ready(found);
+            }
+            if !self.0.fill(&mut reader, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads into `sink` until the end, or until it holds `want` bytes.
+    pub(crate) fn poll_collect<K: Sink>(
+        &self,
+        sink: &mut K,
+        want: Option<usize>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), OutOfMemory>> {
+        let mut reader = self.lock();
+        loop {
+            let missing = want.map_or(usize::MAX, |want| want - sink.as_slice().len());
+            if let Err(error) = reader.drain_into(sink, missing) {
+                return Poll::Ready(Err(error));
+            }
+            if want.is_some_and(|want| sink.as_slice().len() >= want) || reader.has_ended() {
+                self.0.finish(&mut reader);
+                return Poll::Ready(Ok(()));
+            }
+            if !self.0.fill(&mut reader, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Closes our end: the child is told by SIGPIPE or EPIPE when it writes on. What was read
+    /// stays to be taken. An operation that waits sees the end.
+    pub(crate) fn close(&self) {
+        self.change(Reader::close);
+    }
+
+    /// Does something to the reader that an operation under way must see.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Reader<Input>)) {
+        let waker = {
+            let mut reader = self.lock();
+            change(&mut reader);
+            reader.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Lets reading ahead go on, if there is cause.
+    pub(crate) fn nudge(&self) {
+        if self.lock().wants_ahead() {
+            self.0.shared.defer(self.0.token);
+        }
+    }
+}
+
+impl Drop for ReadPipe {
+    fn drop(&mut self) {
+        self.lock().close();
+    }
+}
+
+impl ReadSource {
+    /// Reads once for an operation; `false` when it has to wait, and will be woken.
+    fn fill(&self, reader: &mut Reader<Input>, cx: &mut Context<'_>) -> bool {
+        if self.shared.is_spent() && reader.is_ready() {
+            self.shared.defer_wake(cx.waker());
+            return false;
+        }
+        match reader.fill() {
+            Fill::Progress(count) => {
+                self.shared.spend(count);
+                true
+            }
+            Fill::Blocked => {
+                match &mut reader.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    waker => *waker = Some(cx.waker().clone()),
+                }
+                false
+            }
+        }
+    }
+
+    /// An operation is done. If the pipe has more, nobody may ask for it for a long time, and no
+    /// event will come for what is there already: so look again in the next turn.
+    fn finish(&self, reader: &mut Reader<Input>) {
+        reader.waker = None;
+        reader.operations = reader.operations.wrapping_add(1);
+        if reader.swept.is_none() && reader.wants_ahead() {
+            reader.swept = Some(reader.operations);
+            self.shared.defer(self.token);
+        }
+    }
+
+    /// Reads ahead while there is something, room for it, and budget.
+    fn read_ahead(&self, reader: &mut Reader<Input>) {
+        while reader.wants_ahead() {
+            if self.shared.is_spent() {
+                self.shared.defer(self.token);
+                return;
+            }
+            if let Fill::Progress(count) = reader.fill() {
+                self.shared.spend(count);
+            }
+        }
+    }
+}
+
+impl Source for ReadSource {
+    fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>) {
+        let mut reader = lock(&self.reader);
+        reader.mark_ready(readiness.hangup);
+        match reader.waker.take() {
+            Some(waker) => wakers.push(waker),
+            None if reader.busy => {}
+            None => self.read_ahead(&mut reader),
+        }
+    }
+
+    fn resume(&self, _wakers: &mut Vec<Waker>) {
+        let mut reader = lock(&self.reader);
+        let seen = reader.swept.take();
+        if reader.busy {
+            return;
+        }
+        if seen.is_some_and(|seen| seen != reader.operations) {
+            // Somebody is reading: leave the bytes to them, and look again.
+            reader.swept = Some(reader.operations);
+            self.shared.defer(self.token);
+            return;
+        }
+        self.read_ahead(&mut reader);
+    }
+
+    fn abandon(&self) {
+        lock(&self.reader).waker = None;
+    }
+}
+
+/// The writing end of a pipe. Dropping it closes it at once; what is queued is lost.
+pub(crate) struct WritePipe(Arc<WriteSource>);
+
+struct WriteSource {
+    shared: Arc<Shared>,
+    token: usize,
+    writer: Mutex<Writer<Output>>,
+}
+
+impl WritePipe {
+    pub(crate) fn new(shared: &Arc<Shared>, io: PipeWriter) -> io::Result<Self> {
+        let make = |token| {
+            let io = Registered::new(io, shared.clone(), token);
+            let writer = Mutex::new(Writer::new(io));
+            Arc::new(WriteSource { shared: shared.clone(), token, writer })
+        };
+        let register = |source: &WriteSource, _| match lock(&source.writer).io() {
+            Some(io) => io.register(Interest::Hangup),
+            None => Ok(()),
+        };
+        shared.add(make, register).map(WritePipe)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer<Output>> {
+        lock(&self.0.writer)
+    }
+
+    pub(crate) fn handle(&self) -> Option<RawHandle> {
+        self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
+    }
+
+    /// Writes what can be written now, and queues the rest as the piece that `keep` makes (whose
+    /// first bytes, as many as it is told, are written).
+    pub(crate) fn write(&self, bytes: &[u8], keep: impl FnOnce(usize) -> (Piece, usize)) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.change(|writer| {
+            let written = writer.write_now(bytes);
+            if written < bytes.len() && !writer.is_closing() {
+                let (piece, skip) = keep(written);
+                writer.queue(piece, skip);
+                writer.arm();
+            }
+        });
+    }
+
+    /// Closes once everything is written.
+    pub(crate) fn close(&self) {
+        self.change(Writer::close);
+    }
+
+    /// Closes at once; what is queued is lost.
+    pub(crate) fn abort(&self) {
+        self.change(Writer::abort);
+    }
+
+    /// Does something to the writer that waiting operations must see.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Writer<Output>)) {
+        let mut wakers = Vec::new();
+        {
+            let mut writer = self.lock();
+            change(&mut writer);
+            writer.wake(&mut wakers);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until no more than the low-water mark is queued, or writing has ended.
+    pub(crate) fn poll_drain(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<()> {
+        let mut writer = self.lock();
+        if !writer.is_paused() {
+            *key = None;
+            return Poll::Ready(());
+        }
+        writer.drains.register(key, cx);
+        Poll::Pending
+    }
+
+    /// Waits until writing has ended.
+    pub(crate) fn poll_closed(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<()> {
+        let mut writer = self.lock();
+        if writer.closed().is_some() {
+            *key = None;
+            return Poll::Ready(());
+        }
+        writer.closes.register(key, cx);
+        Poll::Pending
+    }
+}
+
+impl Drop for WritePipe {
+    fn drop(&mut self) {
+        self.lock().abort();
+    }
+}
+
+impl WriteSource {
+    fn flush(&self, wakers: &mut Vec<Waker>) {
+        let mut writer = lock(&self.writer);
+        let spend = |bytes| {
+            self.shared.spend(bytes);
+            !self.shared.is_spent()
+        };
+        if writer.flush(spend) == Flush::Spent {
+            self.shared.defer(self.token);
+        }
+        writer.wake(wakers);
+    }
+}
+
+impl Source for WriteSource {
+    fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>) {
+        if readiness.hangup {
+            let mut writer = lock(&self.writer);
+            writer.hangup();
+            writer.wake(wakers);
+        } else if readiness.writable {
+            self.flush(wakers);
+        }
+    }
+
+    fn resume(&self, wakers: &mut Vec<Waker>) {
+        self.flush(wakers);
+    }
+
+    fn abandon(&self) {
+        let mut writer = lock(&self.writer);
+        let mut wakers = Vec::new();
+        writer.drains.take(&mut wakers);
+        writer.closes.take(&mut wakers);
+    }
+}

@@ -1,0 +1,323 @@
+//! The reactor: one descriptor, which somebody else's loop watches.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::sys::{self, AsHandle, BorrowedHandle, Event, Interest};
+
+/// Bytes that may be moved in one turn of the host's loop before the rest must wait for the next,
+/// so that a child that floods cannot starve the other tasks. About a millisecond's work.
+const BYTES_PER_TURN: isize = 1024 * 1024;
+
+/// What a source of events has become.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub readable: bool,
+    pub writable: bool,
+    /// The other side is gone: reading goes on to the end, writing fails.
+    pub hangup: bool,
+}
+
+/// Something registered in the reactor.
+pub(crate) trait Source: Send + Sync {
+    /// It has become ready. Appends the wakers of the operations that can go on.
+    fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>);
+    /// A new turn has begun, in which it may do what it [deferred](Shared::defer).
+    fn resume(&self, _wakers: &mut Vec<Waker>) {}
+    /// The reactor ends: nothing will become ready any more.
+    fn abandon(&self) {}
+}
+
+/// Owns one pollable descriptor in which everything about children is registered: the pipes, the
+/// ends of the processes, the outcomes of their execs.
+///
+/// That descriptor can be watched by any event loop; when it is readable, [`dispatch`] does all
+/// the input and output that is ready in one go and wakes the operations that are done. Without a
+/// loop, [`run_until`] drives it.
+///
+/// A reactor belongs to one loop. There is no state outside of it, so any number of them can live
+/// in any number of threads and never meet.
+///
+/// [`dispatch`]: Reactor::dispatch
+/// [`run_until`]: Reactor::run_until
+pub struct Reactor {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub poller: sys::Poller,
+    pub spawner: sys::Spawner,
+    sources: Mutex<Slab<Arc<dyn Source>>>,
+    deferred: Mutex<Vec<Deferred>>,
+    left: AtomicIsize,
+    closed: AtomicBool,
+    owner: u32,
+}
+
+enum Deferred {
+    Wake(Waker),
+    Resume(usize),
+}
+
+impl Reactor {
+    /// A reactor with nothing in it.
+    ///
+    /// # Errors
+    /// When the system gives no descriptor (EMFILE, ENFILE, ENOMEM).
+    pub fn new() -> io::Result<Self> {
+        let shared = Shared {
+            poller: sys::Poller::new()?,
+            spawner: sys::Spawner::new(),
+            sources: Mutex::default(),
+            deferred: Mutex::default(),
+            left: AtomicIsize::new(BYTES_PER_TURN),
+            closed: AtomicBool::new(false),
+            owner: sys::current_pid(),
+        };
+        Ok(Reactor { shared: Arc::new(shared) })
+    }
+
+    /// Does everything that is ready, without waiting, and wakes the operations that are done.
+    /// To be called whenever the descriptor is readable.
+    ///
+    /// Returns whether there is more to do although nothing new may become ready: the caller then
+    /// lets its other tasks run and calls again. That is how a turn's budget is kept.
+    ///
+    /// # Errors
+    /// What the system's poll call reports; none is expected.
+    pub fn dispatch(&self) -> io::Result<bool> {
+        self.shared.turn(Some(Duration::ZERO))?;
+        Ok(self.shared.wants_turn())
+    }
+
+    /// Drives the reactor on this thread until `future` ends, and returns what it gives.
+    ///
+    /// # Errors
+    /// What the system's poll call reports; none is expected.
+    pub fn run_until<F: Future>(&self, future: F) -> io::Result<F::Output> {
+        let alarm = Arc::new(Alarm { rung: AtomicBool::new(true), notifier: self.shared.poller.notifier()? });
+        let waker = Waker::from(alarm.clone());
+        let mut future = pin!(future);
+        loop {
+            if alarm.rung.swap(false, Ordering::AcqRel)
+                && let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker))
+            {
+                return Ok(value);
+            }
+            let idle = !self.shared.wants_turn() && !alarm.rung.load(Ordering::Acquire);
+            self.shared.turn(if idle { None } else { Some(Duration::ZERO) })?;
+        }
+    }
+
+    /// Ends the reactor: nothing becomes ready any more. Children that nobody holds any longer
+    /// are reaped. Called by `drop`.
+    pub(crate) fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl AsHandle for Reactor {
+    fn as_fd(&self) -> BorrowedHandle<'_> {
+        self.shared.poller.as_fd()
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactor").field("sources", &lock(&self.shared.sources).len()).finish_non_exhaustive()
+    }
+}
+
+struct Alarm {
+    rung: AtomicBool,
+    notifier: sys::Notifier,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        // The token is nobody's: all it does is end a poll that waits.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.notifier.notify(usize::MAX - 1);
+        }
+    }
+}
+
+impl Shared {
+    fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.left.store(BYTES_PER_TURN, Ordering::Relaxed);
+        let mut wakers = Vec::new();
+        for deferred in std::mem::take(&mut *lock(&self.deferred)) {
+            match deferred {
+                Deferred::Wake(waker) => wakers.push(waker),
+                Deferred::Resume(token) => {
+                    if let Some(source) = self.source(token) {
+                        source.resume(&mut wakers);
+                    }
+                }
+            }
+        }
+        let timeout = if wakers.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let mut events: Vec<Event> = Vec::new();
+        self.poller.wait(&mut events, timeout)?;
+        for event in events {
+            // The clone keeps the source alive while it is at work, even if it ends itself.
+            if let Some(source) = self.source(event.token) {
+                source.ready(event.readiness, &mut wakers);
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn source(&self, token: usize) -> Option<Arc<dyn Source>> {
+        lock(&self.sources).get(token).cloned()
+    }
+
+    /// Whether work was put off to the next turn.
+    pub(crate) fn wants_turn(&self) -> bool {
+        !lock(&self.deferred).is_empty()
+    }
+
+    /// Puts an operation off to the next turn.
+    pub(crate) fn defer_wake(&self, waker: &Waker) {
+        lock(&self.deferred).push(Deferred::Wake(waker.clone()));
+    }
+
+    /// Has the source's [`resume`](Source::resume) called in the next turn.
+    pub(crate) fn defer(&self, token: usize) {
+        lock(&self.deferred).push(Deferred::Resume(token));
+    }
+
+    /// Takes bytes out of this turn's budget.
+    pub(crate) fn spend(&self, bytes: usize) {
+        // A call costs something even if it moves little.
+        let cost = bytes.max(512) as isize;
+        self.left.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) <= 0
+    }
+
+    /// Adds a source made from its token, and registers what it watches.
+    ///
+    /// # Errors
+    /// What `register` returns; the source is then not kept.
+    pub(crate) fn add<S: Source + 'static>(
+        &self,
+        make: impl FnOnce(usize) -> Arc<S>,
+        register: impl FnOnce(&S, usize) -> io::Result<()>,
+    ) -> io::Result<Arc<S>> {
+        if self.is_closed() {
+            return Err(io::Error::other("the reactor has ended"));
+        }
+        let (source, token) = {
+            let mut sources = lock(&self.sources);
+            let entry = sources.vacant_entry();
+            let token = entry.key();
+            let source = make(token);
+            entry.insert(source.clone());
+            (source, token)
+        };
+        match register(&source, token) {
+            Ok(()) => Ok(source),
+            Err(error) => {
+                self.remove(token);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets a source. What it had registered must be removed from the poller by it.
+    pub(crate) fn remove(&self, token: usize) {
+        let removed = lock(&self.sources).try_remove(token);
+        drop(removed);
+    }
+
+    /// Whether we run in a forked copy of the process that made this reactor. The copy shares the
+    /// open epoll file with its parent: to remove a descriptor there would remove it from the
+    /// parent's, and the children are the parent's. So it only closes its descriptors.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.owner != sys::current_pid()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        lock(&self.deferred).clear();
+        let mut sources = std::mem::take(&mut *lock(&self.sources));
+        for source in sources.drain() {
+            source.abandon();
+        }
+    }
+}
+
+/// A descriptor's registration with its owner: removed before it is closed, because a copy of it
+/// that lives on in some other process would keep an epoll registration alive.
+#[derive(Debug)]
+pub(crate) struct Registered<T: AsHandle> {
+    io: T,
+    shared: Arc<Shared>,
+    token: usize,
+}
+
+impl<T: AsHandle> Registered<T> {
+    pub(crate) fn new(io: T, shared: Arc<Shared>, token: usize) -> Self {
+        Registered { io, shared, token }
+    }
+
+    pub(crate) fn register(&self, interest: Interest) -> io::Result<()> {
+        self.shared.poller.add(self.io.as_fd(), self.token, interest)
+    }
+
+    pub(crate) fn modify(&self, interest: Interest) -> io::Result<()> {
+        self.shared.poller.modify(self.io.as_fd(), self.token, interest)
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        &mut self.io
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.io
+    }
+}
+
+impl<T: AsHandle> Drop for Registered<T> {
+    fn drop(&mut self) {
+        if !self.shared.is_foreign() {
+            self.shared.poller.remove(self.io.as_fd());
+        }
+        self.shared.remove(self.token);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+/// Locks, whatever happened to a thread that held the lock: every state is consistent between any
+/// two statements that could panic.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

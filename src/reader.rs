@@ -1,0 +1,322 @@
+//! Reading: what has been read ahead, and the operations that wait for more.
+//!
+//! The state machine knows no system calls; it reads from a [`ReadIo`], which in the tests is a
+//! script. It gives nothing away before the operation that asked for it takes it: an operation
+//! that was given up, even after its bytes had come, loses nothing.
+
+use std::io;
+use std::task::Waker;
+
+use memchr::{memchr, memmem};
+
+use crate::buffer::{Buffer, OutOfMemory, Sink};
+
+/// Half of what is read ahead when nothing is said: asyncio's own default, in bytes.
+pub(crate) const DEFAULT_LIMIT: usize = 64 * 1024;
+/// The longest line when no limit was given. It is lossless like any other limit.
+pub(crate) const LINE_CEILING: usize = 1 << 30;
+
+/// One read. Pipes hold this much by default.
+const CHUNK: usize = 64 * 1024;
+/// One read from a pipe that was enlarged.
+const BIG_CHUNK: usize = 256 * 1024;
+const BIG_PIPE: usize = 1024 * 1024;
+/// After this many reads in a row that came back full, the pipe is enlarged. Not from the start:
+/// the kernel grants each user a total, and a thousand idle children should not use it up.
+const FULL_READS: u32 = 4;
+
+/// Where bytes come from.
+pub(crate) trait ReadIo {
+    /// Appends to the spare capacity of `buffer` what one read gives; 0 is the end.
+    fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize>;
+    /// Asks for a larger kernel buffer, if that can be had.
+    fn enlarge(&mut self, bytes: usize);
+}
+
+/// How reading ended.
+#[derive(Debug)]
+enum End {
+    Eof,
+    Failed(io::Error),
+}
+
+/// What one attempt to read more came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// There are more bytes, or the end was reached.
+    Progress(usize),
+    /// Nothing now: an event will come.
+    Blocked,
+}
+
+/// What an operation is waiting for.
+#[derive(Debug)]
+pub(crate) enum Want {
+    /// At least one byte, and at most this many.
+    Some(usize),
+    /// Exactly this many.
+    Exactly(usize),
+    /// The shortest prefix that ends with one of the separators.
+    Until(Separators),
+}
+
+/// Separators, the shortest first, and how far the buffer was searched in vain.
+#[derive(Debug)]
+pub(crate) struct Separators {
+    list: Vec<Vec<u8>>,
+    searched: usize,
+    longest: usize,
+}
+
+impl Separators {
+    /// `None` if there are none, or one is empty.
+    pub(crate) fn new(mut list: Vec<Vec<u8>>) -> Option<Self> {
+        list.sort_by_key(Vec::len);
+        let longest = list.last()?.len();
+        (!list.first()?.is_empty()).then_some(Separators { list, searched: 0, longest })
+    }
+
+    pub(crate) fn newline() -> Self {
+        Separators { list: vec![b"\n".to_vec()], searched: 0, longest: 1 }
+    }
+
+    /// Start and end of the first match: the one that ends first.
+    fn find(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
+        let tail = bytes.get(self.searched..).unwrap_or_default();
+        let search = |separator: &Vec<u8>| {
+            let at = match separator.as_slice() {
+                [byte] => memchr(*byte, tail),
+                many => memmem::find(tail, many),
+            }?;
+            let start = self.searched + at;
+            Some((start, start + separator.len()))
+        };
+        let found = self.list.iter().filter_map(search).min_by_key(|(_, end)| *end);
+        if found.is_none() {
+            // A separator may have begun in the last bytes.
+            self.searched = (bytes.len() + 1).saturating_sub(self.longest);
+        }
+        found
+    }
+}
+
+/// What has been found: so many bytes at the front of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// What was wanted.
+    Complete(usize),
+    /// The end came first; this much is left.
+    Incomplete(usize),
+    /// The separator is further away than the limit, or not yet to be seen within it. `usize`
+    /// bytes can be taken without tearing a separator apart.
+    Overrun { consumed: usize, found: bool },
+    /// Reading failed.
+    Failed,
+}
+
+/// The reading side of a stream.
+#[derive(Debug)]
+pub(crate) struct Reader<S> {
+    io: Option<S>,
+    buffer: Buffer,
+    end: Option<End>,
+    limit: usize,
+    /// Reading ahead pauses above this.
+    mark: usize,
+    /// An event has come since the last read that found nothing.
+    ready: bool,
+    hangup: bool,
+    full_reads: u32,
+    /// Somebody else, a transport, wants to be told rather than have the bytes read ahead.
+    paused: bool,
+    pub(crate) waker: Option<Waker>,
+    /// An operation is under way, and owns what is read.
+    pub(crate) busy: bool,
+    /// Operations done, by which the sweep sees whether anybody reads.
+    pub(crate) operations: u32,
+    pub(crate) swept: Option<u32>,
+}
+
+impl<S: ReadIo> Reader<S> {
+    /// `limit` is the longest line, `ahead` half of what is read ahead, both in bytes.
+    pub(crate) fn new(io: S, limit: usize, ahead: usize) -> Self {
+        Reader {
+            io: Some(io),
+            buffer: Buffer::default(),
+            end: None,
+            limit,
+            mark: ahead.saturating_mul(2),
+            ready: false,
+            hangup: false,
+            full_reads: 0,
+            paused: false,
+            waker: None,
+            busy: false,
+            operations: 0,
+            swept: None,
+        }
+    }
+
+    pub(crate) fn io(&self) -> Option<&S> {
+        self.io.as_ref()
+    }
+
+    /// Ends reading from our side. What was read stays to be taken.
+    pub(crate) fn close(&mut self) {
+        self.finish(End::Eof);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.io.is_none()
+    }
+
+    pub(crate) fn buffered(&self) -> &[u8] {
+        self.buffer.as_slice()
+    }
+
+    pub(crate) fn at_eof(&self) -> bool {
+        self.end.is_some() && self.buffer.is_empty()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The error that ended reading.
+    pub(crate) fn error(&self) -> Option<&io::Error> {
+        match &self.end {
+            Some(End::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Adds bytes as if they had been read.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes);
+    }
+
+    /// Puts back what an operation had taken and did not deliver.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        self.buffer.unread(bytes);
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.buffer.consume(count);
+    }
+
+    /// Moves the whole buffer, or its first `most` bytes, into a sink.
+    pub(crate) fn drain_into(&mut self, sink: &mut dyn Sink, most: usize) -> Result<(), OutOfMemory> {
+        let count = most.min(self.buffer.len());
+        sink.append(self.buffer.as_slice().get(..count).unwrap_or_default())?;
+        self.buffer.consume(count);
+        Ok(())
+    }
+
+    /// Stops or resumes reading ahead.
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// An event has come.
+    pub(crate) fn mark_ready(&mut self, hangup: bool) {
+        self.ready = true;
+        self.hangup |= hangup;
+    }
+
+    /// Whether a read would find something, for all we know.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready && self.io.is_some()
+    }
+
+    /// Whether to read although nobody asks. asyncio reads until twice the limit lies in the
+    /// buffer, and programs rely on a child being able to write that much while nobody reads.
+    pub(crate) fn wants_ahead(&self) -> bool {
+        self.is_ready() && !self.paused && self.buffer.len() <= self.mark
+    }
+
+    /// Reads once.
+    pub(crate) fn fill(&mut self) -> Fill {
+        let Some(io) = &mut self.io else { return Fill::Progress(0) };
+        if !self.ready {
+            return Fill::Blocked;
+        }
+        let chunk = if self.full_reads >= FULL_READS { BIG_CHUNK } else { CHUNK };
+        let room = self.buffer.room(chunk);
+        let capacity = room.capacity() - room.len();
+        match io.try_read(room) {
+            Ok(0) => {
+                self.finish(End::Eof);
+                Fill::Progress(0)
+            }
+            Ok(count) => {
+                // A short read has emptied the pipe, and the next byte will be an event; but the
+                // event of a hang-up comes only once, so after it reading goes on to the end.
+                self.ready = count == capacity || count >= chunk || self.hangup;
+                self.count_full_read(count >= CHUNK);
+                Fill::Progress(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.ready = false;
+                Fill::Blocked
+            }
+            Err(error) => {
+                self.finish(End::Failed(error));
+                Fill::Progress(0)
+            }
+        }
+    }
+
+    fn count_full_read(&mut self, full: bool) {
+        self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
+        if self.full_reads == FULL_READS
+            && let Some(io) = &mut self.io
+        {
+            io.enlarge(BIG_PIPE);
+        }
+    }
+
+    /// Ends reading; the first reason stands. Gives up the descriptor at once.
+    fn finish(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        self.io = None;
+    }
+
+    /// Marks the end as if it had been read. The descriptor is given up.
+    pub(crate) fn feed_eof(&mut self) {
+        self.finish(End::Eof);
+    }
+
+    /// Looks for what is wanted in what there is; `None` means that more must be read.
+    pub(crate) fn find(&self, want: &mut Want) -> Option<Found> {
+        let bytes = self.buffer.as_slice();
+        let ended = |found| match &self.end {
+            None => None,
+            Some(End::Failed(_)) => Some(Found::Failed),
+            Some(End::Eof) => Some(found),
+        };
+        match want {
+            Want::Some(most) if !bytes.is_empty() => Some(Found::Complete(bytes.len().min(*most))),
+            Want::Some(_) => ended(Found::Complete(0)),
+            Want::Exactly(count) if bytes.len() >= *count => Some(Found::Complete(*count)),
+            Want::Exactly(_) => ended(Found::Incomplete(bytes.len())),
+            Want::Until(separators) => match separators.find(bytes) {
+                Some((start, _)) if start > self.limit => {
+                    Some(Found::Overrun { consumed: start, found: true })
+                }
+                Some((_, end)) => Some(Found::Complete(end)),
+                None if separators.searched > self.limit => {
+                    Some(Found::Overrun { consumed: separators.searched, found: false })
+                }
+                None => ended(Found::Incomplete(bytes.len())),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

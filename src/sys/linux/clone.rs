@@ -1,0 +1,170 @@
+//! The ladder of ways to make a child, and the race-free birth of its pidfd.
+//!
+//! # The top rung: asynchronous vfork
+//!
+//! `clone(CLONE_VM)` without `CLONE_VFORK`: the child borrows our memory, so nothing is copied
+//! however large we are, and we go on at once, so a slow exec (a cold disk, NFS, thousands of
+//! misses along PATH) stands in nobody's way. What makes it right:
+//!
+//! - The child has a stack of its own; stack, arguments and environment live until the report pipe
+//!   ends. The kernel lets go of the old memory in exec before it closes descriptors, and in exit
+//!   likewise, so once the end of that pipe is seen the child cannot touch them any more.
+//! - All signals are blocked round the clone, so no handler can run in the child while it shares
+//!   our memory, and none can interrupt us between the clone and the restored mask. The child
+//!   lifts the mask last, after it has reset what was caught.
+//! - The child is made by the calling thread, and so inherits that thread's mask, affinity,
+//!   scheduling and parent-death signal, as a child of `Popen` does.
+//! - The pidfd is made by the clone itself: there is no moment at which the child has a pid that
+//!   could already have been recycled.
+//!
+//! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]).
+//!
+//! [`Plan::changes_identity`]: crate::sys::Plan::changes_identity
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::io::fcntl_dupfd_cloexec;
+
+use super::raw;
+use super::stack::Stack;
+use crate::sys::{Job, config};
+
+/// Stacks that are kept for the next child.
+const SPARE_STACKS: usize = 16;
+
+/// A way to make a child. Lower ones are for kernels and sandboxes that refuse the higher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rung {
+    /// The child shares our memory and we go on.
+    Asynchronous,
+    /// The child shares our memory and we wait until it has called exec, as `Popen` does.
+    Vfork,
+    /// The child has a copy of our memory.
+    Fork,
+}
+
+impl Rung {
+    pub(crate) const FIRST: Rung =
+        if raw::LEAVES_ERRNO_ALONE { Rung::Asynchronous } else { Rung::Vfork };
+
+    fn flags(self) -> c_int {
+        match self {
+            Rung::Asynchronous => libc::CLONE_VM,
+            Rung::Vfork => libc::CLONE_VM | libc::CLONE_VFORK,
+            Rung::Fork => 0,
+        }
+    }
+
+    fn lower(self) -> Option<Rung> {
+        match self {
+            Rung::Asynchronous => Some(Rung::Vfork),
+            Rung::Vfork => Some(Rung::Fork),
+            Rung::Fork => None,
+        }
+    }
+}
+
+/// Makes children, and remembers what this system lets it do.
+pub(crate) struct Cloner {
+    spare: Mutex<Vec<Stack>>,
+    refused: AtomicU8,
+}
+
+impl Cloner {
+    pub(crate) fn new() -> Self {
+        Cloner { spare: Mutex::default(), refused: AtomicU8::new(config().first_rung as u8) }
+    }
+
+    /// Starts `entry(job)` in a new process, on the highest rung that the system allows. Returns
+    /// its pid, its pidfd where the kernel has them, and the stack on which it runs: to be given
+    /// to [`recycle`](Cloner::recycle) once the child has let go of our memory.
+    ///
+    /// # Safety
+    /// `job` stays valid and unchanged until the child has executed a program or ended, and
+    /// `entry` does not return.
+    pub(crate) unsafe fn start(
+        &self,
+        job: &Job,
+        entry: extern "C" fn(*mut c_void) -> c_int,
+    ) -> io::Result<(i32, Option<OwnedFd>, Stack)> {
+        let stack = match self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            Some(stack) => stack,
+            None => Stack::new()?,
+        };
+        let mut rung = self.rung(job);
+        loop {
+            // SAFETY: the caller's promise, and `stack` is unused and outlives the child half.
+            match unsafe { clone(job, entry, &stack, rung) } {
+                Ok((pid, pidfd)) => return Ok((pid, pidfd, stack)),
+                Err(error) if refused(&error) => {
+                    rung = rung.lower().ok_or(error)?;
+                    self.refused.fetch_max(rung as u8, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn recycle(&self, stack: Stack) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_STACKS {
+            spare.push(stack);
+        }
+    }
+
+    fn rung(&self, job: &Job) -> Rung {
+        if job.plan.changes_identity() {
+            return Rung::Fork;
+        }
+        match self.refused.load(Ordering::Relaxed) {
+            0 => Rung::Asynchronous,
+            1 => Rung::Vfork,
+            _ => Rung::Fork,
+        }
+    }
+}
+
+/// What seccomp filters, gVisor, old kernels and emulators answer to flags they do not want.
+fn refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EPERM))
+}
+
+/// clone(2).
+///
+/// # Safety
+/// As [`Cloner::start`]; nobody else uses `stack`.
+unsafe fn clone(
+    job: &Job,
+    entry: extern "C" fn(*mut c_void) -> c_int,
+    stack: &Stack,
+    rung: Rung,
+) -> io::Result<(i32, Option<OwnedFd>)> {
+    let mut pidfd: c_int = -1;
+    let wants_pidfd = if config().pidfd { libc::CLONE_PIDFD } else { 0 };
+    let flags = rung.flags() | wants_pidfd | libc::SIGCHLD;
+    let job: *const Job = job;
+    let caller = raw::set_signal_mask(&!0);
+    // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.
+    let pid = unsafe {
+        libc::clone(entry, stack.top().cast(), flags, job.cast_mut().cast(), &raw mut pidfd)
+    };
+    let error = io::Error::last_os_error();
+    raw::set_signal_mask(&caller);
+    if pid == -1 {
+        return Err(error);
+    }
+    if pidfd == -1 {
+        // Before Linux 5.2 the flag does nothing.
+        return Ok((pid, None));
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // The child runs: nothing may fail any more. A pidfd below 3 works, it is only unusual.
+    let low = pidfd.as_raw_fd() < 3;
+    let moved = if low { fcntl_dupfd_cloexec(&pidfd, 3).ok() } else { None };
+    Ok((pid, Some(moved.unwrap_or(pidfd))))
+}

@@ -1,0 +1,94 @@
+//! How a child ended: waitid(2), and what the kernel still knows when somebody else reaped it.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::status::{Exit, ExitStatus, Usage};
+
+/// What waitid(2) is asked about.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    Pid(i32),
+    PidFd(BorrowedFd<'a>),
+}
+
+/// What waitid(2) does with the child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Reaps it if it has ended.
+    Reap,
+    /// Blocks until it has ended and leaves it to be reaped.
+    Block,
+}
+
+/// Waits for a child. `None` if it has not ended; ECHILD if somebody else has reaped it.
+pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
+    let (kind, id) = match target {
+        Target::Pid(pid) => (libc::P_PID, pid),
+        Target::PidFd(fd) => (libc::P_PIDFD, fd.as_raw_fd()),
+    };
+    let options = libc::WEXITED
+        | match how {
+            Wait::Reap => libc::WNOHANG,
+            Wait::Block => libc::WNOWAIT,
+        };
+    loop {
+        // SAFETY: both are plain data, for which zeros are valid.
+        let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { mem::zeroed() };
+        // SAFETY: the raw call, which unlike libc's waitid(3) has a fifth argument: the resource
+        // usage. Both pointers are to live values of the right type.
+        let result = unsafe {
+            libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options, &raw mut usage)
+        };
+        if result == 0 {
+            // SAFETY: waitid(2) fills these fields of siginfo_t; si_pid stays 0 if nothing ended.
+            let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+            return Ok((pid != 0).then(|| exit(info.si_code, status, &usage)));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+fn exit(code: i32, status: i32, usage: &libc::rusage) -> Exit {
+    let status = match code {
+        libc::CLD_EXITED => ExitStatus::Exited(status),
+        _ => ExitStatus::Signaled { signal: status, core: code == libc::CLD_DUMPED },
+    };
+    Exit {
+        status,
+        usage: Usage {
+            user: duration(usage.ru_utime),
+            system: duration(usage.ru_stime),
+            max_resident: usage.ru_maxrss as u64 * 1024,
+        },
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+}
+
+/// The status of a child that somebody else reaped, or that nobody had to reap because SIGCHLD is
+/// ignored. PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15; [`ExitStatus::Lost`] before.
+pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
+    let Some(pidfd) = pidfd else { return ExitStatus::Lost };
+    // SAFETY: plain data, for which zeros are valid.
+    let mut info: libc::pidfd_info = unsafe { mem::zeroed() };
+    info.mask = u64::from(libc::PIDFD_INFO_EXIT);
+    // SAFETY: the ioctl writes at most the size that its number carries, that of this struct.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+    if result != 0 || info.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
+        return ExitStatus::Lost;
+    }
+    let status = info.exit_code;
+    if libc::WIFEXITED(status) {
+        ExitStatus::Exited(libc::WEXITSTATUS(status))
+    } else {
+        ExitStatus::Signaled { signal: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
+    }
+}

@@ -1,0 +1,68 @@
+//! Linux: epoll, pidfds, and a clone that shares memory and does not wait.
+
+mod clone;
+mod epoll;
+pub(crate) mod exit;
+pub(crate) mod raw;
+mod stack;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+pub(crate) use clone::{Cloner, Rung};
+pub(crate) use stack::Stack as Started;
+pub(crate) use epoll::{Notifier, Poller};
+
+use super::{Interest, above_stdio, config};
+
+/// pipe2(2).
+pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// F_SETPIPE_SZ in fcntl(2).
+pub(crate) fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
+    rustix::pipe::fcntl_setpipe_size(fd, bytes)?;
+    Ok(())
+}
+
+/// Not needed here: without close_range(2) there is `/proc/self/fd`.
+pub(crate) fn max_fd() -> i32 {
+    i32::MAX
+}
+
+/// Watches for the end of a child through its pidfd. `false` when there is none.
+pub(crate) fn watch_exit(
+    _pid: i32,
+    pidfd: Option<BorrowedFd<'_>>,
+    poller: &Poller,
+    token: usize,
+) -> io::Result<bool> {
+    let Some(pidfd) = pidfd else { return Ok(false) };
+    poller.add(pidfd, token, Interest::Read)?;
+    Ok(true)
+}
+
+pub(crate) fn unwatch_exit(_pid: i32, pidfd: Option<BorrowedFd<'_>>, poller: &Poller) {
+    if let Some(pidfd) = pidfd {
+        poller.remove(pidfd);
+    }
+}
+
+/// A pidfd for a child of ours that has not been reaped; `None` where the kernel has none.
+/// pidfd_open(2).
+pub(crate) fn open_pidfd(pid: i32) -> io::Result<Option<OwnedFd>> {
+    if !config().pidfd {
+        return Ok(None);
+    }
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => above_stdio(fd).map(Some),
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,51 @@
+//! Stacks for children that share our memory.
+
+use std::io;
+use std::ptr::{self, NonNull};
+
+/// Bytes a child half may use. It needs about three kilobytes.
+const SIZE: usize = 64 * 1024;
+/// Below the stack, never accessible, so that an overflow is a fault and not a corruption.
+const GUARD: usize = 64 * 1024;
+
+/// A private stack with a guard below it.
+pub(crate) struct Stack {
+    base: NonNull<u8>,
+}
+
+// SAFETY: the mapping belongs to this value alone.
+unsafe impl Send for Stack {}
+
+impl Stack {
+    /// mmap(2), mprotect(2).
+    pub(crate) fn new() -> io::Result<Self> {
+        const PRIVATE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(ptr::null_mut(), GUARD + SIZE, libc::PROT_NONE, PRIVATE, -1, 0)
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let stack = Stack { base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)? };
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the upper part of the mapping that was just made.
+        match unsafe { libc::mprotect(base.add(GUARD), SIZE, access) } {
+            0 => Ok(stack),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The end, from which it grows down.
+    pub(crate) fn top(&self) -> *mut u8 {
+        // SAFETY: one past the end of the mapping, on a page boundary.
+        unsafe { self.base.as_ptr().add(GUARD + SIZE) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping, which nobody uses any more: whoever runs on a stack owns it.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), GUARD + SIZE) };
+    }
+}

@@ -1,0 +1,176 @@
+//! The child half: what runs in the new process between clone and exec.
+//!
+//! On Linux this code shares its parent's memory while the parent's threads go on. So it makes raw
+//! system calls only; it allocates nothing, takes no lock, touches no thread-local (`errno` is
+//! one), cannot panic, and never returns. It reads the [`Job`], which nobody changes until the
+//! parent has learnt the outcome, and writes nothing but its own stack.
+//!
+//! The order of the steps is that of CPython's `_posixsubprocess.c`, because it can be observed:
+//! a relative `cwd` is resolved before the session changes, `pass_fds` survive a `preexec_fn`
+//! that opens files, and so on.
+
+use std::ffi::c_int;
+
+use super::os::raw::{self, Errno};
+use super::{Plan, RawHandle};
+use crate::error::Stage;
+
+/// What the child half works on. Lives, unchanged, until the child has called exec or has ended.
+pub(crate) struct Job {
+    pub plan: Plan,
+    /// What becomes descriptors 0, 1 and 2; `None` leaves them as they are.
+    pub stdio: [Option<RawHandle>; 3],
+    /// Where the child reports an error: `[stage, errno]` as two native-endian 32-bit words. It is
+    /// close-on-exec, so its end without a word says that the program runs.
+    pub report: RawHandle,
+    /// The signal mask of the thread that asked for the child; set last.
+    pub mask: raw::SigSet,
+    pub close_range: bool,
+}
+
+/// The stages in the order of their codes in a report.
+pub(super) const STAGES: [Stage; 4] = [Stage::Setup, Stage::Chdir, Stage::PreExec, Stage::Exec];
+
+struct Failure(Stage, Errno);
+
+/// Runs the job and never returns.
+///
+/// # Safety
+/// Only in a new process that either shares nothing with its parent or is alone on a stack of its
+/// own, with signals blocked. `job` must stay valid and unchanged until this process has executed
+/// a program or ended.
+pub(super) unsafe fn run(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> ! {
+    // SAFETY: passed on from the caller.
+    let Failure(stage, Errno(errno)) = unsafe { exec(job, hook) };
+    let words = [stage as u32, errno as u32];
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&words[0].to_ne_bytes());
+    bytes[4..].copy_from_slice(&words[1].to_ne_bytes());
+    raw::write(job.report, &bytes);
+    raw::exit(255)
+}
+
+/// # Safety
+/// As [`run`].
+unsafe fn exec(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> Failure {
+    let plan = &job.plan;
+    let setup = |result: Result<(), Errno>| result.map_err(|errno| Failure(Stage::Setup, errno));
+    let steps = || -> Result<(), Failure> {
+        setup(inherit(&plan.inherit))?;
+        setup(standard_streams(job.stdio))?;
+        if let Some(dir) = &plan.cwd {
+            raw::chdir(dir).map_err(|errno| Failure(Stage::Chdir, errno))?;
+        }
+        if let Some(mask) = plan.umask {
+            raw::umask(mask);
+        }
+        if plan.restore_signals {
+            raw::default_action(libc::SIGPIPE);
+            raw::default_action(libc::SIGXFSZ);
+        }
+        setup(identity(plan))?;
+        if let Some(hook) = hook
+            && !hook()
+        {
+            return Err(Failure(Stage::PreExec, Errno(0)));
+        }
+        if plan.close_fds {
+            close_from_3(job);
+        }
+        Ok(())
+    };
+    if let Err(failure) = steps() {
+        return failure;
+    }
+    // Caught signals would run our parent's handlers, in its memory, as soon as the mask is lifted;
+    // exec resets them anyhow. Ignored ones stay ignored, as exec leaves them.
+    raw::reset_caught_signals(&job.mask);
+    raw::set_signal_mask(&job.mask);
+    let mut first = None;
+    let mut last = Errno(libc::ENOENT);
+    for file in &plan.candidates {
+        // SAFETY: the arrays are null-terminated and live as long as the job.
+        last = unsafe { raw::execve(file, plan.argv(), plan.envp()) };
+        if last.0 != libc::ENOENT && last.0 != libc::ENOTDIR && first.is_none() {
+            first = Some(last);
+        }
+    }
+    Failure(Stage::Exec, first.unwrap_or(last))
+}
+
+fn inherit(fds: &[RawHandle]) -> Result<(), Errno> {
+    for fd in fds {
+        raw::clear_cloexec(*fd)?;
+    }
+    Ok(())
+}
+
+/// Puts the standard streams in their places. A source that is itself 0, 1 or 2 would be
+/// overwritten before its turn, so it moves out of the way first (CPython issue 32270).
+fn standard_streams(stdio: [Option<RawHandle>; 3]) -> Result<(), Errno> {
+    let [stdin, mut stdout, mut stderr] = stdio;
+    if stdout == Some(0) {
+        stdout = Some(raw::dup_above_2(0)?);
+    }
+    if let Some(fd @ (0 | 1)) = stderr {
+        stderr = Some(raw::dup_above_2(fd)?);
+    }
+    for (target, source) in [stdin, stdout, stderr].into_iter().enumerate() {
+        let target = target as c_int;
+        match source {
+            None => {}
+            Some(fd) if fd == target => raw::clear_cloexec(fd)?,
+            Some(fd) => raw::dup_to(fd, target)?,
+        }
+    }
+    Ok(())
+}
+
+fn identity(plan: &Plan) -> Result<(), Errno> {
+    if plan.new_session {
+        raw::setsid()?;
+    }
+    if let Some(group) = plan.process_group {
+        raw::setpgid(group)?;
+    }
+    if let Some(groups) = &plan.groups {
+        raw::setgroups(groups)?;
+    }
+    if let Some(group) = plan.group {
+        raw::setregid(group)?;
+    }
+    if let Some(user) = plan.user {
+        raw::setreuid(user)?;
+    }
+    Ok(())
+}
+
+/// Closes what is above 2 but for `plan.keep` and the report, which closes itself at exec.
+fn close_from_3(job: &Job) {
+    let keep = |fd: RawHandle| fd == job.report || job.plan.keep.binary_search(&fd).is_ok();
+    if job.close_range && close_ranges(job).is_ok() {
+        return;
+    }
+    raw::close_each_from_3(job.plan.max_fd, keep);
+}
+
+fn close_ranges(job: &Job) -> Result<(), Errno> {
+    let mut from = 3;
+    let mut report = Some(job.report);
+    let mut keep = job.plan.keep.iter().copied().peekable();
+    loop {
+        // Two ascending sequences merged: `keep`, and the one number `report`.
+        let next = match (keep.peek().copied(), report) {
+            (Some(fd), Some(r)) if fd <= r => keep.next(),
+            (_, Some(_)) => report.take(),
+            (Some(_), None) => keep.next(),
+            (None, None) => break,
+        };
+        let Some(fd) = next else { break };
+        if fd > from {
+            raw::close_range(from, fd - 1)?;
+        }
+        from = from.max(fd + 1);
+    }
+    raw::close_range(from, c_int::MAX)
+}

@@ -1,0 +1,40 @@
+//! Switches that force a path which this machine would not take by itself.
+//!
+//! They exist so that every fall-back can be run by the test suite: a path that no test forces does
+//! not exist. Read once, because a process must not change its mind half-way.
+
+use std::sync::OnceLock;
+
+use super::os::Rung;
+
+pub(crate) struct Config {
+    /// `PROCIO_SPAWN=vfork|fork`: the first rung of the spawn ladder that is tried.
+    pub first_rung: Rung,
+    /// `PROCIO_PIDFD=0`: wait for each child in a thread, as on a kernel without pidfds.
+    pub pidfd: bool,
+    /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
+    pub close_range: bool,
+    relay: bool,
+}
+
+pub(crate) fn config() -> &'static Config {
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+    CONFIG.get_or_init(|| {
+        let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|v| v == value);
+        Config {
+            first_rung: match () {
+                () if is("PROCIO_SPAWN", "vfork") => Rung::Vfork,
+                () if is("PROCIO_SPAWN", "fork") => Rung::Fork,
+                () => Rung::FIRST,
+            },
+            pidfd: !is("PROCIO_PIDFD", "0"),
+            close_range: !is("PROCIO_CLOSE_RANGE", "0"),
+            relay: is("PROCIO_RELAY", "1"),
+        }
+    })
+}
+
+/// `PROCIO_RELAY=1`: wake the host by a thread even where it could watch the reactor itself.
+pub(crate) fn relay_forced() -> bool {
+    config().relay
+}

@@ -1,0 +1,40 @@
+//! Descriptors: above 2, close-on-exec.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::fcntl_dupfd_cloexec;
+
+use super::{AsHandle, AsRawHandle};
+
+/// Moves a fresh descriptor out of 0, 1 and 2.
+///
+/// A parent that runs with one of these closed gets them from `pipe(2)`. In the child they would
+/// be overwritten by the standard streams before they were used (CPython issue 12607).
+pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    Ok(fcntl_dupfd_cloexec(&fd, 3)?)
+}
+
+/// `/dev/null`, open in both directions.
+pub(crate) fn open_null() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    above_stdio(rustix::fs::open(c"/dev/null", flags, Mode::empty())?)
+}
+
+/// A second descriptor for the same open file.
+pub(crate) fn dup_handle(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// Makes reads and writes return `WouldBlock` instead of waiting.
+pub(crate) fn set_nonblocking(fd: &impl AsHandle) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    if !flags.contains(OFlags::NONBLOCK) {
+        rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    }
+    Ok(())
+}

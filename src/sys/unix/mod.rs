@@ -1,0 +1,60 @@
+//! What the Unix systems share. The parts in which they differ come from `linux` or `bsd`.
+
+mod child;
+mod config;
+mod fd;
+mod pipe;
+mod plan;
+mod process;
+mod spawn;
+
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+))]
+use super::bsd as os;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::linux as os;
+
+pub(crate) use child::Job;
+pub(crate) use config::{config, relay_forced};
+pub(crate) use fd::{above_stdio, dup_handle, open_null};
+pub(crate) use os::{Notifier, Poller};
+pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
+pub(crate) use plan::Plan;
+pub(crate) use process::{Process, wait_any_readable};
+pub(crate) use spawn::{Fork, Forked, Outcome, Spawner};
+
+/// A descriptor somebody else owns, as the child will see it.
+pub type RawHandle = std::os::fd::RawFd;
+/// A descriptor that is owned.
+pub type OwnedHandle = std::os::fd::OwnedFd;
+/// A borrowed descriptor.
+pub type BorrowedHandle<'a> = std::os::fd::BorrowedFd<'a>;
+
+pub(crate) use std::os::fd::{AsFd as AsHandle, AsRawFd as AsRawHandle};
+
+/// The calling process. Compared with the process that made a reactor, it tells whether we are a
+/// forked copy that must leave the children of its parent alone.
+pub(crate) fn current_pid() -> u32 {
+    std::process::id()
+}
+
+/// One thing that became ready in a [`Poller`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub token: usize,
+    pub readiness: crate::reactor::Readiness,
+}
+
+/// What a descriptor is watched for. Errors and hang-ups are always reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    Read,
+    /// Only that the other side went away: what an idle writing end wants to know.
+    Hangup,
+    Write,
+}

@@ -1,0 +1,102 @@
+//! The parent's ends of pipes.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::retry_on_intr;
+
+use super::fd::{above_stdio, set_nonblocking};
+use super::os;
+
+/// The reading end of a pipe, a socket or a terminal. Never blocks.
+#[derive(Debug)]
+pub(crate) struct PipeReader {
+    fd: OwnedFd,
+}
+
+/// The writing end of a pipe, a socket or a terminal. Never blocks.
+#[derive(Debug)]
+pub(crate) struct PipeWriter {
+    fd: OwnedFd,
+}
+
+impl PipeReader {
+    /// Reads once into the spare capacity of `buffer` (which the caller reserved) and returns the
+    /// number of bytes; 0 is the end. `WouldBlock` when there is nothing now. read(2).
+    pub(crate) fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        retry_on_intr(|| rustix::io::read(&self.fd, spare_capacity(buffer))).map_err(Into::into)
+    }
+
+    /// Asks for a larger kernel buffer, in bytes. Best effort: the kernel's per-user budget may
+    /// refuse it. F_SETPIPE_SZ in fcntl(2).
+    pub(crate) fn enlarge(&mut self, bytes: usize) {
+        let _ = os::set_pipe_size(&self.fd, bytes);
+    }
+}
+
+impl PipeWriter {
+    /// Writes once, and returns how many bytes were taken. `WouldBlock` when none. writev(2).
+    pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        retry_on_intr(|| rustix::io::writev(&self.fd, slices)).map_err(Into::into)
+    }
+}
+
+impl AsFd for PipeReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsFd for PipeWriter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl TryFrom<OwnedFd> for PipeReader {
+    type Error = io::Error;
+
+    fn try_from(fd: OwnedFd) -> io::Result<Self> {
+        set_nonblocking(&fd)?;
+        Ok(PipeReader { fd })
+    }
+}
+
+impl TryFrom<OwnedFd> for PipeWriter {
+    type Error = io::Error;
+
+    fn try_from(fd: OwnedFd) -> io::Result<Self> {
+        set_nonblocking(&fd)?;
+        Ok(PipeWriter { fd })
+    }
+}
+
+/// A pipe that the child writes and we read: `(ours, the child's)`.
+///
+/// Only our end is non-blocking: each end has its own open file description, and a child that
+/// finds `O_NONBLOCK` on its standard output breaks. `size` in bytes sets the kernel buffer.
+pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, OwnedFd)> {
+    let (reader, writer) = pipe(size)?;
+    Ok((reader.try_into()?, writer))
+}
+
+/// A pipe that we write and the child reads: `(ours, the child's)`.
+pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, OwnedFd)> {
+    let (reader, writer) = pipe(size)?;
+    Ok((writer.try_into()?, reader))
+}
+
+fn pipe(size: Option<usize>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = os::pipe_cloexec()?;
+    let ends = (above_stdio(reader)?, above_stdio(writer)?);
+    if let Some(bytes) = size {
+        os::set_pipe_size(&ends.1, bytes)?;
+    }
+    Ok(ends)
+}
+
+/// A close-on-exec pipe whose reading end does not block: the channel on which a child reports.
+pub(crate) fn report_pipe() -> io::Result<(PipeReader, OwnedFd)> {
+    pipe_from_child(None)
+}

@@ -1,0 +1,170 @@
+//! A command in the form in which the child half can use it: C strings and numbers, no allocation.
+
+use std::ffi::{CString, OsStr, OsString, c_char};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ptr;
+
+use super::{RawHandle, os};
+use crate::command::Command;
+
+/// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// Strings with the null-terminated array of pointers that execve(2) wants.
+struct CStrings {
+    pointers: Vec<*const c_char>,
+    _strings: Vec<CString>,
+}
+
+// SAFETY: the pointers lead into the heap memory of `_strings`, which is owned, never changed, and
+// moves with them.
+unsafe impl Send for CStrings {}
+// SAFETY: nothing behind a shared reference is ever changed.
+unsafe impl Sync for CStrings {}
+
+impl CStrings {
+    fn new(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(ptr::null());
+        CStrings { pointers, _strings: strings }
+    }
+}
+
+/// Everything the child half needs to know of a [`Command`], prepared before the clone.
+pub(crate) struct Plan {
+    argv: CStrings,
+    envp: CStrings,
+    pub candidates: Vec<CString>,
+    pub cwd: Option<CString>,
+    pub close_fds: bool,
+    /// Ascending, all above 2.
+    pub keep: Vec<RawHandle>,
+    /// As given: made inheritable, also 0 to 2.
+    pub inherit: Vec<RawHandle>,
+    pub restore_signals: bool,
+    pub new_session: bool,
+    pub process_group: Option<i32>,
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+    pub groups: Option<Vec<u32>>,
+    pub umask: Option<u32>,
+    /// No descriptor is at or above this: for systems that must close them one by one.
+    pub max_fd: RawHandle,
+}
+
+impl Plan {
+    /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
+    pub(crate) fn new(command: &Command) -> io::Result<Self> {
+        let argv = command.args.iter().map(c_string).collect::<io::Result<Vec<_>>>()?;
+        let env = match &command.env {
+            Some(env) => env.clone(),
+            None => std::env::vars_os().collect(),
+        };
+        let program = command.executable.as_ref().or(command.args.first());
+        let program = program.ok_or(io::ErrorKind::InvalidInput)?;
+        let candidates = candidates(program, &env)?;
+        let mut keep: Vec<_> = command.pass_fds.iter().copied().filter(|fd| *fd > 2).collect();
+        keep.sort_unstable();
+        keep.dedup();
+        Ok(Plan {
+            argv: CStrings::new(argv),
+            envp: CStrings::new(env.into_iter().map(assignment).collect::<io::Result<_>>()?),
+            candidates,
+            cwd: command.cwd.as_ref().map(|dir| c_string(dir.as_os_str())).transpose()?,
+            close_fds: command.close_fds,
+            keep,
+            inherit: command.pass_fds.clone(),
+            restore_signals: command.restore_signals,
+            new_session: command.new_session,
+            process_group: command.process_group,
+            user: command.user,
+            group: command.group,
+            groups: command.extra_groups.clone(),
+            umask: command.umask,
+            max_fd: os::max_fd(),
+        })
+    }
+
+    pub(crate) fn argv(&self) -> *const *const c_char {
+        self.argv.pointers.as_ptr()
+    }
+
+    pub(crate) fn envp(&self) -> *const *const c_char {
+        self.envp.pointers.as_ptr()
+    }
+
+    /// Whether the child takes on another identity. Such a child must not share our memory: as
+    /// soon as it has changed its user, processes of that user may trace it, and through it write
+    /// to us (the reason for which CPython does not use vfork here either).
+    pub(crate) fn changes_identity(&self) -> bool {
+        self.user.is_some() || self.group.is_some() || self.groups.is_some()
+    }
+}
+
+fn c_string(s: impl AsRef<OsStr>) -> io::Result<CString> {
+    CString::new(s.as_ref().as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "embedded null byte"))
+}
+
+fn assignment((name, value): (OsString, OsString)) -> io::Result<CString> {
+    let mut bytes = name.into_vec();
+    bytes.reserve_exact(value.len() + 2);
+    bytes.push(b'=');
+    bytes.extend_from_slice(value.as_bytes());
+    c_string(OsStr::from_bytes(&bytes))
+}
+
+/// The files to try, in order: the program itself if it names a directory, else one for each
+/// element of `PATH` in the child's environment. An empty element is the current directory.
+fn candidates(program: &OsStr, env: &[(OsString, OsString)]) -> io::Result<Vec<CString>> {
+    let name = program.as_bytes();
+    if name.contains(&b'/') {
+        return Ok(vec![c_string(program)?]);
+    }
+    // The last assignment wins, as in a Python dictionary; a shell would take the first.
+    let path = env.iter().rev().find(|(key, _)| key == "PATH");
+    let path = path.map_or(DEFAULT_PATH, |(_, value)| value.as_bytes());
+    let join = |dir: &[u8]| {
+        let mut file = dir.to_vec();
+        if !file.is_empty() && !file.ends_with(b"/") {
+            file.push(b'/');
+        }
+        file.extend_from_slice(name);
+        c_string(OsStr::from_bytes(&file))
+    };
+    path.split(|byte| *byte == b':').map(join).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates_for(path: &str) -> Vec<String> {
+        let env = [("PATH".into(), path.into())];
+        let found = candidates(OsStr::new("x"), &env).unwrap();
+        found.into_iter().map(|c| c.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn path_elements_are_joined_like_python_does() {
+        assert_eq!(candidates_for("/a:/b/::c"), ["/a/x", "/b/x", "x", "c/x"]);
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_not_searched() {
+        assert_eq!(candidates(OsStr::new("./x"), &[]).unwrap(), [c"./x".to_owned()]);
+    }
+
+    #[test]
+    fn without_path_the_default_is_searched() {
+        let found = candidates(OsStr::new("x"), &[]).unwrap();
+        assert_eq!(found, [c"/bin/x".to_owned(), c"/usr/bin/x".to_owned()]);
+    }
+
+    #[test]
+    fn a_null_byte_is_refused() {
+        let error = Plan::new(&Command::new("a\0b")).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,152 @@
+//! One child: watching for its end, reaping it once, signalling it safely.
+//!
+//! # Why a signal cannot hit a stranger
+//! A pid is free for reuse as soon as the child has been reaped. With a pidfd there is nothing to
+//! fear: it names the process, not the number. Without one, `kill(2)` takes the number; so the
+//! caller holds one lock round `signal` and round `try_wait`, and never signals after `try_wait`
+//! has returned an exit. Nothing in this crate reaps in any other place. (CPython issues 127049,
+//! 86724, 84259, 82811.)
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
+
+use super::os::exit::{self, Target, Wait};
+use super::os::{self, Poller};
+use crate::status::{Exit, ExitStatus, Usage};
+
+/// A child that has not been reaped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Process {
+    pub(crate) fn new(pid: i32, pidfd: Option<OwnedFd>) -> Self {
+        Process { pid, pidfd }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reports `token` to the poller when the child ends: by its pidfd, by what else the system
+    /// has, or else by a thread that waits for it.
+    pub(crate) fn watch(&self, poller: &Poller, token: usize) -> io::Result<()> {
+        if os::watch_exit(self.pid, self.pidfd(), poller, token)? {
+            return Ok(());
+        }
+        let notifier = poller.notifier()?;
+        let pid = self.pid;
+        let name = format!("procio-wait-{pid}");
+        // WNOWAIT: the thread only looks; reaping stays with whoever holds the lock. Should
+        // somebody else reap the child, it ends with ECHILD, which is also news.
+        std::thread::Builder::new().name(name).stack_size(64 * 1024).spawn(move || {
+            let _ = exit::wait(Target::Pid(pid), Wait::Block);
+            notifier.notify(token);
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn unwatch(&self, poller: &Poller) {
+        os::unwatch_exit(self.pid, self.pidfd(), poller);
+    }
+
+    /// Reaps the child if it has ended. An end whose status somebody else took is an end too.
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<Exit>> {
+        let target = match &self.pidfd {
+            Some(fd) => Target::PidFd(fd.as_fd()),
+            None => Target::Pid(self.pid),
+        };
+        let result = match exit::wait(target, Wait::Reap) {
+            // P_PIDFD is from Linux 5.4, pidfds are from 5.3.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                exit::wait(Target::Pid(self.pid), Wait::Reap)
+            }
+            result => result,
+        };
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                let status = exit::status_of_reaped(self.pidfd());
+                Ok(Some(Exit { status, usage: Usage::default() }))
+            }
+            result => result,
+        }
+    }
+
+    /// Sends a signal. Signal 0 only asks. pidfd_send_signal(2), kill(2).
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        if signal == 0 {
+            return Ok(());
+        }
+        let signal = signal_from(signal).ok_or(io::Error::from_raw_os_error(libc::EINVAL))?;
+        if let Some(pidfd) = &self.pidfd {
+            match pidfd_send_signal(pidfd, signal) {
+                Err(rustix::io::Errno::NOSYS) => {}
+                result => return Ok(result?),
+            }
+        }
+        let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Whether an error of [`signal`](Process::signal) says that somebody else reaped the child.
+    pub(crate) fn is_gone(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::ESRCH)
+    }
+
+    /// Blocks until the child has ended, or for `timeout`; then reaps it if it has.
+    pub(crate) fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<Exit>> {
+        match &self.pidfd {
+            Some(fd) => {
+                wait_any_readable(&[fd.as_fd()], Some(timeout))?;
+            }
+            None => {
+                let end = std::time::Instant::now() + timeout;
+                while std::time::Instant::now() < end {
+                    if let Some(exit) = self.try_wait()? {
+                        return Ok(Some(exit));
+                    }
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        }
+        self.try_wait()
+    }
+
+    /// Blocks until the child has ended and reaps it.
+    pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
+        let _ = exit::wait(Target::Pid(self.pid), Wait::Block);
+        match self.try_wait() {
+            Ok(Some(exit)) => exit.status,
+            _ => ExitStatus::Lost,
+        }
+    }
+}
+
+fn signal_from(number: i32) -> Option<Signal> {
+    // SAFETY: only hands the number to the kernel, which checks it; 1 to 64 are all there are.
+    (1..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
+}
+
+/// Blocks until one of the descriptors is readable; tells which are. poll(2).
+pub(crate) fn wait_any_readable(
+    fds: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let timeout = timeout.map(|t| Timespec::try_from(t).unwrap_or_default());
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+}

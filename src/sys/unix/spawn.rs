@@ -1,0 +1,165 @@
+//! Starting a child, and learning later whether it executed its program.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+use super::child::{self, Job, STAGES};
+use super::os::{self, Started, raw};
+use super::pipe::{PipeReader, report_pipe};
+use super::{Plan, Process, RawHandle, config};
+use crate::error::{SpawnError, Stage};
+
+/// A fork made by somebody else, for a child that must run that somebody's code before exec.
+pub(crate) trait Fork {
+    /// Forks as `fork(2)` does.
+    fn fork(&mut self) -> io::Result<Forked>;
+    /// Runs in the child after everything but the closing of descriptors; `false` gives up.
+    fn in_child(&mut self) -> bool;
+}
+
+/// On which side of a fork we are.
+pub(crate) enum Forked {
+    Parent(i32),
+    Child,
+}
+
+/// Makes children. One for each reactor.
+pub(crate) struct Spawner {
+    cloner: Arc<os::Cloner>,
+}
+
+impl Spawner {
+    pub(crate) fn new() -> Self {
+        Spawner { cloner: Arc::new(os::Cloner::new()) }
+    }
+
+    /// Starts `plan` with `stdio` as its standard streams, and returns at once. When this returns
+    /// an error there is no child. With `fork`, the child is made by it.
+    pub(crate) fn spawn(
+        &self,
+        plan: Plan,
+        stdio: [Option<RawHandle>; 3],
+        fork: Option<&mut dyn Fork>,
+    ) -> io::Result<(Process, Outcome)> {
+        let (report, writer) = report_pipe()?;
+        let job = Box::new(Job {
+            plan,
+            stdio,
+            report: writer.as_raw_fd(),
+            mask: raw::signal_mask(),
+            close_range: config().close_range,
+        });
+        let (process, started) = match fork {
+            Some(fork) => forked(&job, fork)?,
+            None => self.cloned(&job)?,
+        };
+        drop(writer);
+        let rest = Some((job, started));
+        Ok((process, Outcome { report, bytes: Vec::new(), rest, cloner: self.cloner.clone() }))
+    }
+
+    fn cloned(&self, job: &Job) -> io::Result<(Process, Option<Started>)> {
+        // SAFETY: the job is boxed and goes into the outcome, which gives it up only when the
+        // child has executed a program or ended; `entry` does not return.
+        let (pid, pidfd, started) = unsafe { self.cloner.start(job, entry)? };
+        Ok((Process::new(pid, pidfd), Some(started)))
+    }
+}
+
+extern "C" fn entry(job: *mut c_void) -> c_int {
+    // SAFETY: the pointer is the one that `start` was given, and its promise still holds.
+    unsafe { child::run(&*job.cast_const().cast::<Job>(), None) }
+}
+
+fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<Started>)> {
+    let pid = match fork.fork()? {
+        Forked::Parent(pid) => pid,
+        // SAFETY: this is a process of its own, with a copy of the job.
+        Forked::Child => unsafe { child::run(job, Some(&mut || fork.in_child())) },
+    };
+    match os::open_pidfd(pid) {
+        Ok(pidfd) => Ok((Process::new(pid, pidfd), None)),
+        Err(error) => {
+            // Out of descriptors: a child that could not be signalled safely shall not live.
+            let mut process = Process::new(pid, None);
+            let _ = process.signal(libc::SIGKILL);
+            process.wait_blocking();
+            Err(error)
+        }
+    }
+}
+
+/// What became of the exec. Owns all memory that the child half reads, until it no longer does.
+pub(crate) struct Outcome {
+    report: PipeReader,
+    bytes: Vec<u8>,
+    rest: Option<(Box<Job>, Option<Started>)>,
+    cloner: Arc<os::Cloner>,
+}
+
+impl Outcome {
+    /// The outcome, once it is known: that the program runs, or the error that the child met (it
+    /// has then ended, or is about to). `None` before.
+    pub(crate) fn try_get(&mut self) -> Option<Result<(), SpawnError>> {
+        loop {
+            self.bytes.reserve(16);
+            match self.report.try_read(&mut self.bytes) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        // The end of the pipe: the child has let go of our memory.
+        if let Some((_job, Some(started))) = self.rest.take() {
+            self.cloner.recycle(started);
+        }
+        Some(decode(&self.bytes))
+    }
+}
+
+impl AsFd for Outcome {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        // A child that still reads the job must find it, whatever happens to us. The callers keep
+        // an outcome until it is known; should one fail to, the memory is lost and nothing else.
+        if self.rest.is_some() && self.try_get().is_none() {
+            std::mem::forget(self.rest.take());
+        }
+    }
+}
+
+fn decode(report: &[u8]) -> Result<(), SpawnError> {
+    let [a, b, c, d, e, f, g, h] = report else { return Ok(()) };
+    let stage = u32::from_ne_bytes([*a, *b, *c, *d]) as usize;
+    let errno = i32::from_ne_bytes([*e, *f, *g, *h]);
+    let stage = STAGES.get(stage).copied().unwrap_or(Stage::Setup);
+    Err(SpawnError::new(stage, io::Error::from_raw_os_error(errno)))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_report_is_success() {
+        assert!(decode(&[]).is_ok());
+    }
+
+    #[test]
+    fn a_report_names_stage_and_error() {
+        let mut report = (Stage::Exec as u32).to_ne_bytes().to_vec();
+        report.extend(libc::ENOENT.to_ne_bytes());
+        let error = decode(&report).unwrap_err();
+        assert_eq!(error.stage(), Stage::Exec);
+        assert_eq!(error.io_error().raw_os_error(), Some(libc::ENOENT));
+    }
+}

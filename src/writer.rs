@@ -1,0 +1,277 @@
+//! Writing: one attempt at once, then a queue.
+//!
+//! The state machine knows no system calls; it writes to a [`WriteIo`]. It follows asyncio's flow
+//! control: above the high-water mark a drain waits until the queue is at or below the low one.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::task::Waker;
+
+use crate::waiters::Waiters;
+
+/// asyncio's default high-water mark, in bytes; the low one is a quarter.
+const HIGH_WATER: usize = 64 * 1024;
+/// Pieces that one writev(2) is given.
+const PIECES: usize = 64;
+
+/// Bytes to write, kept by whoever owns them.
+pub(crate) type Piece = Box<dyn AsRef<[u8]> + Send>;
+
+/// Where bytes go.
+pub(crate) trait WriteIo {
+    /// Writes once; returns how many bytes were taken.
+    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Asks for an event when there is room.
+    fn want_write(&mut self) -> io::Result<()>;
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Everything is written, or writing has ended.
+    Done,
+    /// An event will come when there is room.
+    Blocked,
+    /// The caller's budget is spent.
+    Spent,
+}
+
+/// How writing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// From our side, with everything written; or by the other side, while nothing was queued.
+    Clean,
+    /// With this error, and what was queued is lost.
+    Failed(io::ErrorKind, Option<i32>),
+}
+
+impl Closed {
+    fn failed(error: &io::Error) -> Self {
+        Closed::Failed(error.kind(), error.raw_os_error())
+    }
+
+    /// The error, made anew.
+    pub(crate) fn error(self) -> Option<io::Error> {
+        match self {
+            Closed::Clean => None,
+            Closed::Failed(_, Some(code)) => Some(io::Error::from_raw_os_error(code)),
+            Closed::Failed(kind, None) => Some(kind.into()),
+        }
+    }
+}
+
+/// The writing side of a stream.
+pub(crate) struct Writer<S> {
+    io: Option<S>,
+    queue: VecDeque<Piece>,
+    /// Bytes of the first piece that are written already.
+    offset: usize,
+    queued: usize,
+    high: usize,
+    low: usize,
+    paused: bool,
+    closing: bool,
+    closed: Option<Closed>,
+    blocked: bool,
+    pub(crate) drains: Waiters,
+    pub(crate) closes: Waiters,
+}
+
+impl<S: WriteIo> Writer<S> {
+    pub(crate) fn new(io: S) -> Self {
+        Writer {
+            io: Some(io),
+            queue: VecDeque::new(),
+            offset: 0,
+            queued: 0,
+            high: HIGH_WATER,
+            low: HIGH_WATER / 4,
+            paused: false,
+            closing: false,
+            closed: None,
+            blocked: false,
+            drains: Waiters::default(),
+            closes: Waiters::default(),
+        }
+    }
+
+    pub(crate) fn io(&self) -> Option<&S> {
+        self.io.as_ref()
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(crate) fn limits(&self) -> (usize, usize) {
+        (self.low, self.high)
+    }
+
+    pub(crate) fn set_limits(&mut self, low: usize, high: usize) {
+        (self.low, self.high) = (low, high);
+        self.pause();
+    }
+
+    /// Whether close was called, or the other side is gone.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// How writing ended, once it has.
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.closed
+    }
+
+    /// Whether a drain has to wait.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Tries to write bytes before anything is queued; returns how many were taken. 0 when there
+    /// is a queue already, and when writing has ended (the bytes then have nowhere to go).
+    pub(crate) fn write_now(&mut self, bytes: &[u8]) -> usize {
+        if !self.queue.is_empty() || self.blocked || self.closing {
+            return 0;
+        }
+        let Some(io) = &mut self.io else { return 0 };
+        match io.try_write(&[IoSlice::new(bytes)]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                self.end(Closed::failed(&error));
+                0
+            }
+        }
+    }
+
+    /// Queues a piece, of which `skip` bytes are written already.
+    pub(crate) fn queue(&mut self, piece: Piece, skip: usize) {
+        let length = (*piece).as_ref().len();
+        if self.closing || self.closed.is_some() || skip >= length {
+            return;
+        }
+        if self.queue.is_empty() {
+            self.offset = skip;
+        }
+        self.queued += length - skip;
+        self.queue.push_back(piece);
+        self.pause();
+    }
+
+    fn pause(&mut self) {
+        self.paused |= self.queued > self.high;
+        self.paused &= self.queued > self.low;
+    }
+
+    /// Writes what is queued until it is done, there is no room, or `spend` says stop.
+    pub(crate) fn flush(&mut self, mut spend: impl FnMut(usize) -> bool) -> Flush {
+        loop {
+            let Some(io) = &mut self.io else { return Flush::Done };
+            if self.queue.is_empty() {
+                if self.closing {
+                    self.end(Closed::Clean);
+                }
+                return Flush::Done;
+            }
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut skip = self.offset;
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.queue) {
+                *slice = IoSlice::new((**piece).as_ref().get(skip..).unwrap_or_default());
+                skip = 0;
+                count += 1;
+            }
+            match io.try_write(slices.get(..count).unwrap_or_default()) {
+                Ok(written) => {
+                    self.blocked = false;
+                    self.advance(written);
+                    if !spend(written) && !self.queue.is_empty() {
+                        return Flush::Spent;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.block(),
+                Err(error) => {
+                    self.end(Closed::failed(&error));
+                    return Flush::Done;
+                }
+            }
+        }
+    }
+
+    /// Asks for an event if something is queued and none was asked for.
+    pub(crate) fn arm(&mut self) {
+        if !self.queue.is_empty() && !self.blocked {
+            self.block();
+        }
+    }
+
+    fn block(&mut self) -> Flush {
+        self.blocked = true;
+        match self.io.as_mut().map(WriteIo::want_write) {
+            Some(Err(error)) => {
+                self.end(Closed::failed(&error));
+                Flush::Done
+            }
+            _ => Flush::Blocked,
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.queued = self.queued.saturating_sub(written);
+        while let Some(piece) = self.queue.front() {
+            let left = (**piece).as_ref().len() - self.offset;
+            if written < left {
+                self.offset += written;
+                break;
+            }
+            written -= left;
+            self.offset = 0;
+            self.queue.pop_front();
+        }
+        self.pause();
+    }
+
+    /// The other side is gone. Bytes that wait can no longer be written: a broken pipe.
+    pub(crate) fn hangup(&mut self) {
+        let broken = io::Error::from(io::ErrorKind::BrokenPipe);
+        self.end(if self.queue.is_empty() { Closed::Clean } else { Closed::failed(&broken) });
+    }
+
+    /// Closes once everything is written. Nothing can be written any more.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+        if self.queue.is_empty() {
+            self.end(Closed::Clean);
+        }
+    }
+
+    /// Closes at once; what is queued is lost.
+    pub(crate) fn abort(&mut self) {
+        self.end(Closed::Clean);
+    }
+
+    /// Ends writing; the first reason stands. Gives up the descriptor at once.
+    fn end(&mut self, how: Closed) {
+        self.closing = true;
+        self.closed.get_or_insert(how);
+        self.io = None;
+        self.queue.clear();
+        self.queued = 0;
+        self.paused = false;
+    }
+
+    /// The wakers of operations that can go on.
+    pub(crate) fn wake(&mut self, wakers: &mut Vec<Waker>) {
+        if !self.paused {
+            self.drains.take(wakers);
+        }
+        if self.closed.is_some() {
+            self.closes.take(wakers);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+"""Every async test on every loop; after every test nothing may be left over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+import shim
+
+shim.load()
+
+import skips  # noqa: E402
+import support  # noqa: E402
+
+SETTLE = 10.0
+
+
+def _new_uvloop() -> asyncio.AbstractEventLoop:
+    if not skips.HAVE_UVLOOP:
+        pytest.skip(skips.UVLOOP_MISSING)
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Which loops an async test runs on."""
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+        "asyncio": asyncio.new_event_loop,
+        "uvloop": _new_uvloop,
+    }
+    return {name: factories[name] for name in support.LOOPS}
+
+
+@pytest.fixture(params=support.LOOPS)
+def loop_name(request: pytest.FixtureRequest) -> str:
+    """The same choice for tests that start an interpreter of their own."""
+    if request.param == "uvloop" and not skips.HAVE_UVLOOP:
+        pytest.skip(skips.UVLOOP_MISSING)
+    return str(request.param)
+
+
+def _new_loop(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    return _new_uvloop if name == "uvloop" else asyncio.new_event_loop
+
+
+@pytest.fixture
+def loop_factory(loop_name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The same choice for tests that run loops of their own."""
+    return _new_loop(loop_name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Apply the list of skips; on asyncio itself expect the differences to fail."""
+    forced: dict[str, str] = {}
+    for (variable, value), tests in skips.FORCED.items():
+        if os.environ.get(variable) == value:
+            forced.update(tests)
+    for item in items:
+        name = getattr(item, "originalname", None) or item.name
+        if name in forced:
+            item.add_marker(pytest.mark.skip(reason=forced[name]))
+        if shim.ACTIVE and item.get_closest_marker("differs"):
+            item.add_marker(pytest.mark.xfail(reason="asyncio differs", strict=False))
+            item.add_marker(pytest.mark.timeout(5), append=False)
+
+
+class Snapshot:
+    """Descriptors, children and threads of this process."""
+
+    def __init__(self) -> None:
+        self.tables = {
+            "descriptor": support.open_fds(),
+            "child": support.children(),
+            "thread": support.threads(),
+        }
+
+    def left_since(self, before: Snapshot) -> list[str]:
+        """What is there now and was not there before."""
+        return [
+            f"{kind} {key}: {value}"
+            for kind, table in self.tables.items()
+            for key, value in table.items()
+            if before.tables[kind].get(key) != value and (kind == "descriptor" or key not in before.tables[kind])
+        ]
+
+
+def _remove_children(before: Snapshot) -> None:
+    for pid in support.children().keys() - before.tables["child"].keys():
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No descriptor, child, zombie or thread is left when the test and its loop are over.
+
+    Autouse fixtures come first, so the loop is made after the first look and closed before the second.
+    """
+    before = Snapshot()
+    yield
+    end = time.monotonic() + SETTLE
+    gc.collect()
+    while left := Snapshot().left_since(before):
+        if time.monotonic() > end or (shim.ACTIVE and request.node.get_closest_marker("differs")):
+            break
+        time.sleep(0.002)
+        gc.collect()
+    if left:
+        _remove_children(before)
+        if not (shim.ACTIVE and request.node.get_closest_marker("differs")):
+            pytest.fail("left over:\n" + "\n".join(left))

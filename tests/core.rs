@@ -1,0 +1,82 @@
+//! The crate without Python: real children, driven by `run_until`.
+
+use std::time::Duration;
+
+use procio::{Command, ExitStatus, Reactor, Stage, Stdio};
+
+fn sh(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+#[test]
+fn output_and_status() {
+    let reactor = Reactor::new().unwrap();
+    let mut command = sh("echo out; echo err >&2; exit 3");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = reactor
+        .run_until(async {
+            let mut child = command.spawn(&reactor).unwrap().await.unwrap();
+            child.communicate(None).await.unwrap()
+        })
+        .unwrap();
+    assert_eq!(output.status, ExitStatus::Exited(3));
+    assert_eq!(output.stdout.unwrap(), b"out\n");
+    assert_eq!(output.stderr.unwrap(), b"err\n");
+}
+
+#[test]
+fn sixteen_megabytes_both_ways() {
+    let reactor = Reactor::new().unwrap();
+    let mut command = Command::new("cat");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let data: Vec<u8> = (0..16_000_000u32).map(|i| i as u8).collect();
+    let output = reactor
+        .run_until(async {
+            let mut child = command.spawn(&reactor).unwrap().await.unwrap();
+            child.communicate(Some(data.clone())).await.unwrap()
+        })
+        .unwrap();
+    assert_eq!(output.stdout.unwrap(), data);
+}
+
+#[test]
+fn a_missing_program_is_an_error_of_the_exec() {
+    let reactor = Reactor::new().unwrap();
+    let result = reactor.run_until(Command::new("/no/such/program").spawn(&reactor).unwrap()).unwrap();
+    let error = result.unwrap_err();
+    assert_eq!(error.stage(), Stage::Exec);
+    assert_eq!(error.io_error().kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_signal_ends_it_and_later_signals_find_nobody() {
+    let reactor = Reactor::new().unwrap();
+    reactor
+        .run_until(async {
+            let child = Command::new("sleep").arg("1000").spawn(&reactor).unwrap().await.unwrap();
+            child.kill().unwrap();
+            assert_eq!(child.wait().await, ExitStatus::Signaled { signal: 9, core: false });
+            assert_eq!(child.kill().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_child_that_is_dropped_while_starting_is_killed_and_reaped() {
+    let reactor = Reactor::new().unwrap();
+    for _ in 0..20 {
+        drop(Command::new("sleep").arg("1000").spawn(&reactor).unwrap());
+    }
+    drop(reactor);
+    let children = std::fs::read_dir("/proc/self/task").unwrap().map(|task| {
+        std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
+    });
+    // Other tests run beside this one: only sleeps would be ours.
+    for pid in children.flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>()) {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(!name.starts_with("sleep\0001000"), "{pid} is left");
+    }
+    let _ = Duration::ZERO;
+}

@@ -1,0 +1,14 @@
+"""Write the arguments one after the other, unbuffered; TEXT*N is TEXT N times; `wait` waits for a byte on stdin."""
+
+import os
+import sys
+
+for argument in sys.argv[1:]:
+    if argument == "wait":
+        os.read(0, 1)
+        continue
+    text, star, count = argument.rpartition("*")
+    data = text.encode() * int(count) if star else argument.encode()
+    data = memoryview(data.replace(b"\\n", b"\n"))
+    while data:
+        data = data[os.write(1, data) :]

@@ -1,0 +1,43 @@
+"""Every test that is left out, and why. Nothing else in the suite skips for a reason of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+# Conditions of the machine -----------------------------------------------------------------------
+
+UVLOOP_MISSING = "uvloop is not installed"
+TEST_PACKAGE_MISSING = "this interpreter comes without the `test` package"
+NOT_ROOT = "needs root: only root may become another user"
+NOT_LINUX = "looks at /proc"
+PID_NOT_CHOSEN = "the kernel does not let us choose the next pid"
+MYPY_MISSING = "mypy is not installed"
+NO_CHECKOUT = "the examples and the README are not beside the tests"
+
+HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason=NOT_ROOT)
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
+needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason=MYPY_MISSING)
+
+# CPython's own tests -----------------------------------------------------------------------------
+# name of the test -> why it says nothing about procio.
+
+_MOCKS_POPEN = "replaces subprocess.Popen by a mock, which procio does not call"
+_MOCKS_PIPES = "replaces loop.connect_read_pipe by a mock, which procio does not call"
+
+CPYTHON: dict[str, str] = {
+    "test_popen_error": _MOCKS_POPEN,
+    "test_popen_error_with_stdin_pipe": _MOCKS_POPEN,
+    "test_pause_reading": _MOCKS_PIPES,
+}
+
+# The same for test.test_asyncio.test_events.SubprocessTestsMixin (loop.subprocess_exec/shell).
+CPYTHON_EVENTS: dict[str, str] = {}
+
+# Tests that cannot hold while one path is forced: (switch, value) -> name of the test -> why.
+FORCED: dict[tuple[str, str], dict[str, str]] = {}

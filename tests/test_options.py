@@ -1,0 +1,447 @@
+"""Every keyword of Popen: the child is asked how it was set up, and must say what it says under Popen."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import json
+import os
+import pwd
+import resource
+import signal
+import subprocess
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import procio
+import pytest
+import skips
+from support import DEVNULL, PIPE, PYTHON, SH, STDOUT, helper, in_mask, output, parse_status, running, sh, until
+
+FACTS = helper("facts")
+
+
+def popen_facts(**options: Any) -> dict[str, Any]:
+    done = subprocess.run(FACTS, stdout=options.pop("stdout", PIPE), stderr=options.pop("stderr", None), **options)
+    assert done.returncode == 0
+    return json.loads(done.stdout or done.stderr)
+
+
+async def procio_facts(**options: Any) -> dict[str, Any]:
+    options.setdefault("stdout", PIPE)
+    proc = await procio.create_subprocess_exec(*FACTS, **options)
+    out, err = await proc.communicate()
+    assert proc.returncode == 0
+    return json.loads(out or err)
+
+
+async def same_as_popen(**options: Any) -> dict[str, Any]:
+    ours = await procio_facts(**options)
+    assert ours == popen_facts(**options)
+    return ours
+
+
+async def test_defaults() -> None:
+    facts = await same_as_popen()
+    assert sorted(facts["descriptors"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("fd", [1, 2])
+async def test_all_pipes(fd: int) -> None:
+    env = {**os.environ, "FACTS_FD": str(fd)}
+    facts = await procio_facts(stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env)
+    assert facts == popen_facts(input=b"", stdout=PIPE, stderr=PIPE, env=env)
+
+
+async def test_devnull_everywhere() -> None:
+    env = {**os.environ, "FACTS_FD": "2"}
+    await same_as_popen(stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env=env)
+    await same_as_popen(stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
+    await same_as_popen(stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+
+
+# --- working directory, environment, program -----------------------------------------------------
+
+
+@pytest.mark.parametrize("convert", [str, os.fsencode, Path], ids=["str", "bytes", "path"])
+async def test_cwd(tmp_path: Path, convert: Any) -> None:
+    facts = await same_as_popen(cwd=convert(tmp_path))
+    assert facts["cwd"] == os.path.realpath(tmp_path)
+
+
+async def test_cwd_of_the_parent_does_not_change(tmp_path: Path) -> None:
+    before = os.getcwd()
+    await output("true", cwd=tmp_path)
+    assert os.getcwd() == before
+
+
+async def test_env_replaces_the_environment() -> None:
+    facts = await same_as_popen(env={"ONLY": "this", "EMPTY": "", "ODD": "a=b", "PATH": "/bin"})
+    assert facts["environment"]["ODD"] == "a=b"
+    assert "HOME" not in facts["environment"]
+
+
+async def test_env_empty() -> None:
+    await same_as_popen(env={})
+
+
+async def test_env_of_bytes_and_surrogates() -> None:
+    facts = await same_as_popen(env={b"BYTES": b"\xff", "TEXT": "\udcfe\u20ac"})
+    assert facts["environment"]["BYTES"] == "\udcff"
+
+
+async def test_env_any_mapping() -> None:
+    await same_as_popen(env=os.environ)
+
+
+async def test_environment_is_read_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROCIO_TEST_WORD", "now")
+    assert await output(SH, "-c", "echo $PROCIO_TEST_WORD") == b"now\n"
+
+
+async def test_executable_replaces_the_program() -> None:
+    assert await output("a name", "-c", 'echo "$0"', executable=SH) == b"a name\n"
+    assert await output("a name", "-c", "echo $0", "zero", executable=Path(SH)) == b"zero\n"
+
+
+# --- descriptors ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inheritable() -> Iterator[int]:
+    fd = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(fd, True)
+    yield fd
+    os.close(fd)
+
+
+async def test_close_fds_is_the_default(inheritable: int) -> None:
+    """uvloop has no close_fds."""
+    facts = await same_as_popen()
+    assert str(inheritable) not in facts["descriptors"]
+
+
+async def test_close_fds_false_keeps_inheritable_ones_only(inheritable: int) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        facts = await procio_facts(close_fds=False)
+        assert str(inheritable) in facts["descriptors"]
+        assert str(read_end) not in facts["descriptors"]
+        assert facts["descriptors"].keys() == popen_facts(close_fds=False)["descriptors"].keys()
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+async def test_pass_fds(inheritable: int) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        facts = await same_as_popen(pass_fds=[write_end])
+        assert str(write_end) in facts["descriptors"]
+        assert str(read_end) not in facts["descriptors"]
+        assert str(inheritable) not in facts["descriptors"]
+        assert not os.get_inheritable(write_end)
+        await same_as_popen(pass_fds=(write_end, read_end, write_end))
+        await same_as_popen(pass_fds={0, read_end})
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+async def test_pass_fds_overrides_close_fds(inheritable: int) -> None:
+    with pytest.warns(RuntimeWarning, match=r"^pass_fds overriding close_fds\.$"):
+        proc = await procio.create_subprocess_exec(*FACTS, stdout=PIPE, pass_fds=[inheritable], close_fds=False)
+    out, _ = await proc.communicate()
+    assert sorted(json.loads(out)["descriptors"]) == sorted(["0", "1", "2", str(inheritable)])
+
+
+async def test_descriptors_far_up_are_closed() -> None:
+    """Not only those below some round number."""
+    high = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4000) - 1
+    os.dup2(2, high)
+    try:
+        os.set_inheritable(high, True)
+        facts = await procio_facts()
+        assert str(high) not in facts["descriptors"]
+        facts = await procio_facts(pass_fds=[high])
+        assert str(high) in facts["descriptors"]
+    finally:
+        os.close(high)
+
+
+@pytest.mark.parametrize("size", [4096, 65536, 1 << 18])
+async def test_pipesize(size: int) -> None:
+    env = {**os.environ, "FACTS_FD": "1"}
+    facts = await procio_facts(stdin=PIPE, stderr=PIPE, pipesize=size, env=env)
+    assert [facts["descriptors"][fd]["size"] for fd in "012"] == [size] * 3
+
+
+async def test_pipesize_none_and_default() -> None:
+    assert await procio_facts(pipesize=-1) == await procio_facts()
+
+
+# --- groups and sessions -------------------------------------------------------------------------
+
+
+async def test_start_new_session() -> None:
+    facts = await same_as_popen(start_new_session=True)
+    assert facts["own session"]
+    assert facts["own group"]
+
+
+async def test_process_group_of_its_own() -> None:
+    facts = await same_as_popen(process_group=0)
+    assert facts["own group"]
+    assert not facts["own session"]
+
+
+async def test_process_group_of_another_child() -> None:
+    async with running("cat", stdin=PIPE, process_group=0) as leader:
+        proc = await sh("cut -d ' ' -f 5 /proc/$$/stat", stdout=PIPE, process_group=leader.pid)
+        out, _ = await proc.communicate()
+        assert int(out) == leader.pid
+
+
+async def test_process_group_none_is_the_parents() -> None:
+    facts = await same_as_popen(process_group=None)
+    assert facts["parent's group"]
+
+
+# --- identity ------------------------------------------------------------------------------------
+
+NOBODY = pwd.getpwnam("nobody")
+GROUP = grp.getgrgid(NOBODY.pw_gid)
+
+
+@skips.needs_root
+@pytest.mark.parametrize("options", [{"user": NOBODY.pw_uid}, {"user": NOBODY.pw_name}], ids=["number", "name"])
+async def test_user(options: dict[str, Any]) -> None:
+    options["executable"] = SH
+    proc = await procio.create_subprocess_exec("sh", "-c", "id -u; id -g", stdout=PIPE, **options)
+    assert await proc.communicate() == (f"{NOBODY.pw_uid}\n{os.getgid()}\n".encode(), None)
+
+
+@skips.needs_root
+@pytest.mark.parametrize("options", [{"group": GROUP.gr_gid}, {"group": GROUP.gr_name}], ids=["number", "name"])
+async def test_group(options: dict[str, Any]) -> None:
+    facts = await same_as_popen(**options)
+    assert facts["Gid"].split() == [str(GROUP.gr_gid)] * 4
+
+
+@skips.needs_root
+@pytest.mark.parametrize("groups", [[], [1, 2], (GROUP.gr_name, 5), [NOBODY.pw_gid] * 2])
+async def test_extra_groups(groups: Any) -> None:
+    await same_as_popen(extra_groups=groups)
+
+
+@skips.needs_root
+async def test_identity_together() -> None:
+    proc = await procio.create_subprocess_exec(
+        SH, "-c", "cat /proc/self/status", stdout=PIPE, user=NOBODY.pw_uid, group=GROUP.gr_gid, extra_groups=[1, 2]
+    )
+    status = parse_status((await proc.communicate())[0])
+    assert status["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+    assert status["Gid"].split() == [str(GROUP.gr_gid)] * 4
+    assert status["Groups"].split() == ["1", "2"]
+
+
+@skips.needs_root
+async def test_kill_of_a_child_of_another_user() -> None:
+    async with running("cat", stdin=PIPE, user=NOBODY.pw_uid, group=GROUP.gr_gid, extra_groups=[]) as proc:
+        proc.terminate()
+        assert await proc.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("umask", [0, 0o22, 0o77, 0o777])
+async def test_umask(umask: int) -> None:
+    before = os.umask(0o22)
+    try:
+        facts = await same_as_popen(umask=umask)
+        assert facts["umask"] == umask
+        assert os.umask(0o22) == 0o22
+    finally:
+        os.umask(before)
+
+
+async def test_umask_default_is_inherited() -> None:
+    before = os.umask(0o37)
+    try:
+        assert (await same_as_popen(umask=-1))["umask"] == 0o37
+    finally:
+        os.umask(before)
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+async def signal_sets(**options: Any) -> dict[str, str]:
+    ours = parse_status(await output("cat", "/proc/self/status", **options))
+    done = subprocess.run(["cat", "/proc/self/status"], stdout=PIPE, check=True, **options)
+    theirs = parse_status(done.stdout)
+    for key in ("SigBlk", "SigIgn", "SigCgt"):
+        assert ours[key] == theirs[key], key
+    return ours
+
+
+async def test_restore_signals_is_the_default() -> None:
+    """Python ignores SIGPIPE; children start with the default action."""
+    status = await signal_sets()
+    assert not in_mask(status["SigIgn"], signal.SIGPIPE)
+    assert not in_mask(status["SigIgn"], signal.SIGXFSZ)
+
+
+async def test_restore_signals_false() -> None:
+    status = await signal_sets(restore_signals=False)
+    assert in_mask(status["SigIgn"], signal.SIGPIPE)
+    assert in_mask(status["SigIgn"], signal.SIGXFSZ)
+
+
+async def test_ignored_signals_are_inherited() -> None:
+    """uvloop resets them."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        assert in_mask((await signal_sets())["SigIgn"], signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+async def test_handled_signals_are_reset() -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        proc = await sh("kill -USR1 $$")
+        assert await proc.wait() == -signal.SIGUSR1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+async def test_signal_mask_of_the_caller_is_inherited() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGRTMIN})
+    try:
+        status = await signal_sets()
+        assert in_mask(status["SigBlk"], signal.SIGUSR2)
+        assert in_mask(status["SigBlk"], signal.SIGRTMIN)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert blocked == before | {signal.SIGUSR2, signal.SIGRTMIN}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# --- preexec_fn ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_deprecation() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_runs_in_the_child() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        proc = await procio.create_subprocess_exec(
+            "true", preexec_fn=lambda: os.write(write_end, str(os.getpid()).encode())
+        )
+        assert await proc.wait() == 0
+        assert int(os.read(read_end, 100)) == proc.pid
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_sees_the_new_directory_and_session(tmp_path: Path) -> None:
+    def write() -> None:
+        Path("marker").write_text(f"{os.getsid(0) == os.getpid()}")
+
+    proc = await procio.create_subprocess_exec("true", preexec_fn=write, cwd=tmp_path, start_new_session=True)
+    assert await proc.wait() == 0
+    assert (tmp_path / "marker").read_text() == "True"
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_changes_the_child_only() -> None:
+    before = os.environ.copy()
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    assert await output(SH, "-c", "ulimit -c", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    assert resource.getrlimit(resource.RLIMIT_CORE) == limit
+    assert os.environ.copy() == before
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_that_raises() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("in the child")
+
+    with pytest.raises(subprocess.SubprocessError) as caught:
+        await procio.create_subprocess_exec("true", preexec_fn=fail)
+    with pytest.raises(subprocess.SubprocessError) as theirs:
+        subprocess.Popen(["true"], preexec_fn=fail)
+    assert type(caught.value) is type(theirs.value)
+    assert str(caught.value) == str(theirs.value)
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_beside_another_thread() -> None:
+    """The child has one thread only; Python code still runs in it."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        proc = await procio.create_subprocess_exec("true", preexec_fn=lambda: sum(range(1000)))
+        assert await proc.wait() == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+async def test_preexec_fn_none() -> None:
+    await same_as_popen(preexec_fn=None)
+
+
+# --- what POSIX refuses --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("startupinfo", object()), ("creationflags", 1), ("creationflags", None)]
+)
+async def test_windows_only_keywords(keyword: str, value: Any) -> None:
+    with pytest.raises(ValueError) as theirs:
+        subprocess.Popen(["true"], **{keyword: value})
+    with pytest.raises(ValueError) as caught:
+        await procio.create_subprocess_exec("true", **{keyword: value})
+    assert str(caught.value) == str(theirs.value)
+
+
+async def test_windows_only_keywords_at_their_defaults() -> None:
+    await same_as_popen(startupinfo=None, creationflags=0)
+
+
+async def test_everything_at_once(tmp_path: Path) -> None:
+    await same_as_popen(
+        executable=PYTHON[0],
+        cwd=tmp_path,
+        env={"A": "b"},
+        close_fds=True,
+        pass_fds=(),
+        start_new_session=True,
+        restore_signals=True,
+        umask=0o27,
+        pipesize=-1,
+        stdin=DEVNULL,
+        stderr=STDOUT,
+    )
+
+
+async def test_child_may_outlive_a_changed_option_object() -> None:
+    """Containers that the caller changes after the call are not looked at again."""
+    env = {"WORD": "before", "PATH": os.environ["PATH"]}
+    task = asyncio.ensure_future(procio.create_subprocess_exec(SH, "-c", "echo $WORD", stdout=PIPE, env=env))
+    proc = await task
+    env["WORD"] = "after"
+    assert (await proc.communicate())[0] == b"before\n"
+    await until(lambda: proc.returncode is not None)

@@ -1,0 +1,209 @@
+"""Process.wait(): ends with the process, for everybody who waits, whoever holds its pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import procio
+import pytest
+from support import PIPE, cat, finish, helper, kill_stray, running, sh, state, stat_fields, turns, until
+
+HOLDER = "sleep 1000 & echo $!; exit 3"
+
+
+async def test_wait_returns_the_status() -> None:
+    proc = await sh("exit 9")
+    assert await proc.wait() == 9
+    assert await proc.wait() == 9
+    assert proc.returncode == 9
+
+
+async def test_returncode_without_wait() -> None:
+    """The status is published although nobody awaits it."""
+    proc = await sh("exit 9")
+    await until(lambda: proc.returncode == 9, "returncode")
+
+
+async def test_zombie_is_reaped_without_wait() -> None:
+    proc = await procio.create_subprocess_exec("true")
+    await until(lambda: state(proc.pid) is None, "reaped")
+    assert await proc.wait() == 0
+
+
+async def test_wait_after_the_end_is_immediate() -> None:
+    proc = await sh("exit 9")
+    await proc.wait()
+    task = asyncio.create_task(proc.wait())
+    await asyncio.sleep(0)
+    assert task.done()
+    assert task.result() == 9
+
+
+async def test_twenty_waiters() -> None:
+    async with cat() as proc:
+        waiters = [asyncio.create_task(proc.wait()) for _ in range(20)]
+        await turns(3)
+        proc.stdin.close()
+        assert await asyncio.gather(*waiters) == [0] * 20
+
+
+async def test_cancelled_waiters_do_not_disturb_the_others() -> None:
+    """gh-67329 (issue 23140)."""
+    async with cat() as proc:
+        waiters = [asyncio.create_task(proc.wait()) for _ in range(20)]
+        await turns(3)
+        for waiter in waiters[::2]:
+            waiter.cancel()
+        results = await asyncio.gather(*waiters[::2], return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        assert proc.returncode is None
+        proc.stdin.close()
+        assert await asyncio.gather(*waiters[1::2]) == [0] * 10
+        assert await proc.wait() == 0
+
+
+async def test_all_waiters_cancelled_then_awaited_again() -> None:
+    async with cat() as proc:
+        for _ in range(5):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(proc.wait(), 0.002)
+        proc.stdin.close()
+        assert await proc.wait() == 0
+
+
+@pytest.mark.differs
+async def test_wait_while_a_grandchild_holds_the_pipes() -> None:
+    """gh-119710."""
+    proc = await sh(HOLDER, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    stray = int(await proc.stdout.readline())
+    try:
+        assert await proc.wait() == 3
+    finally:
+        kill_stray(stray)
+    assert await proc.stdout.read() == b""
+    assert await proc.stderr.read() == b""
+
+
+@pytest.mark.differs
+async def test_waiters_from_before_while_pipes_are_held() -> None:
+    """gh-119710 with somebody who waits before the exit."""
+    proc = await sh("sleep 1000 & echo $!; read x; exit 3", stdin=PIPE, stdout=PIPE)
+    stray = int(await proc.stdout.readline())
+    try:
+        waiters = [asyncio.create_task(proc.wait()) for _ in range(3)]
+        await turns(3)
+        proc.stdin.write(b"\n")
+        assert await asyncio.gather(*waiters) == [3] * 3
+    finally:
+        kill_stray(stray)
+
+
+@pytest.mark.differs
+async def test_output_of_a_grandchild_after_wait() -> None:
+    """The pipe stays readable after the exit: what the grandchild writes later is not lost."""
+    read_end, write_end = os.pipe()
+    proc = await sh(
+        f"(read x </proc/self/fd/{read_end}; echo late) & echo early; exit 3", stdout=PIPE, pass_fds=[read_end]
+    )
+    os.close(read_end)
+    try:
+        assert await proc.wait() == 3
+        assert await proc.stdout.readline() == b"early\n"
+    finally:
+        os.write(write_end, b"\n")
+        os.close(write_end)
+    assert await proc.stdout.read() == b"late\n"
+
+
+async def test_wait_with_unread_output() -> None:
+    """Less than a pipe holds: the child ends, the output stays."""
+    proc = await procio.create_subprocess_exec(*helper("emit", "x*50000"), stdout=PIPE)
+    assert await proc.wait() == 0
+    assert len(await proc.stdout.read()) == 50000
+
+
+@pytest.mark.differs
+async def test_wait_with_more_unread_output_than_the_limit() -> None:
+    """gh-119710: the reader is paused, so asyncio never sees the end of the pipe."""
+    proc = await procio.create_subprocess_exec(*helper("emit", "x*50000"), stdout=PIPE, limit=1000)
+    assert await proc.wait() == 0
+    assert len(await proc.stdout.read()) == 50000
+
+
+@pytest.mark.differs
+async def test_kill_with_unread_output() -> None:
+    """gh-119710: the child is blocked in write() and dies there."""
+    proc = await procio.create_subprocess_exec(*helper("flood", "x"), stdout=PIPE)
+    await until(lambda: (stat_fields(proc.pid) or ["Z"])[0] == "S", "child blocked")
+    proc.kill()
+    assert await proc.wait() == -9
+    data = await proc.stdout.read()
+    assert set(data) == {ord("x")}
+
+
+@pytest.mark.differs
+async def test_timed_out_communicate_then_kill_and_wait() -> None:
+    """gh-127874: the recipe of every program; a grandchild survives."""
+    proc = await sh("sleep 1000 & echo $!; wait", stdout=PIPE)
+    stray = int(await proc.stdout.readline())
+    try:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(proc.communicate(), 0.02)
+        proc.kill()
+        assert await proc.wait() == -9
+    finally:
+        kill_stray(stray)
+
+
+async def test_wait_for_many_in_the_order_of_their_ends() -> None:
+    async with cat() as first, cat() as second, cat() as third:
+        ends: list[str] = []
+
+        async def watch(name: str, proc: procio.Process) -> None:
+            await proc.wait()
+            ends.append(name)
+
+        watchers = [
+            asyncio.create_task(watch(name, proc)) for name, proc in (("1", first), ("2", second), ("3", third))
+        ]
+        for number, proc in enumerate((third, first, second)):
+            proc.stdin.close()
+            await until(lambda number=number: len(ends) == number + 1, "end")
+        await asyncio.gather(*watchers)
+        assert ends == ["3", "1", "2"]
+
+
+async def test_wait_is_a_coroutine() -> None:
+    async with running("cat", stdin=PIPE) as proc:
+        waiting = proc.wait()
+        assert asyncio.iscoroutine(waiting)
+        task = asyncio.ensure_future(waiting)
+        await turns(2)
+        proc.kill()
+        assert await task == -9
+
+
+async def test_stopped_process_has_not_ended() -> None:
+    async with running("cat", stdin=PIPE) as proc:
+        task = asyncio.create_task(proc.wait())
+        proc.send_signal(19)
+        await until(lambda: state(proc.pid) == "T", "stop")
+        await turns(20)
+        assert not task.done()
+        assert proc.returncode is None
+        proc.send_signal(18)
+        await until(lambda: state(proc.pid) != "T", "continue")
+        await turns(20)
+        assert proc.returncode is None
+        proc.kill()
+        assert await task == -9
+
+
+async def test_exit_of_another_thread_is_not_the_end() -> None:
+    """Only the process counts."""
+    code = "import threading, os; t = threading.Thread(target=lambda: None); t.start(); t.join(); os.read(0, 1)"
+    proc = await procio.create_subprocess_exec(*helper("emit")[:3], "-c", code, stdin=PIPE)
+    await turns(10)
+    assert proc.returncode is None
+    await finish(proc)
