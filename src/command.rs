@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::child::Spawning;
 use crate::error::SpawnError;
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Shared};
 use crate::start::Starting;
 use crate::stdio::Stdio;
 use crate::sys::{self, RawHandle};
@@ -218,14 +219,14 @@ impl Command {
     /// # Cancel safety
     /// Dropping the future kills the child, which the reactor reaps; nothing is left.
     pub fn spawn(&self, reactor: &Reactor) -> Result<Spawning, SpawnError> {
-        self.start(reactor, None).map(Spawning::new)
+        self.start(&reactor.shared, None).map(Spawning::new)
     }
 
     pub(crate) fn start(
         &self,
-        reactor: &Reactor,
+        shared: &Arc<Shared>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Starting, SpawnError> {
-        Starting::new(self, reactor, fork)
+        Starting::new(self, shared, fork)
     }
 }

@@ -60,7 +60,7 @@ impl Life {
         let watch = |life: &Life, token| {
             let mut state = lock(&life.state);
             let Some(process) = &mut state.process else { return Ok(()) };
-            let watched = process.watch(&shared.poller, token);
+            let watched = shared.poller().and_then(|poller| process.watch(&poller, token));
             if watched.is_err() {
                 let _ = process.signal(KILL);
                 process.wait_blocking();
@@ -79,6 +79,11 @@ impl Life {
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether its end is not yet known.
+    pub(crate) fn is_running(&self) -> bool {
+        lock(&self.state).process.is_some() && !self.shared.is_foreign()
     }
 
     /// How it ended, once that has been published.
@@ -102,12 +107,18 @@ impl Life {
         let mut state = lock(&self.state);
         let Some(process) = &mut state.process else { return };
         let Ok(Some(exit)) = process.try_wait() else { return };
-        process.unwatch(&self.shared.poller);
+        self.unwatch(process);
         state.process = None;
         state.exit = Some(exit);
         state.waiters.take(wakers);
         drop(state);
         self.shared.remove(self.token);
+    }
+
+    fn unwatch(&self, process: &Process) {
+        if let Ok(poller) = self.shared.poller() {
+            process.unwatch(&poller);
+        }
     }
 
     /// Waits for its end.
@@ -171,7 +182,7 @@ impl Life {
     /// that has become another user's, which we may not kill.
     fn bury(&self) {
         let Some(mut process) = lock(&self.state).process.take() else { return };
-        process.unwatch(&self.shared.poller);
+        self.unwatch(&process);
         if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
             let thread = std::thread::Builder::new().name(format!("procio-bury-{}", self.pid));
             let _ = thread.stack_size(64 * 1024).spawn(move || process.wait_blocking());

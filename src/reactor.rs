@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -48,11 +48,14 @@ pub(crate) trait Source: Send + Sync {
 /// [`dispatch`]: Reactor::dispatch
 /// [`run_until`]: Reactor::run_until
 pub struct Reactor {
+    poller: Arc<sys::Poller>,
     pub(crate) shared: Arc<Shared>,
 }
 
+/// What the reactor and everything in it know of. Only the [`Reactor`] keeps the descriptor open:
+/// handles on children outlive it, and would otherwise hold the descriptor of a loop long gone.
 pub(crate) struct Shared {
-    pub poller: sys::Poller,
+    poller: Weak<sys::Poller>,
     pub spawner: sys::Spawner,
     sources: Mutex<Slab<Arc<dyn Source>>>,
     deferred: Mutex<Vec<Deferred>>,
@@ -72,8 +75,9 @@ impl Reactor {
     /// # Errors
     /// When the system gives no descriptor (EMFILE, ENFILE, ENOMEM).
     pub fn new() -> io::Result<Self> {
+        let poller = Arc::new(sys::Poller::new()?);
         let shared = Shared {
-            poller: sys::Poller::new()?,
+            poller: Arc::downgrade(&poller),
             spawner: sys::Spawner::new(),
             sources: Mutex::default(),
             deferred: Mutex::default(),
@@ -81,7 +85,7 @@ impl Reactor {
             closed: AtomicBool::new(false),
             owner: sys::current_pid(),
         };
-        Ok(Reactor { shared: Arc::new(shared) })
+        Ok(Reactor { poller, shared: Arc::new(shared) })
     }
 
     /// Does everything that is ready, without waiting, and wakes the operations that are done.
@@ -93,8 +97,7 @@ impl Reactor {
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn dispatch(&self) -> io::Result<bool> {
-        self.shared.turn(Some(Duration::ZERO))?;
-        Ok(self.shared.wants_turn())
+        self.shared.dispatch()
     }
 
     /// Drives the reactor on this thread until `future` ends, and returns what it gives.
@@ -102,7 +105,7 @@ impl Reactor {
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn run_until<F: Future>(&self, future: F) -> io::Result<F::Output> {
-        let alarm = Arc::new(Alarm { rung: AtomicBool::new(true), notifier: self.shared.poller.notifier()? });
+        let alarm = Arc::new(Alarm { rung: AtomicBool::new(true), notifier: self.poller.notifier()? });
         let waker = Waker::from(alarm.clone());
         let mut future = pin!(future);
         loop {
@@ -125,7 +128,7 @@ impl Reactor {
 
 impl AsHandle for Reactor {
     fn as_fd(&self) -> BorrowedHandle<'_> {
-        self.shared.poller.as_fd()
+        self.poller.as_fd()
     }
 }
 
@@ -156,6 +159,17 @@ impl Wake for Alarm {
 }
 
 impl Shared {
+    /// As [`Reactor::dispatch`].
+    pub(crate) fn dispatch(&self) -> io::Result<bool> {
+        self.turn(Some(Duration::ZERO))?;
+        Ok(self.wants_turn())
+    }
+
+    /// The poller, until the reactor has ended.
+    pub(crate) fn poller(&self) -> io::Result<Arc<sys::Poller>> {
+        self.poller.upgrade().ok_or_else(|| io::Error::other("the reactor has ended"))
+    }
+
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.left.store(BYTES_PER_TURN, Ordering::Relaxed);
         let mut wakers = Vec::new();
@@ -171,7 +185,7 @@ impl Shared {
         }
         let timeout = if wakers.is_empty() { timeout } else { Some(Duration::ZERO) };
         let mut events: Vec<Event> = Vec::new();
-        self.poller.wait(&mut events, timeout)?;
+        self.poller()?.wait(&mut events, timeout)?;
         for event in events {
             // The clone keeps the source alive while it is at work, even if it ends itself.
             if let Some(source) = self.source(event.token) {
@@ -262,7 +276,7 @@ impl Shared {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        lock(&self.deferred).clear();
+        drop(std::mem::take(&mut *lock(&self.deferred)));
         let mut sources = std::mem::take(&mut *lock(&self.sources));
         for source in sources.drain() {
             source.abandon();
@@ -285,11 +299,11 @@ impl<T: AsHandle> Registered<T> {
     }
 
     pub(crate) fn register(&self, interest: Interest) -> io::Result<()> {
-        self.shared.poller.add(self.io.as_fd(), self.token, interest)
+        self.shared.poller()?.add(self.io.as_fd(), self.token, interest)
     }
 
     pub(crate) fn modify(&self, interest: Interest) -> io::Result<()> {
-        self.shared.poller.modify(self.io.as_fd(), self.token, interest)
+        self.shared.poller()?.modify(self.io.as_fd(), self.token, interest)
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -303,8 +317,10 @@ impl<T: AsHandle> Registered<T> {
 
 impl<T: AsHandle> Drop for Registered<T> {
     fn drop(&mut self) {
-        if !self.shared.is_foreign() {
-            self.shared.poller.remove(self.io.as_fd());
+        if let Ok(poller) = self.shared.poller()
+            && !self.shared.is_foreign()
+        {
+            poller.remove(self.io.as_fd());
         }
         self.shared.remove(self.token);
     }

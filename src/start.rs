@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::error::{SpawnError, Stage};
 use crate::life::{Held, Life};
 use crate::pipe::{ReadPipe, WritePipe};
-use crate::reactor::{Reactor, Readiness, Shared, Source, lock};
+use crate::reactor::{Readiness, Shared, Source, lock};
 use crate::stdio::{Stdio, Target};
 use crate::sys::{self, AsHandle, AsRawHandle, Interest, Outcome, OwnedHandle, Plan, RawHandle};
 use crate::waiters::Key;
@@ -38,10 +38,9 @@ impl Starting {
     /// it is left.
     pub(crate) fn new(
         command: &Command,
-        reactor: &Reactor,
+        shared: &Arc<Shared>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
-        let shared = &reactor.shared;
         let plan = Plan::new(command)?;
         let (pipes, ends) = Ends::new(command, shared)?;
         let handles = [&ends.stdin, &ends.stdout, &ends.stderr].map(End::raw);
@@ -76,6 +75,11 @@ impl Starting {
                 None => Poll::Pending,
             },
         }
+    }
+
+    /// Takes a child that [`poll`](Starting::poll) had handed out, to be aborted.
+    pub(crate) fn take_back(&mut self, life: Arc<Held>) {
+        self.life = Some(life);
     }
 
     /// Kills the child, to be followed by [`poll_gone`](Starting::poll_gone).
@@ -119,7 +123,7 @@ impl Exec {
             Arc::new(Exec { shared: shared.clone(), token, state: Mutex::new(state) })
         };
         shared.add(make, |exec, token| match &lock(&exec.state).outcome {
-            Some(outcome) => shared.poller.add(outcome.as_fd(), token, Interest::Read),
+            Some(outcome) => shared.poller()?.add(outcome.as_fd(), token, Interest::Read),
             None => Ok(()),
         })
     }
@@ -148,8 +152,10 @@ impl Source for Exec {
         let mut state = lock(&self.state);
         let Some(outcome) = &mut state.outcome else { return };
         let Some(result) = outcome.try_get() else { return };
-        if !self.shared.is_foreign() {
-            self.shared.poller.remove(outcome.as_fd());
+        if let Ok(poller) = self.shared.poller()
+            && !self.shared.is_foreign()
+        {
+            poller.remove(outcome.as_fd());
         }
         state.outcome = None;
         state.result = Some(result);

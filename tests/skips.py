@@ -36,8 +36,14 @@ CPYTHON: dict[str, str] = {
     "test_pause_reading": _MOCKS_PIPES,
 }
 
+NO_LOW_LEVEL = "procio does not serve loop.subprocess_exec, so the test would be about the loop's own"
+
 # The same for test.test_asyncio.test_events.SubprocessTestsMixin (loop.subprocess_exec/shell).
 CPYTHON_EVENTS: dict[str, str] = {}
 
 # Tests that cannot hold while one path is forced: (switch, value) -> name of the test -> why.
-FORCED: dict[tuple[str, str], dict[str, str]] = {}
+FORCED: dict[tuple[str, str], dict[str, str]] = {
+    ("PROCIO_SPAWN", "vfork"): {
+        "test_loop_goes_on_while_path_is_searched": "CLONE_VFORK holds the calling thread until the exec",
+    },
+}

@@ -96,7 +96,7 @@ async def test_drained_input_costs_bounded_memory() -> None:
 
 
 @pytest.mark.differs
-@pytest.mark.parametrize("length", [65536, 65537, 131072, 200_000, 5_000_000])
+@pytest.mark.parametrize("length", [65537, 131072, 200_000, 5_000_000])
 async def test_long_line_without_a_limit_is_returned_whole(length: int) -> None:
     """asyncio raises ValueError from 64 KiB on, loses the head and returns the tail as a line."""
     async with running(*helper("emit", "a\\n", f"x*{length}", "\\nb\\n"), stdout=PIPE) as proc:
@@ -142,7 +142,6 @@ async def test_long_line_with_a_limit_is_still_there_for_read() -> None:
         assert await proc.stdout.read() == b"x" * 100000 + b"\nnext\n"
 
 
-@pytest.mark.differs
 async def test_long_line_skipped_by_its_pieces() -> None:
     """The recipe for a line over the limit: take `consumed` bytes and go on."""
     async with running(*helper("emit", "x*50000", "\\nnext\\n"), stdout=PIPE, limit=1000) as proc:

@@ -11,7 +11,7 @@ from typing import Any
 
 import procio
 import pytest
-from support import DEVNULL, PIPE, SH, STDOUT, output, running, script_result, sh
+from support import DEVNULL, PIPE, STDOUT, output, running, script_result, sh
 
 
 async def test_files(tmp_path: Path) -> None:
@@ -197,7 +197,11 @@ def test_standard_descriptors_closed_in_parent(closed: list[int], when: str, loo
 
 
 @pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
-@pytest.mark.parametrize("value", ["text", 1.5, object(), -7, 98765, io.BytesIO()], ids=["str", "float", "object", "negative", "closed", "memory"])
+@pytest.mark.parametrize(
+    "value",
+    ["text", 1.5, object(), -7, 98765, io.BytesIO()],
+    ids=["str", "float", "object", "negative", "closed", "memory"],
+)
 async def test_wrong_values_raise_as_popen(stream: str, value: Any) -> None:
     def ask_popen() -> BaseException:
         with pytest.raises(BaseException) as caught:

@@ -7,7 +7,7 @@ import os
 
 import procio
 import pytest
-from support import PIPE, cat, finish, helper, kill_stray, running, sh, state, stat_fields, turns, until
+from support import PIPE, cat, finish, helper, kill_stray, running, sh, stat_fields, state, turns, until
 
 HOLDER = "sleep 1000 & echo $!; exit 3"
 

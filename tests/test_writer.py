@@ -185,7 +185,9 @@ async def test_drain_raises_when_the_child_closed_its_stdin() -> None:
     """gh-104340; uvloop #506 raises RuntimeError out of write()."""
     read_end, write_end = os.pipe()
     try:
-        proc = await sh(f"exec <&-; echo closed; read x </proc/self/fd/{read_end}", stdin=PIPE, stdout=PIPE, pass_fds=[read_end])
+        proc = await sh(
+            f"exec <&-; echo closed; read x </proc/self/fd/{read_end}", stdin=PIPE, stdout=PIPE, pass_fds=[read_end]
+        )
         assert await proc.stdout.readline() == b"closed\n"
         await until_broken(proc)
         proc.stdin.write(b"nobody is told")

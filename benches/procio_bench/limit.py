@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import subprocess
@@ -158,10 +159,25 @@ def communicate(ctx: Context) -> Outcome:
     return Outcome(series(ctx["bytes"], ctx["count"]))
 
 
+def twice(series: Callable[[int], float]) -> Outcome:
+    """Measure with the usual pipe, and for comparison with one of 1 MiB."""
+    plain = series(-1)
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return Outcome(plain)
+    return Outcome(plain, {"pipe_1m": series(1 << 20)})
+
+
 def read(ctx: Context) -> Outcome:
     """os.read in a loop."""
-    command = flood(ctx, ctx["bytes"])
-    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as child:
+    return twice(lambda pipesize: read_once(ctx, pipesize))
+
+
+def read_once(ctx: Context, pipesize: int) -> float:
+    """Read everything through a pipe of a certain size."""
+    command, pipe = flood(ctx, ctx["bytes"]), subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, bufsize=0, pipesize=pipesize
+    ) as child:
         assert child.stdout is not None
         fd, total = child.stdout.fileno(), 0
         begin = perf_counter()
@@ -169,7 +185,7 @@ def read(ctx: Context) -> Outcome:
             total += len(data)
         taken = perf_counter() - begin
     check(total == ctx["bytes"] and child.returncode == 0, f"{total} bytes")
-    return Outcome(taken)
+    return taken
 
 
 def cat(ctx: Context) -> Outcome:
@@ -186,10 +202,17 @@ def cat(ctx: Context) -> Outcome:
 
 def write(ctx: Context) -> Outcome:
     """os.write in a loop."""
+    return twice(lambda pipesize: write_once(ctx, pipesize))
+
+
+def write_once(ctx: Context, pipesize: int) -> float:
+    """Write everything through a pipe of a certain size."""
     chunk = b"x" * ctx["chunk"]
     command = ctx.command("dd", "of=/dev/null", f"bs={BLOCK}")
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stderr=pipe, bufsize=0) as child:
+    with subprocess.Popen(
+        command, stdin=pipe, stderr=pipe, bufsize=0, pipesize=pipesize
+    ) as child:
         assert child.stdin is not None and child.stderr is not None
         fd = child.stdin.fileno()
         begin = perf_counter()
@@ -200,7 +223,7 @@ def write(ctx: Context) -> Outcome:
         taken = perf_counter() - begin
     check(child.returncode == 0, "wrong status")
     check_sink(report, ctx["bytes"])
-    return Outcome(taken)
+    return taken
 
 
 def lines(ctx: Context) -> Outcome:

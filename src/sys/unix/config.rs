@@ -23,6 +23,7 @@ pub(crate) fn config() -> &'static Config {
         let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|v| v == value);
         Config {
             first_rung: match () {
+                #[cfg(any(target_os = "linux", target_os = "android"))]
                 () if is("PROCIO_SPAWN", "vfork") => Rung::Vfork,
                 () if is("PROCIO_SPAWN", "fork") => Rung::Fork,
                 () => Rung::FIRST,

@@ -43,6 +43,12 @@ pub(crate) fn current_pid() -> u32 {
     std::process::id()
 }
 
+/// The system's string of these bytes; any bytes will do.
+pub(crate) fn os_string_from_bytes(bytes: &[u8]) -> Option<std::ffi::OsString> {
+    use std::os::unix::ffi::OsStrExt;
+    Some(std::ffi::OsStr::from_bytes(bytes).to_owned())
+}
+
 /// One thing that became ready in a [`Poller`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {

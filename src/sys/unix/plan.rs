@@ -97,6 +97,7 @@ impl Plan {
     /// Whether the child takes on another identity. Such a child must not share our memory: as
     /// soon as it has changed its user, processes of that user may trace it, and through it write
     /// to us (the reason for which CPython does not use vfork here either).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn changes_identity(&self) -> bool {
         self.user.is_some() || self.group.is_some() || self.groups.is_some()
     }

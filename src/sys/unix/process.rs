@@ -12,7 +12,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::process::pidfd_send_signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::os::exit::{self, Target, Wait};
 use super::os::{self, Poller};
@@ -88,6 +90,7 @@ impl Process {
             return Ok(());
         }
         let signal = signal_from(signal).ok_or(io::Error::from_raw_os_error(libc::EINVAL))?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(pidfd) = &self.pidfd {
             match pidfd_send_signal(pidfd, signal) {
                 Err(rustix::io::Errno::NOSYS) => {}

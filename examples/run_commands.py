@@ -1,0 +1,24 @@
+import asyncio
+
+import procio
+
+async def run(cmd):
+    proc = await procio.create_subprocess_shell(
+        cmd,
+        stdout=procio.subprocess.PIPE,
+        stderr=procio.subprocess.PIPE)
+
+    stdout, stderr = await proc.communicate()
+
+    print(f'[{cmd!r} exited with {proc.returncode}]')
+    if stdout:
+        print(f'[stdout]\n{stdout.decode()}')
+    if stderr:
+        print(f'[stderr]\n{stderr.decode()}')
+
+async def main():
+    await asyncio.gather(
+        run('ls /zzz'),
+        run('sleep 1; echo "hello"'))
+
+asyncio.run(main())

@@ -1,0 +1,34 @@
+"""asyncio's subprocesses on a Rust core.
+
+Import this module in place of asyncio's functions, or call :func:`install` once at the top of a
+program. The event loop stays the one that runs: asyncio's, uvloop's, any with ``add_reader``.
+"""
+
+from . import subprocess
+from ._core import __version__
+from .install import install, installed, uninstall
+from .streams import StreamReader, StreamWriter
+from .subprocess import (
+    DEVNULL,
+    PIPE,
+    STDOUT,
+    Process,
+    create_subprocess_exec,
+    create_subprocess_shell,
+)
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "Process",
+    "StreamReader",
+    "StreamWriter",
+    "__version__",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
+    "install",
+    "installed",
+    "subprocess",
+    "uninstall",
+]

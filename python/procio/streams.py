@@ -1,0 +1,50 @@
+"""The streams of a child: asyncio's classes by type, the work done in Rust."""
+
+import asyncio
+from typing import Any
+
+from . import _core, transports
+
+
+class StreamReader(_core.StreamReader, asyncio.StreamReader):
+    """The reading end of a child's standard output or error.
+
+    It has every public method of :class:`asyncio.StreamReader`, and ``close()``, which asyncio
+    lacks (CPython issue 130925). Made by procio only.
+    """
+
+    def __new__(cls, *args: Any, **kwds: Any) -> "StreamReader":
+        return super().__new__(cls, *args)
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        """Made by procio only."""
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        """Do nothing: there is no transport to set, the stream reads its pipe itself."""
+
+
+class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
+    """The writing end of a child's standard input.
+
+    It has every public method of :class:`asyncio.StreamWriter`. Made by procio only.
+    """
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        """Made by procio only."""
+
+    def __del__(self, *args: Any) -> None:
+        """Nothing is left to do: the descriptor is closed by its owner."""
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """The transport that asyncio would have beneath: the same pipe by other names."""
+        return transports.WritePipeTransport(self)
+
+    _transport = transport
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``"pipe"`` gives an object with the descriptor's ``fileno()``."""
+        return self.transport.get_extra_info(name, default)
+
+    def __repr__(self) -> str:
+        return f"<StreamWriter transport={self.transport!r}>"

@@ -1,0 +1,83 @@
+"""The counterpart of the module ``asyncio.subprocess``."""
+
+import asyncio.subprocess
+import subprocess
+from typing import Any
+
+from . import _core, _options
+from ._options import File, StrOrBytesPath
+from .streams import StreamReader, StreamWriter
+
+__all__ = ["create_subprocess_exec", "create_subprocess_shell"]
+
+PIPE = subprocess.PIPE
+STDOUT = subprocess.STDOUT
+DEVNULL = subprocess.DEVNULL
+
+
+class Process(_core.Process, asyncio.subprocess.Process):
+    """A child process, made by the functions of this module.
+
+    It has every method and attribute of :class:`asyncio.subprocess.Process`. When the last
+    reference to it and to its streams is dropped while it runs, the child is killed and reaped,
+    with or without a running loop, and a ResourceWarning is given.
+    """
+
+    def __new__(cls, *args: Any) -> "Process":
+        return super().__new__(cls, *args)
+
+    def __init__(self, *args: Any) -> None:
+        """Made by the functions of this module only."""
+
+
+_core._register_classes(Process, StreamReader, StreamWriter)
+
+
+async def create_subprocess_exec(
+    program: StrOrBytesPath,
+    *args: StrOrBytesPath,
+    stdin: File = None,
+    stdout: File = None,
+    stderr: File = None,
+    limit: int | None = None,
+    **kwds: Any,
+) -> Process:
+    """Run ``program`` with ``args`` and return its :class:`Process` once it was executed.
+
+    The parameters are those of :func:`asyncio.create_subprocess_exec`, and ``kwds`` those of
+    :class:`subprocess.Popen`. The loop goes on while the program is being started.
+
+    ``limit`` in bytes bounds a line (``readline``, ``readuntil``) and, twice over, what is read
+    ahead of each pipe while nobody asks. Not given, lines may have any length up to 1 GiB, and
+    twice 64 KiB are read ahead.
+
+    Raises what ``Popen`` raises: ValueError and TypeError for bad arguments, OSError with the
+    file's name for a program that cannot be executed or a directory that cannot be entered.
+    Cancelled, it leaves nothing: no child, no zombie, no descriptor.
+    """
+    _options.refuse_text(kwds, shell=False)
+    request = _options.prepare((program, *args), stdin, stdout, stderr, limit, **kwds)
+    process: Process = await _core.spawn(request)
+    return process
+
+
+async def create_subprocess_shell(
+    cmd: str | bytes,
+    stdin: File = None,
+    stdout: File = None,
+    stderr: File = None,
+    limit: int | None = None,
+    **kwds: Any,
+) -> Process:
+    """Run the shell command ``cmd`` and return the :class:`Process` of the shell.
+
+    Everything else is as with :func:`create_subprocess_exec`. Quote what goes into ``cmd``, for
+    example with :func:`shlex.quote`.
+    """
+    if not isinstance(cmd, bytes | str):
+        raise ValueError("cmd must be a string")
+    _options.refuse_text(kwds, shell=True)
+    args = _options.shell_args(cmd, kwds)
+    request = _options.prepare(args, stdin, stdout, stderr, limit, **kwds)
+    process: Process = await _core.spawn(request)
+    return process

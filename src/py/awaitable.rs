@@ -1,0 +1,317 @@
+//! Coroutine-like objects over the core's operations.
+//!
+//! Nothing happens before the first `send`. If the operation can be done at once it is, and there
+//! is no future and no turn of the loop. Otherwise one future is made, and the reactor's dispatch
+//! carries the operation on, in Rust, until it is done: one operation, one wake-up.
+//!
+//! What an operation found is handed over at the `send` that follows, and not before: a task that
+//! is cancelled between the two loses nothing.
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyType};
+
+use super::host::{Host, running_loop};
+use crate::reactor::lock;
+
+/// A state machine of the core as an awaitable drives it.
+pub(super) trait Operation: Send + Sync {
+    /// The name of the method that made it.
+    fn name(&self) -> &'static str;
+    /// Runs once, at the first `send`.
+    fn start(&mut self, _py: Python<'_>) -> PyResult<()> {
+        Ok(())
+    }
+    /// Goes on as far as it can without waiting.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// The result. Only now is anything consumed.
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>>;
+    /// The awaiting task was cancelled. `true` asks to be polled to the end before the exception
+    /// goes on. Otherwise the operation is dropped, and must leave things as if it had not been.
+    fn cancel(&mut self) -> bool {
+        false
+    }
+}
+
+type Op = Box<dyn Operation>;
+
+/// An operation that has to wait: what its waker leads to.
+pub(super) struct Slot {
+    host: Arc<Host>,
+    state: Mutex<SlotState>,
+}
+
+struct SlotState {
+    op: Option<Op>,
+    future: Option<Py<PyAny>>,
+    done: bool,
+}
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        self.host.clone().push_ready(self);
+    }
+}
+
+impl Slot {
+    /// Carries the operation on, and completes its future if that ended it.
+    pub(super) fn advance(self: &Arc<Self>, py: Python<'_>) {
+        let future = {
+            let mut state = lock(&self.state);
+            if !self.poll(&mut state) {
+                return;
+            }
+            state.future.take()
+        };
+        if let Some(future) = future {
+            // A future that was cancelled meanwhile refuses; the task is told by that already.
+            let _ = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),));
+        }
+    }
+
+    fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
+        let Some(op) = state.op.as_mut() else { return false };
+        if !state.done {
+            let waker = Waker::from(self.clone());
+            state.done = op.poll(&mut Context::from_waker(&waker)).is_ready();
+        }
+        state.done
+    }
+
+    /// Goes on, or gives the future to wait for.
+    fn resume<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut state = lock(&self.state);
+        if self.poll(&mut state) {
+            return Ok(None);
+        }
+        let future = running_loop(py)?.call_method0(pyo3::intern!(py, "create_future"))?;
+        future.setattr(pyo3::intern!(py, "_asyncio_future_blocking"), true)?;
+        state.future = Some(future.clone().unbind());
+        Ok(Some(future))
+    }
+
+    fn take(&self) -> Option<Op> {
+        let mut state = lock(&self.state);
+        state.future = None;
+        state.op.take()
+    }
+}
+
+/// What the stream and process methods return: a coroutine to `await`, `create_task`, `wait_for`,
+/// `gather` and `TaskGroup`, implemented in Rust.
+#[pyclass(frozen, module = "procio._core", weakref)]
+pub struct Awaitable {
+    host: Arc<Host>,
+    state: Mutex<State>,
+}
+
+enum State {
+    New(Op),
+    Waiting(Arc<Slot>),
+    /// Cancelled, but the operation has to be wound up first.
+    Winding(Arc<Slot>, PyErr),
+    Done,
+}
+
+impl Awaitable {
+    pub(super) fn new(host: &Arc<Host>, op: impl Operation + 'static) -> Self {
+        Awaitable { host: host.clone(), state: Mutex::new(State::New(Box::new(op))) }
+    }
+
+    /// `None` with a value, or the future to wait for.
+    fn step(&self, py: Python<'_>) -> PyResult<Step> {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        match state {
+            State::New(op) => self.first(py, op),
+            State::Waiting(slot) => self.go_on(py, slot, None),
+            State::Winding(slot, error) => self.go_on(py, slot, Some(error)),
+            State::Done => Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
+        }
+    }
+
+    fn first(&self, py: Python<'_>, mut op: Op) -> PyResult<Step> {
+        self.host.check_loop(py)?;
+        op.start(py)?;
+        // Most operations end here, so they are not given a waker of their own yet.
+        if op.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            let result = op.finish(py);
+            self.host.settle(py)?;
+            return result.map(Step::Return);
+        }
+        let state = Mutex::new(SlotState { op: Some(op), future: None, done: false });
+        let slot = Arc::new(Slot { host: self.host.clone(), state });
+        self.go_on(py, slot, None)
+    }
+
+    fn go_on(&self, py: Python<'_>, slot: Arc<Slot>, error: Option<PyErr>) -> PyResult<Step> {
+        if let Some(future) = slot.resume(py)? {
+            self.host.settle(py)?;
+            *lock(&self.state) = match error {
+                None => State::Waiting(slot),
+                Some(error) => State::Winding(slot, error),
+            };
+            return Ok(Step::Yield(future.unbind()));
+        }
+        let op = slot.take();
+        match (op, error) {
+            (_, Some(error)) => Err(error),
+            (Some(mut op), None) => {
+                let result = op.finish(py);
+                drop(op);
+                self.host.settle(py)?;
+                result.map(Step::Return)
+            }
+            (None, None) => Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
+        }
+    }
+}
+
+enum Step {
+    Yield(Py<PyAny>),
+    Return(Py<PyAny>),
+}
+
+#[pymethods]
+impl Awaitable {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match self.step(py)? {
+            Step::Yield(future) => Ok(Some(future)),
+            Step::Return(value) if value.is_none(py) => Ok(None),
+            Step::Return(value) => Err(PyStopIteration::new_err((value,))),
+        }
+    }
+
+    /// Resumes it, as a coroutine's `send`; the value must be None.
+    fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        if !value.is_none() {
+            return Err(PyTypeError::new_err("can't send non-None value"));
+        }
+        match self.step(py)? {
+            Step::Yield(future) => Ok(future),
+            Step::Return(value) => Err(PyStopIteration::new_err((value,))),
+        }
+    }
+
+    /// Raises an exception where it waits, as a coroutine's `throw`.
+    #[pyo3(signature = (typ, val=None, tb=None, /))]
+    fn throw(
+        &self,
+        py: Python<'_>,
+        typ: Bound<'_, PyAny>,
+        val: Option<Bound<'_, PyAny>>,
+        tb: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let error = exception(typ, val, tb)?;
+        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        let State::Waiting(slot) = state else {
+            drop(state);
+            self.host.settle(py)?;
+            return Err(error);
+        };
+        let winds = lock(&slot.state).op.as_mut().is_some_and(|op| op.cancel());
+        if !winds {
+            drop(slot.take());
+            self.host.settle(py)?;
+            return Err(error);
+        }
+        lock(&slot.state).done = false;
+        match self.go_on(py, slot, Some(error))? {
+            Step::Yield(future) => Ok(future),
+            Step::Return(value) => Ok(value),
+        }
+    }
+
+    /// Gives it up, as a coroutine's `close`.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        if let State::Waiting(slot) | State::Winding(slot, _) = &state {
+            drop(slot.take());
+        }
+        drop(state);
+        self.host.settle(py)
+    }
+
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        let name = self.__qualname__();
+        name.rsplit_once('.').map_or(name, |(_, last)| last)
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        match &*lock(&self.state) {
+            State::New(op) => op.name(),
+            State::Waiting(slot) | State::Winding(slot, _) => {
+                lock(&slot.state).op.as_ref().map_or("Awaitable", |op| op.name())
+            }
+            State::Done => "Awaitable",
+        }
+    }
+
+    #[getter]
+    fn cr_running(&self) -> bool {
+        false
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<coroutine {}>", self.__qualname__())
+    }
+}
+
+impl Drop for Awaitable {
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        if let State::New(op) = &state {
+            Python::attach(|py| never_awaited(py, op.name()));
+        }
+        if let State::Waiting(slot) | State::Winding(slot, _) = &state {
+            drop(slot.take());
+        }
+    }
+}
+
+fn never_awaited(py: Python<'_>, name: &str) {
+    let text = format!("coroutine '{name}' was never awaited");
+    let Ok(text) = std::ffi::CString::new(text) else { return };
+    if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// The exception of a `throw`, in its old form with up to three arguments too.
+fn exception(
+    typ: Bound<'_, PyAny>,
+    val: Option<Bound<'_, PyAny>>,
+    tb: Option<Bound<'_, PyAny>>,
+) -> PyResult<PyErr> {
+    let py = typ.py();
+    let value = match (typ.cast::<PyType>(), val) {
+        (Err(_), _) => typ,
+        (Ok(class), Some(value)) if value.is_instance(class)? => value,
+        (Ok(class), Some(value)) if !value.is_none() => class.call1((value,))?,
+        (Ok(class), _) => class.call0()?,
+    };
+    if let Some(tb) = tb.filter(|tb| !tb.is_none()) {
+        value.call_method1("with_traceback", (tb,))?;
+    }
+    static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let base = BASE.import(py, "builtins", "BaseException")?;
+    if !value.is_instance(base)? {
+        let name: Bound<'_, PyString> = value.get_type().name()?;
+        let text = format!("exceptions must be classes or instances deriving from BaseException, not {name}");
+        return Err(PyTypeError::new_err(text));
+    }
+    Ok(PyErr::from_value(value))
+}

@@ -1,0 +1,53 @@
+//! The core's errors as the exceptions that the standard library raises.
+
+use std::io;
+
+use pyo3::exceptions::{PyOSError, PyProcessLookupError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use crate::error::{SpawnError, Stage};
+
+/// The files that an error may be about, as the caller named them.
+pub(super) struct Names {
+    pub program: Py<PyAny>,
+    pub cwd: Py<PyAny>,
+}
+
+/// What `subprocess.Popen` raises for the same failure: same class, errno and filename.
+pub(super) fn spawn_error(py: Python<'_>, error: &SpawnError, names: &Names) -> PyErr {
+    let file = match error.stage() {
+        Stage::Chdir => Some(&names.cwd),
+        Stage::Exec => Some(&names.program),
+        Stage::PreExec => return preexec_error(py),
+        _ => None,
+    };
+    os_error(py, error.io_error(), file)
+}
+
+fn preexec_error(py: Python<'_>) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match CLASS.import(py, "subprocess", "SubprocessError") {
+        Ok(class) => PyErr::from_type(class.clone(), "Exception occurred in preexec_fn."),
+        Err(error) => error,
+    }
+}
+
+/// `OSError(errno, strerror[, filename])`, which picks its subclass by the errno.
+pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny>>) -> PyErr {
+    static STRERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let Some(code) = error.raw_os_error() else {
+        return match error.kind() {
+            io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+            io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
+            _ => PyErr::from(io::Error::new(error.kind(), error.to_string())),
+        };
+    };
+    let strerror = STRERROR.import(py, "os", "strerror").and_then(|f| f.call1((code,)));
+    match (strerror, file) {
+        (Err(error), _) => error,
+        (Ok(text), None) => PyOSError::new_err((code, text.unbind())),
+        (Ok(text), Some(file)) => PyOSError::new_err((code, text.unbind(), file.clone_ref(py))),
+    }
+}

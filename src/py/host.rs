@@ -1,0 +1,211 @@
+//! One reactor for each event loop, watched by it.
+//!
+//! # How a loop and its reactor end together
+//! The only thing that the loop is given is a [`Watch`], as the callback of `add_reader` (or of a
+//! far timer, where the relay does the watching). When the loop is closed it drops its callbacks,
+//! and with the `Watch` the reactor ends: its descriptor is closed at once, children that nobody
+//! holds are reaped, and operations that will never go on let go of what they hold. No method of
+//! any loop is patched for that, and nothing waits for a garbage collection.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::awaitable::Slot;
+use super::relay::Relay;
+use crate::reactor::{Reactor, Shared, lock};
+use crate::sys::{self, AsHandle, AsRawHandle};
+
+thread_local! {
+    /// The reactors of the loops that have run in this thread: nearly always one.
+    static HOSTS: RefCell<Vec<Arc<Host>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A reactor and the loop that drives it.
+pub(super) struct Host {
+    pub(super) shared: Arc<Shared>,
+    /// The address of the loop object. It is not kept alive; while the reactor has not ended, the
+    /// loop has not been closed, so its address belongs to no other.
+    loop_id: usize,
+    ready: Mutex<Vec<Arc<Slot>>>,
+    /// A turn is due by `call_soon`.
+    scheduled: AtomicBool,
+    dispatching: AtomicBool,
+    relay: Mutex<Option<Relay>>,
+}
+
+/// `asyncio.get_running_loop()`.
+pub(super) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    GET.import(py, "asyncio", "get_running_loop")?.call0()
+}
+
+impl Host {
+    /// The reactor of the running loop, made when the loop has none.
+    pub(super) fn current(py: Python<'_>) -> PyResult<Arc<Host>> {
+        let running = running_loop(py)?;
+        let id = running.as_ptr() as usize;
+        let usable = |host: &Arc<Host>| !host.shared.is_closed() && !host.shared.is_foreign();
+        let known = HOSTS.with_borrow(|hosts| {
+            hosts.iter().find(|host| host.loop_id == id && usable(host)).cloned()
+        });
+        if let Some(host) = known {
+            return Ok(host);
+        }
+        let host = Host::new(&running)?;
+        // Dropped outside of the borrow: what a host holds may run any code.
+        let stale = HOSTS.with_borrow_mut(|hosts| {
+            let stale: Vec<_> = hosts.extract_if(.., |host| !usable(host)).collect();
+            hosts.push(host.clone());
+            stale
+        });
+        drop(stale);
+        Ok(host)
+    }
+
+    fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<Host>> {
+        let reactor = Reactor::new()?;
+        let host = Arc::new(Host {
+            shared: reactor.shared.clone(),
+            loop_id: running.as_ptr() as usize,
+            ready: Mutex::default(),
+            scheduled: AtomicBool::new(false),
+            dispatching: AtomicBool::new(false),
+            relay: Mutex::default(),
+        });
+        let fd = reactor.as_fd().as_raw_fd();
+        let watch = Bound::new(running.py(), Watch { host: host.clone(), reactor })?;
+        if !sys::relay_forced() {
+            match running.call_method1("add_reader", (fd, &watch)) {
+                Ok(_) => return Ok(host),
+                Err(error) if cannot_watch(running.py(), &error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let relay = Relay::start(running, &host, &watch.get().reactor)?;
+        *lock(&host.relay) = Some(relay);
+        const YEAR: u32 = 365 * 24 * 3600;
+        running.call_method1("call_later", (YEAR, watch))?;
+        Ok(host)
+    }
+
+    /// An operation whose waker was called.
+    pub(super) fn push_ready(&self, slot: Arc<Slot>) {
+        lock(&self.ready).push(slot);
+    }
+
+    /// A future belongs to the loop that runs now: it must be the one that drives us.
+    pub(super) fn check_loop(&self, py: Python<'_>) -> PyResult<()> {
+        let running = running_loop(py)?;
+        if running.as_ptr() as usize == self.loop_id && !self.shared.is_closed() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("this process or stream belongs to a different event loop"))
+    }
+
+    /// Does all that is ready, then completes futures.
+    pub(super) fn dispatch(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.scheduled.store(false, Ordering::Relaxed);
+        self.dispatching.store(true, Ordering::Relaxed);
+        let result = self.shared.dispatch();
+        self.run_ready(py);
+        self.dispatching.store(false, Ordering::Relaxed);
+        if let Some(relay) = &*lock(&self.relay) {
+            relay.done();
+        }
+        result?;
+        self.schedule(py)
+    }
+
+    fn run_ready(&self, py: Python<'_>) {
+        loop {
+            let ready = std::mem::take(&mut *lock(&self.ready));
+            if ready.is_empty() {
+                return;
+            }
+            for slot in ready {
+                slot.advance(py);
+            }
+        }
+    }
+
+    /// After anything that was done outside of a dispatch: completes the futures of operations
+    /// that it woke, and has the loop call us if work was put off to the next turn.
+    pub(super) fn settle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        if !self.dispatching.load(Ordering::Relaxed) {
+            self.run_ready(py);
+        }
+        self.schedule(py)
+    }
+
+    fn schedule(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        if !self.shared.wants_turn() || self.scheduled.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let turn = Bound::new(py, Turn { host: self.clone() })?;
+        let scheduled = running_loop(py).and_then(|running| {
+            running.call_method1(pyo3::intern!(py, "call_soon"), (turn,))
+        });
+        if let Err(error) = scheduled {
+            self.scheduled.store(false, Ordering::Relaxed);
+            // Without a running loop there is no turn to wait for: a dispatch will follow anyhow
+            // as soon as the loop runs and anything happens.
+            return if error.is_instance_of::<PyRuntimeError>(py) { Ok(()) } else { Err(error) };
+        }
+        Ok(())
+    }
+
+    /// The loop has let go of us, and the reactor is about to end.
+    fn end(&self) {
+        if let Some(relay) = lock(&self.relay).take() {
+            relay.stop();
+        }
+        let ready = std::mem::take(&mut *lock(&self.ready));
+        drop(ready);
+    }
+}
+
+/// Windows' Proactor loop raises NotImplementedError; a loop need not have the method at all.
+fn cannot_watch(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyNotImplementedError>(py) || error.is_instance_of::<PyAttributeError>(py)
+}
+
+/// The loop's callback; its end is the reactor's.
+#[pyclass(frozen, module = "procio._core")]
+struct Watch {
+    host: Arc<Host>,
+    reactor: Reactor,
+}
+
+#[pymethods]
+impl Watch {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        self.host.dispatch(py)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.host.end();
+    }
+}
+
+/// One turn, by `call_soon`.
+#[pyclass(frozen, module = "procio._core")]
+pub(super) struct Turn {
+    pub(super) host: Arc<Host>,
+}
+
+#[pymethods]
+impl Turn {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        if self.host.shared.is_closed() {
+            return Ok(());
+        }
+        self.host.dispatch(py)
+    }
+}

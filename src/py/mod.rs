@@ -1,0 +1,42 @@
+//! The Python extension `procio._core`: all of PyO3.
+//!
+//! [`host`] binds a reactor to an event loop; [`awaitable`] is what the stream methods return;
+//! [`operations`] are the core's state machines as awaitables see them.
+
+mod awaitable;
+#[allow(unsafe_code)]
+mod buffer;
+mod errors;
+mod fork;
+mod host;
+mod operations;
+mod process;
+mod reader;
+mod relay;
+mod request;
+mod writer;
+
+use pyo3::prelude::*;
+
+/// The compiled half of procio. Private: import `procio`.
+#[pymodule(name = "_core", gil_used = false)]
+mod core {
+    #[pymodule_export]
+    use super::awaitable::Awaitable;
+    #[pymodule_export]
+    use super::process::{Process, register_classes};
+    #[pymodule_export]
+    use super::reader::StreamReader;
+    #[pymodule_export]
+    use super::request::spawn;
+    #[pymodule_export]
+    use super::writer::StreamWriter;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        m.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })
+    }
+}

@@ -1,0 +1,415 @@
+//! The core's operations as awaitables see them.
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyConnectionResetError, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyType};
+
+use super::awaitable::Operation;
+use super::buffer::BytesSink;
+use super::errors::os_error;
+use super::reader::Stream;
+use crate::communicate::{Collect, Communicate};
+use crate::life::Held;
+use crate::pipe::WritePipe;
+use crate::reader::{Found, Want};
+use crate::reactor::lock;
+use crate::waiters::Key;
+use crate::writer::Closed;
+
+/// What a method of the reader makes of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Read,
+    Exactly,
+    Until,
+    Line,
+    /// As a line, but the end ends the iteration.
+    Next,
+}
+
+/// One of the reader's methods that finds its answer in the buffer.
+pub(super) struct ReadOp {
+    pub stream: Arc<Stream>,
+    pub want: Want,
+    pub shape: Shape,
+    found: Option<Found>,
+    claimed: bool,
+}
+
+impl ReadOp {
+    pub(super) fn new(stream: Arc<Stream>, want: Want, shape: Shape) -> Self {
+        ReadOp { stream, want, shape, found: None, claimed: false }
+    }
+
+    fn take(&self, py: Python<'_>, count: usize) -> Py<PyBytes> {
+        let mut reader = self.stream.pipe.lock();
+        let bytes = PyBytes::new(py, reader.buffered().get(..count).unwrap_or_default()).unbind();
+        reader.consume(count);
+        bytes
+    }
+}
+
+/// Marks the stream as being read by one operation, which then must end with `release`.
+fn claim(stream: &Stream, name: &str) -> PyResult<()> {
+    let mut reader = stream.pipe.lock();
+    if reader.busy {
+        let text = format!("{name}() called while another coroutine is already waiting for incoming data");
+        return Err(PyRuntimeError::new_err(text));
+    }
+    reader.busy = true;
+    Ok(())
+}
+
+fn release(stream: &Stream) {
+    let waker = {
+        let mut reader = stream.pipe.lock();
+        reader.busy = false;
+        reader.waker.take()
+    };
+    drop(waker);
+    stream.pipe.nudge();
+}
+
+fn method(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(_, last)| last)
+}
+
+impl Operation for ReadOp {
+    fn name(&self) -> &'static str {
+        match self.shape {
+            Shape::Read => "StreamReader.read",
+            Shape::Exactly => "StreamReader.readexactly",
+            Shape::Until => "StreamReader.readuntil",
+            Shape::Line => "StreamReader.readline",
+            Shape::Next => "StreamReader.__anext__",
+        }
+    }
+
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.stream.check(py)?;
+        claim(&self.stream, method(self.name()))?;
+        self.claimed = true;
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stream.has_exception() {
+            return Poll::Ready(());
+        }
+        self.stream.pipe.poll(&mut self.want, cx).map(|found| self.found = Some(found))
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.stream.check(py)?;
+        let bytes = match (self.found, self.shape) {
+            (Some(Found::Complete(count)), _) => self.take(py, count),
+            (Some(Found::Incomplete(0)), Shape::Next) => {
+                return Err(pyo3::exceptions::PyStopAsyncIteration::new_err(()));
+            }
+            (Some(Found::Incomplete(count)), Shape::Line | Shape::Next) => self.take(py, count),
+            (Some(Found::Incomplete(count)), _) => {
+                let expected = match self.want {
+                    Want::Exactly(count) => Some(count),
+                    _ => None,
+                };
+                return Err(incomplete(py, self.take(py, count), expected));
+            }
+            (Some(Found::Overrun { consumed, found }), shape) => {
+                return Err(overrun(py, consumed, found, shape));
+            }
+            (Some(Found::Failed) | None, _) => return Err(self.stream.failure(py)),
+        };
+        Ok(bytes.into_any())
+    }
+}
+
+impl Drop for ReadOp {
+    fn drop(&mut self) {
+        if self.claimed {
+            release(&self.stream);
+        }
+    }
+}
+
+fn asyncio_error<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyType>>,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyType>> {
+    cell.import(py, "asyncio", name)
+}
+
+fn incomplete(py: Python<'_>, partial: Py<PyBytes>, expected: Option<usize>) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match asyncio_error(py, &CLASS, "IncompleteReadError") {
+        Ok(class) => PyErr::from_type(class.clone(), (partial, expected)),
+        Err(error) => error,
+    }
+}
+
+/// Nothing is taken out of the buffer, so nothing is lost. `readline` raises ValueError, with the
+/// LimitOverrunError as its cause, which tells how much can be read.
+fn overrun(py: Python<'_>, consumed: usize, found: bool, shape: Shape) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let text = if found {
+        "Separator is found, but chunk is longer than limit"
+    } else {
+        "Separator is not found, and chunk exceed the limit"
+    };
+    let cause = match asyncio_error(py, &CLASS, "LimitOverrunError") {
+        Ok(class) => PyErr::from_type(class.clone(), (text, consumed)),
+        Err(error) => error,
+    };
+    if shape == Shape::Until {
+        return cause;
+    }
+    let error = PyValueError::new_err(text);
+    error.set_cause(py, Some(cause));
+    error
+}
+
+/// One of the reader's methods that collects more than it wants to keep in the buffer.
+pub(super) struct CollectOp {
+    pub stream: Arc<Stream>,
+    collect: Option<Collect<BytesSink>>,
+    want: Option<usize>,
+    memory: bool,
+}
+
+impl CollectOp {
+    /// `want` bytes, or all there are.
+    pub(super) fn new(stream: Arc<Stream>, want: Option<usize>) -> Self {
+        CollectOp { stream, collect: None, want, memory: true }
+    }
+}
+
+impl Operation for CollectOp {
+    fn name(&self) -> &'static str {
+        if self.want.is_some() { "StreamReader.readexactly" } else { "StreamReader.read" }
+    }
+
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.stream.check(py)?;
+        claim(&self.stream, method(self.name()))?;
+        self.collect =
+            Some(Collect::new(self.stream.pipe.clone(), BytesSink::default(), self.want));
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(collect) = &mut self.collect else { return Poll::Ready(()) };
+        if self.stream.has_exception() {
+            return Poll::Ready(());
+        }
+        collect.poll(cx).map(|result| self.memory = result.is_ok())
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.stream.check(py)?;
+        if !self.memory {
+            return Err(PyMemoryError::new_err(()));
+        }
+        if self.stream.pipe.lock().error().is_some() {
+            return Err(self.stream.failure(py));
+        }
+        let sink = self.collect.as_mut().and_then(Collect::take).unwrap_or_default();
+        let bytes = sink.finish(py)?;
+        match self.want {
+            Some(count) if bytes.as_bytes(py).len() < count => Err(incomplete(py, bytes, Some(count))),
+            _ => Ok(bytes.into_any()),
+        }
+    }
+}
+
+impl Drop for CollectOp {
+    fn drop(&mut self) {
+        if let Some(collect) = self.collect.take() {
+            drop(collect);
+            release(&self.stream);
+        }
+    }
+}
+
+/// `Process.wait`.
+pub(super) struct WaitOp {
+    pub life: Arc<Held>,
+    pub key: Key,
+}
+
+impl Operation for WaitOp {
+    fn name(&self) -> &'static str {
+        "Process.wait"
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.life.poll_wait(&mut self.key, cx).map(drop)
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.life.exit().map(|exit| exit.status.returncode()).into_py_any(py)
+    }
+}
+
+impl Drop for WaitOp {
+    fn drop(&mut self) {
+        self.life.forget(&mut self.key);
+    }
+}
+
+/// `StreamWriter.drain`.
+pub(super) struct DrainOp {
+    pub pipe: Arc<WritePipe>,
+    pub key: Key,
+    /// It had to wait: an error that came meanwhile is its own to raise.
+    pub waited: bool,
+}
+
+impl Operation for DrainOp {
+    fn name(&self) -> &'static str {
+        "StreamWriter.drain"
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.pipe.poll_drain(&mut self.key, cx);
+        self.waited |= polled.is_pending();
+        polled
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let closed = self.pipe.lock().closed();
+        match closed {
+            None => Ok(py.None()),
+            Some(closed) => match closed.error() {
+                Some(error) if self.waited => Err(os_error(py, &error, None)),
+                _ => Err(PyConnectionResetError::new_err("Connection lost")),
+            },
+        }
+    }
+}
+
+impl Drop for DrainOp {
+    fn drop(&mut self) {
+        self.pipe.lock().drains.forget(&mut self.key);
+    }
+}
+
+/// `StreamWriter.wait_closed`.
+pub(super) struct ClosedOp {
+    pub pipe: Arc<WritePipe>,
+    pub key: Key,
+}
+
+impl Operation for ClosedOp {
+    fn name(&self) -> &'static str {
+        "StreamWriter.wait_closed"
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipe.poll_closed(&mut self.key, cx)
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let closed = self.pipe.lock().closed();
+        match closed.and_then(Closed::error) {
+            None => Ok(py.None()),
+            Some(error) => Err(os_error(py, &error, None)),
+        }
+    }
+}
+
+impl Drop for ClosedOp {
+    fn drop(&mut self) {
+        self.pipe.lock().closes.forget(&mut self.key);
+    }
+}
+
+/// `Process.communicate`.
+pub(super) struct CommunicateOp {
+    pub life: Arc<Held>,
+    pub stdin: Option<Arc<WritePipe>>,
+    pub stdout: Option<Arc<Stream>>,
+    pub stderr: Option<Arc<Stream>>,
+    pub input: Option<Py<PyBytes>>,
+    pub inner: Mutex<Option<Communicate<BytesSink>>>,
+    pub memory: bool,
+}
+
+impl CommunicateOp {
+    fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        self.stdout.iter().chain(&self.stderr)
+    }
+}
+
+impl Operation for CommunicateOp {
+    fn name(&self) -> &'static str {
+        "Process.communicate"
+    }
+
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        let mut claimed: Vec<&Arc<Stream>> = Vec::new();
+        for stream in self.streams() {
+            if let Err(error) = stream.check(py).and_then(|()| claim(stream, "read")) {
+                claimed.into_iter().for_each(|stream| release(stream));
+                return Err(error);
+            }
+            claimed.push(stream);
+        }
+        if let Some(stdin) = &self.stdin {
+            if let Some(input) = self.input.take() {
+                super::writer::write(py, stdin, input.bind(py));
+            }
+            stdin.close();
+        }
+        let collect = |stream: &Option<Arc<Stream>>| {
+            let pipe = stream.as_ref().map(|stream| stream.pipe.clone());
+            pipe.map(|pipe| Collect::new(pipe, BytesSink::default(), None))
+        };
+        let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
+        *lock(&self.inner) = Some(Communicate::new(self.life.clone(), stdout, stderr));
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.streams().any(|stream| stream.has_exception()) {
+            return Poll::Ready(());
+        }
+        let mut inner = lock(&self.inner);
+        let Some(communicate) = inner.as_mut() else { return Poll::Ready(()) };
+        let polled = communicate.poll(cx);
+        drop(inner);
+        polled.map(|result| self.memory = result.is_ok())
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        for stream in self.streams() {
+            stream.check(py)?;
+            if stream.pipe.lock().error().is_some() {
+                return Err(stream.failure(py));
+            }
+        }
+        if !self.memory {
+            return Err(PyMemoryError::new_err(()));
+        }
+        let mut inner = lock(&self.inner);
+        let Some(communicate) = inner.as_mut() else { return Ok(py.None()) };
+        let take = |collect: &mut Option<Collect<BytesSink>>| {
+            let sink = collect.as_mut().and_then(Collect::take);
+            sink.map(|sink| sink.finish(py)).transpose()
+        };
+        (take(&mut communicate.stdout)?, take(&mut communicate.stderr)?).into_py_any(py)
+    }
+}
+
+impl Drop for CommunicateOp {
+    fn drop(&mut self) {
+        if let Some(communicate) = lock(&self.inner).take() {
+            drop(communicate);
+            self.streams().for_each(|stream| release(stream));
+        }
+    }
+}

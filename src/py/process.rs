@@ -1,0 +1,197 @@
+//! `Process`: a child, as Python sees it.
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::{PyProcessLookupError, PyResourceWarning, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyType};
+
+use super::awaitable::Awaitable;
+use super::errors::os_error;
+use super::host::Host;
+use super::operations::{CommunicateOp, WaitOp};
+use super::reader::{Stream, to_bytes};
+use crate::life::Held;
+use crate::pipe::WritePipe;
+use crate::start::Pipes;
+
+/// The classes of the Python package that are made for a child.
+struct Classes {
+    process: Py<PyType>,
+    reader: Py<PyType>,
+    writer: Py<PyType>,
+}
+
+static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
+
+/// Tells which subclasses of the classes here are made for a child. Called once, on import.
+#[pyfunction]
+#[pyo3(name = "_register_classes")]
+pub fn register_classes(
+    py: Python<'_>,
+    process: Py<PyType>,
+    reader: Py<PyType>,
+    writer: Py<PyType>,
+) -> PyResult<()> {
+    let classes = Classes { process, reader, writer };
+    CLASSES.set(py, classes).map_err(|_| PyRuntimeError::new_err("already registered"))
+}
+
+/// What a constructor is given: a part of a child that has none of Python's objects yet.
+#[pyclass(frozen, module = "procio._core")]
+pub struct Handle(Mutex<Option<Part>>);
+
+enum Part {
+    Reader(Arc<Host>, Arc<Stream>),
+    Writer(Arc<Host>, Arc<WritePipe>, Option<Arc<Held>>),
+    Process(Process),
+}
+
+impl Handle {
+    fn make<'py>(py: Python<'py>, class: &Py<PyType>, part: Part) -> PyResult<Bound<'py, PyAny>> {
+        let handle = Handle(Mutex::new(Some(part)));
+        let class = class.bind(py);
+        class.call_method1(pyo3::intern!(py, "__new__"), (class, handle))
+    }
+
+    fn take(&self) -> PyResult<Part> {
+        let part = crate::reactor::lock(&self.0).take();
+        part.ok_or_else(|| PyRuntimeError::new_err("this handle was used already"))
+    }
+
+    pub(super) fn take_reader(&self) -> PyResult<(Arc<Host>, Arc<Stream>)> {
+        match self.take()? {
+            Part::Reader(host, stream) => Ok((host, stream)),
+            _ => Err(PyRuntimeError::new_err("not the handle of a reader")),
+        }
+    }
+
+    #[allow(clippy::type_complexity)]
+    pub(super) fn take_writer(&self) -> PyResult<(Arc<Host>, Arc<WritePipe>, Option<Arc<Held>>)> {
+        match self.take()? {
+            Part::Writer(host, pipe, life) => Ok((host, pipe, life)),
+            _ => Err(PyRuntimeError::new_err("not the handle of a writer")),
+        }
+    }
+}
+
+/// A child process, with the methods of `asyncio.subprocess.Process`.
+#[pyclass(subclass, frozen, module = "procio._core", weakref)]
+pub struct Process {
+    life: Arc<Held>,
+    host: Arc<Host>,
+    stdin: Option<Arc<WritePipe>>,
+    stdout: Option<Arc<Stream>>,
+    stderr: Option<Arc<Stream>>,
+}
+
+/// The Python object of a child that runs.
+pub(super) fn make_process(
+    py: Python<'_>,
+    host: &Arc<Host>,
+    life: Arc<Held>,
+    pipes: Pipes,
+) -> PyResult<Py<PyAny>> {
+    let classes = CLASSES.get(py).ok_or_else(|| PyRuntimeError::new_err("import procio first"))?;
+    let stream = |pipe: Option<_>| pipe.map(|pipe| Stream::new(pipe, Some(life.clone())));
+    let (stdout, stderr) = (stream(pipes.stdout), stream(pipes.stderr));
+    let stdin = pipes.stdin.map(Arc::new);
+    let reader = |stream: &Option<Arc<Stream>>| {
+        let part = stream.as_ref().map(|stream| Part::Reader(host.clone(), stream.clone()));
+        part.map(|part| Handle::make(py, &classes.reader, part)).transpose()
+    };
+    let (reader_out, reader_err) = (reader(&stdout)?, reader(&stderr)?);
+    let part = stdin.as_ref().map(|pipe| Part::Writer(host.clone(), pipe.clone(), Some(life.clone())));
+    let writer = part.map(|part| Handle::make(py, &classes.writer, part)).transpose()?;
+    let pid = life.pid();
+    let process = Process { life, host: host.clone(), stdin, stdout, stderr };
+    let object = Handle::make(py, &classes.process, Part::Process(process))?;
+    object.setattr(pyo3::intern!(py, "pid"), pid)?;
+    object.setattr(pyo3::intern!(py, "stdin"), writer)?;
+    object.setattr(pyo3::intern!(py, "stdout"), reader_out)?;
+    object.setattr(pyo3::intern!(py, "stderr"), reader_err)?;
+    Ok(object.unbind())
+}
+
+#[pymethods]
+impl Process {
+    #[new]
+    fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
+        match handle.get().take()? {
+            Part::Process(process) => Ok(process),
+            _ => Err(PyRuntimeError::new_err("not the handle of a process")),
+        }
+    }
+
+    /// The exit code; the negative number of the signal that ended it; None while it runs.
+    #[getter]
+    fn returncode(&self) -> Option<i32> {
+        self.life.exit().map(|exit| exit.status.returncode())
+    }
+
+    /// Waits for the end of the process, whoever still holds its pipes, and returns `returncode`.
+    /// Cancelled, it loses nothing.
+    fn wait(&self) -> Awaitable {
+        Awaitable::new(&self.host, WaitOp { life: self.life.clone(), key: None })
+    }
+
+    /// Writes `input` (bytes, a bytearray or a memoryview) to standard input and closes it, reads
+    /// standard output and error to their ends, waits for the end of the process, and returns
+    /// `(stdout, stderr)`, with None for what is no pipe. That the child does not read its input
+    /// is no error. Cancelled, it loses nothing: the next call returns everything.
+    #[pyo3(signature = (input=None))]
+    fn communicate(&self, input: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
+        let input = input.map(to_bytes).transpose()?.map(Bound::<PyBytes>::unbind);
+        let op = CommunicateOp {
+            life: self.life.clone(),
+            stdin: self.stdin.clone(),
+            stdout: self.stdout.clone(),
+            stderr: self.stderr.clone(),
+            input,
+            inner: Mutex::default(),
+            memory: true,
+        };
+        Ok(Awaitable::new(&self.host, op))
+    }
+
+    /// Sends a signal. Raises ProcessLookupError once `returncode` is known; before that it may
+    /// reach a child that has just ended, and nothing happens. It never reaches another process.
+    fn send_signal(&self, py: Python<'_>, signal: i32) -> PyResult<()> {
+        self.life.signal(signal).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
+            _ => os_error(py, &error, None),
+        })
+    }
+
+    /// Sends SIGTERM. Raises as `send_signal`.
+    fn terminate(&self, py: Python<'_>) -> PyResult<()> {
+        self.send_signal(py, 15)
+    }
+
+    /// Sends SIGKILL. Raises as `send_signal`.
+    fn kill(&self, py: Python<'_>) -> PyResult<()> {
+        self.send_signal(py, 9)
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        Ok(format!("<{} {}>", slf.get_type().name()?, slf.get().life.pid()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.life.is_running() {
+            let pid = self.life.pid();
+            Python::attach(|py| warn_running(py, pid));
+        }
+    }
+}
+
+/// The warning that asyncio gives for a transport that was not closed.
+fn warn_running(py: Python<'_>, pid: u32) {
+    let Ok(text) = std::ffi::CString::new(format!("unclosed <Process {pid} running>")) else { return };
+    if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1) {
+        error.write_unraisable(py, None);
+    }
+}

@@ -1,0 +1,214 @@
+//! `StreamReader`: the reading end of a child's pipe, with the methods of asyncio's.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::awaitable::Awaitable;
+use super::errors::os_error;
+use super::host::Host;
+use super::operations::{CollectOp, ReadOp, Shape};
+use super::process::Handle;
+use crate::life::Held;
+use crate::pipe::ReadPipe;
+use crate::reader::{Reader, Separators, Want};
+use crate::reactor::lock;
+
+/// Above this, exactly so many bytes are collected in the object that is returned, and not first
+/// in the buffer.
+const COLLECT: usize = 64 * 1024;
+
+/// What a reader and its operations share.
+pub(super) struct Stream {
+    pub pipe: Arc<ReadPipe>,
+    /// Keeps the child from being released while its output can still be read.
+    _life: Option<Arc<Held>>,
+    failed: AtomicBool,
+    exception: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Stream {
+    pub(super) fn new(pipe: ReadPipe, life: Option<Arc<Held>>) -> Arc<Self> {
+        Arc::new(Stream {
+            pipe: Arc::new(pipe),
+            _life: life,
+            failed: AtomicBool::new(false),
+            exception: Mutex::default(),
+        })
+    }
+
+    /// Whether `set_exception` was called.
+    pub(super) fn has_exception(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Raises what `set_exception` was given.
+    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.has_exception() {
+            return Ok(());
+        }
+        match &*lock(&self.exception) {
+            Some(exception) => Err(PyErr::from_value(exception.bind(py).clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Why reading failed.
+    pub(super) fn failure(&self, py: Python<'_>) -> PyErr {
+        match self.pipe.lock().error() {
+            Some(error) => os_error(py, error, None),
+            None => PyAssertionError::new_err("reading has not failed"),
+        }
+    }
+}
+
+/// The reading end of a pipe, with the methods of `asyncio.StreamReader`.
+#[pyclass(subclass, frozen, module = "procio._core", weakref)]
+pub struct StreamReader {
+    stream: Arc<Stream>,
+    host: Arc<Host>,
+}
+
+impl StreamReader {
+    fn awaitable(&self, want: Want, shape: Shape) -> Awaitable {
+        Awaitable::new(&self.host, ReadOp::new(self.stream.clone(), want, shape))
+    }
+}
+
+#[pymethods]
+impl StreamReader {
+    #[new]
+    fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
+        let (host, stream) = handle.get().take_reader()?;
+        Ok(StreamReader { stream, host })
+    }
+
+    /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at
+    /// the end. Cancelled, it loses nothing.
+    #[pyo3(signature = (n=-1))]
+    fn read(&self, n: isize) -> Awaitable {
+        match usize::try_from(n) {
+            Ok(count) => self.awaitable(Want::Some(count), Shape::Read),
+            Err(_) => Awaitable::new(&self.host, CollectOp::new(self.stream.clone(), None)),
+        }
+    }
+
+    /// A line with its newline; what is left at the end; `b""` after it. Raises ValueError for a
+    /// line longer than the limit, which stays to be read. Cancelled, it loses nothing.
+    fn readline(&self) -> Awaitable {
+        self.awaitable(Want::Until(Separators::newline()), Shape::Line)
+    }
+
+    /// All bytes up to and with the first separator: bytes, or a tuple of them. Raises
+    /// IncompleteReadError at the end, LimitOverrunError above the limit. Cancelled, it loses
+    /// nothing.
+    #[pyo3(signature = (separator=None))]
+    fn readuntil(&self, separator: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
+        let separators = match separator {
+            None => return Ok(self.awaitable(Want::Until(Separators::newline()), Shape::Until)),
+            Some(separator) => match separator.cast::<PyTuple>() {
+                Ok(tuple) => tuple.iter().map(|item| item.extract()).collect::<PyResult<Vec<_>>>()?,
+                Err(_) => vec![separator.extract()?],
+            },
+        };
+        let text = if separators.is_empty() {
+            "Separator should contain at least one element"
+        } else {
+            "Separator should be at least one-byte string"
+        };
+        let separators = Separators::new(separators).ok_or_else(|| PyValueError::new_err(text))?;
+        Ok(self.awaitable(Want::Until(separators), Shape::Until))
+    }
+
+    /// Exactly `n` bytes. Raises IncompleteReadError at the end. Cancelled, it loses nothing.
+    fn readexactly(&self, n: isize) -> PyResult<Awaitable> {
+        let count = usize::try_from(n)
+            .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
+        if count > COLLECT {
+            return Ok(Awaitable::new(&self.host, CollectOp::new(self.stream.clone(), Some(count))));
+        }
+        Ok(self.awaitable(Want::Exactly(count), Shape::Exactly))
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__(&self) -> Awaitable {
+        self.awaitable(Want::Until(Separators::newline()), Shape::Next)
+    }
+
+    /// Whether the end was reached and everything was taken.
+    fn at_eof(&self) -> bool {
+        self.stream.pipe.lock().at_eof()
+    }
+
+    /// What `set_exception` was given, or the error that ended reading.
+    fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        if let Some(exception) = &*lock(&self.stream.exception) {
+            return Some(exception.clone_ref(py));
+        }
+        let reader = self.stream.pipe.lock();
+        reader.error().map(|error| os_error(py, error, None).into_value(py).into_any())
+    }
+
+    /// Makes every reading method raise `exc`.
+    fn set_exception(&self, py: Python<'_>, exc: Py<PyAny>) -> PyResult<()> {
+        *lock(&self.stream.exception) = Some(exc);
+        self.stream.failed.store(true, Ordering::Release);
+        self.stream.pipe.change(|_| {});
+        self.host.settle(py)
+    }
+
+    /// Adds bytes as if the child had written them.
+    fn feed_data(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.stream.pipe.lock().has_ended() {
+            return Err(PyAssertionError::new_err("feed_data after feed_eof"));
+        }
+        let data = to_bytes(data)?;
+        self.stream.pipe.change(|reader| reader.feed(data.as_bytes()));
+        self.host.settle(py)
+    }
+
+    /// Marks the end as if the child had closed the stream, which is closed.
+    fn feed_eof(&self, py: Python<'_>) -> PyResult<()> {
+        self.stream.pipe.change(Reader::feed_eof);
+        self.host.settle(py)
+    }
+
+    /// Closes our end. A child that goes on writing gets SIGPIPE. What was read before stays to
+    /// be taken; after that comes the end.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.stream.pipe.close();
+        self.host.settle(py)
+    }
+
+    fn __repr__(&self) -> String {
+        let reader = self.stream.pipe.lock();
+        let mut text = "<StreamReader".to_owned();
+        if !reader.buffered().is_empty() {
+            text += &format!(" {} bytes", reader.buffered().len());
+        }
+        if reader.has_ended() {
+            text += " eof";
+        }
+        text + ">"
+    }
+}
+
+/// `bytes` as they are; a copy of a `bytearray` or `memoryview`, whose contents may change.
+pub(super) fn to_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    use pyo3::types::{PyByteArray, PyMemoryView};
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
+        let copy = data.py().get_type::<PyBytes>().call1((data,))?;
+        return copy.cast_into().map_err(Into::into);
+    }
+    let name = data.get_type().name()?;
+    Err(PyTypeError::new_err(format!("data: expecting a bytes-like instance, got {name}")))
+}

@@ -1,0 +1,197 @@
+//! `spawn`: from the prepared arguments to a child.
+
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::awaitable::{Awaitable, Operation};
+use super::errors::{Names, spawn_error};
+use super::fork::PythonFork;
+use super::host::Host;
+use super::process::make_process;
+use crate::command::Command;
+use crate::error::SpawnError;
+use crate::life::Held;
+use crate::reactor::lock;
+use crate::start::{Pipes, Starting};
+use crate::stdio::Stdio;
+use crate::sys;
+
+/// The arguments of `Popen`, checked and converted by `procio._options`: every string is encoded,
+/// every identity a number, every stream a descriptor or one of the constants.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Request {
+    args: Vec<OsBytes>,
+    executable: Option<OsBytes>,
+    env: Option<Vec<(OsBytes, OsBytes)>>,
+    cwd: Option<OsBytes>,
+    stdin: Option<i64>,
+    stdout: Option<i64>,
+    stderr: Option<i64>,
+    limit: Option<usize>,
+    close_fds: bool,
+    pass_fds: Vec<sys::RawHandle>,
+    restore_signals: bool,
+    start_new_session: bool,
+    process_group: Option<i32>,
+    user: Option<u32>,
+    group: Option<u32>,
+    extra_groups: Option<Vec<u32>>,
+    umask: Option<u32>,
+    pipesize: Option<usize>,
+    preexec_fn: Option<Py<PyAny>>,
+    /// As the caller gave them, for the exceptions.
+    program: Py<PyAny>,
+    directory: Py<PyAny>,
+}
+
+struct OsBytes(OsString);
+
+impl<'py> FromPyObject<'_, 'py> for OsBytes {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        sys::os_string_from_bytes(object.extract::<&[u8]>()?)
+            .map(OsBytes)
+            .ok_or_else(|| PyValueError::new_err("not representable"))
+    }
+}
+
+impl Request {
+    fn command(&self) -> Command {
+        let mut command = Command::new("");
+        command.args = self.args.iter().map(|arg| arg.0.clone()).collect();
+        command.executable = self.executable.as_ref().map(|program| program.0.clone());
+        command.env = self.env.as_ref().map(|env| {
+            env.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect()
+        });
+        command.cwd = self.cwd.as_ref().map(|dir| dir.0.clone().into());
+        command.stdin = stdio(self.stdin);
+        command.stdout = stdio(self.stdout);
+        command.stderr = stdio(self.stderr);
+        if let Some(limit) = self.limit {
+            (command.line_limit, command.read_limit) = (limit, limit);
+        }
+        command.close_fds = self.close_fds;
+        command.pass_fds.clone_from(&self.pass_fds);
+        command.restore_signals = self.restore_signals;
+        command.new_session = self.start_new_session;
+        command.process_group = self.process_group;
+        command.user = self.user;
+        command.group = self.group;
+        command.extra_groups.clone_from(&self.extra_groups);
+        command.umask = self.umask;
+        command.pipe_size = self.pipesize;
+        command.kill_on_drop = true;
+        command
+    }
+}
+
+/// `subprocess.PIPE`, `STDOUT` and `DEVNULL` are -1, -2 and -3.
+fn stdio(given: Option<i64>) -> Stdio {
+    match given {
+        None => Stdio::inherit(),
+        Some(-1) => Stdio::piped(),
+        Some(-2) => Stdio::to_stdout(),
+        Some(-3) => Stdio::null(),
+        Some(fd) => Stdio::from_raw(sys::RawHandle::try_from(fd).unwrap_or(-1)),
+    }
+}
+
+/// Starts a child when awaited, and returns the `Process` once its program was executed. The loop
+/// goes on meanwhile. Raises what `subprocess.Popen` raises. Cancelled, it leaves nothing: no
+/// child, no zombie, no descriptor.
+#[pyfunction]
+pub fn spawn(py: Python<'_>, request: Request) -> PyResult<Awaitable> {
+    let host = Host::current(py)?;
+    let op = SpawnOp { host: host.clone(), request, starting: None, outcome: Mutex::default(), aborted: false };
+    Ok(Awaitable::new(&host, op))
+}
+
+type Started = (Arc<Held>, Pipes);
+
+struct SpawnOp {
+    host: Arc<Host>,
+    request: Request,
+    starting: Option<Mutex<Starting>>,
+    outcome: Mutex<Option<Result<Started, SpawnError>>>,
+    aborted: bool,
+}
+
+impl SpawnOp {
+    fn error(&self, py: Python<'_>, error: &SpawnError) -> PyErr {
+        let names = Names {
+            program: self.request.program.clone_ref(py),
+            cwd: self.request.directory.clone_ref(py),
+        };
+        spawn_error(py, error, &names)
+    }
+
+    fn fork(&self, py: Python<'_>, preexec_fn: &Py<PyAny>) -> PyResult<Starting> {
+        let mut fork = PythonFork { preexec_fn: preexec_fn.bind(py).clone(), raised: None };
+        let started = self.request.command().start(&self.host.shared, Some(&mut fork));
+        match (started, fork.raised) {
+            (_, Some(raised)) => Err(raised),
+            (Err(error), None) => Err(self.error(py, &error)),
+            (Ok(starting), None) => Ok(starting),
+        }
+    }
+}
+
+impl Operation for SpawnOp {
+    fn name(&self) -> &'static str {
+        "spawn"
+    }
+
+    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        let starting = match &self.request.preexec_fn {
+            Some(preexec_fn) => self.fork(py, preexec_fn)?,
+            None => {
+                let started = self.request.command().start(&self.host.shared, None);
+                started.map_err(|error| self.error(py, &error))?
+            }
+        };
+        self.starting = Some(Mutex::new(starting));
+        Ok(())
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(starting) = &self.starting else { return Poll::Ready(()) };
+        let mut starting = lock(starting);
+        if self.aborted {
+            return starting.poll_gone(cx);
+        }
+        if lock(&self.outcome).is_some() {
+            return Poll::Ready(());
+        }
+        starting.poll(cx).map(|outcome| *lock(&self.outcome) = Some(outcome))
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let outcome = lock(&self.outcome).take();
+        match outcome {
+            Some(Ok((life, pipes))) => make_process(py, &self.host, life, pipes),
+            Some(Err(error)) => Err(self.error(py, &error)),
+            None => Ok(py.None()),
+        }
+    }
+
+    /// Kills the child and waits until it is gone, so that whoever cancelled finds nothing left.
+    fn cancel(&mut self) -> bool {
+        if let Some(Ok((life, pipes))) = lock(&self.outcome).take() {
+            drop(pipes);
+            let _ = life.kill();
+            if let Some(starting) = &self.starting {
+                lock(starting).take_back(life);
+            }
+        }
+        let Some(starting) = &self.starting else { return false };
+        lock(starting).abort();
+        self.aborted = true;
+        true
+    }
+}

@@ -1,0 +1,138 @@
+//! `StreamWriter`: the writing end of a child's standard input, with the methods of asyncio's.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use super::awaitable::Awaitable;
+use super::host::Host;
+use super::operations::{ClosedOp, DrainOp};
+use super::process::Handle;
+use super::reader::to_bytes;
+use crate::life::Held;
+use crate::pipe::WritePipe;
+use crate::writer::Piece;
+
+/// A rest smaller than this is copied rather than its object kept.
+const COPY: usize = 4 * 1024;
+
+/// The writing end of a pipe, with the methods of `asyncio.StreamWriter` and of its transport.
+#[pyclass(subclass, frozen, module = "procio._core", weakref)]
+pub struct StreamWriter {
+    pipe: Arc<WritePipe>,
+    _life: Option<Arc<Held>>,
+    host: Arc<Host>,
+}
+
+/// Writes now what the pipe takes, and queues the rest.
+pub(super) fn write(_py: Python<'_>, pipe: &WritePipe, data: &Bound<'_, PyBytes>) {
+    let bytes = data.as_bytes();
+    pipe.write(bytes, |written| {
+        let rest = bytes.get(written..).unwrap_or_default();
+        if rest.len() <= COPY {
+            (Box::new(rest.to_vec()), 0)
+        } else {
+            let kept: Piece = Box::new(PyBackedBytes::from(data.clone()));
+            (kept, written)
+        }
+    });
+}
+
+#[pymethods]
+impl StreamWriter {
+    #[new]
+    fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
+        let (host, pipe, life) = handle.get().take_writer()?;
+        Ok(StreamWriter { pipe, _life: life, host })
+    }
+
+    /// Writes bytes, a bytearray or a memoryview: at once what the pipe takes, the rest in the
+    /// background. Never waits; use `drain()`. After the end, bytes are dropped.
+    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        write(py, &self.pipe, &to_bytes(data)?);
+        self.host.settle(py)
+    }
+
+    /// Writes each of an iterable.
+    fn writelines(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let empty = PyBytes::new(py, b"");
+        let joined = empty.call_method1("join", (data,))?;
+        self.write(py, &joined)
+    }
+
+    /// Waits until at most the low-water mark is queued, if more than the high-water mark was.
+    /// Raises BrokenPipeError or ConnectionResetError when the child no longer reads.
+    fn drain(&self) -> Awaitable {
+        Awaitable::new(&self.host, DrainOp { pipe: self.pipe.clone(), key: None, waited: false })
+    }
+
+    /// Closes once everything is written.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.pipe.close();
+        self.host.settle(py)
+    }
+
+    /// As `close()`: the end of a pipe is its close.
+    fn write_eof(&self, py: Python<'_>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    /// Always true.
+    fn can_write_eof(&self) -> bool {
+        true
+    }
+
+    /// Closes at once; what is queued is lost.
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.pipe.abort();
+        self.host.settle(py)
+    }
+
+    /// Whether it was closed, or the child no longer reads.
+    fn is_closing(&self) -> bool {
+        self.pipe.lock().is_closing()
+    }
+
+    /// Waits until it is closed and everything is written. Raises the error that ended writing.
+    fn wait_closed(&self) -> Awaitable {
+        Awaitable::new(&self.host, ClosedOp { pipe: self.pipe.clone(), key: None })
+    }
+
+    /// Bytes that wait to be written.
+    fn get_write_buffer_size(&self) -> usize {
+        self.pipe.lock().queued()
+    }
+
+    /// The low-water and the high-water mark, in bytes.
+    fn get_write_buffer_limits(&self) -> (usize, usize) {
+        self.pipe.lock().limits()
+    }
+
+    /// Sets the marks, in bytes, as asyncio derives one from the other.
+    #[pyo3(signature = (high=None, low=None))]
+    fn set_write_buffer_limits(
+        &self,
+        py: Python<'_>,
+        high: Option<isize>,
+        low: Option<isize>,
+    ) -> PyResult<()> {
+        let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
+        let low = low.unwrap_or(high / 4);
+        match (usize::try_from(low), usize::try_from(high)) {
+            (Ok(low), Ok(high)) if high >= low => self.pipe.change(|w| w.set_limits(low, high)),
+            _ => {
+                let text = format!("high ({high}) must be >= low ({low}) must be >= 0");
+                return Err(PyValueError::new_err(text));
+            }
+        }
+        self.host.settle(py)
+    }
+
+    /// The descriptor, or -1 once it is closed.
+    fn _fileno(&self) -> i64 {
+        self.pipe.handle().map_or(-1, i64::from)
+    }
+}

@@ -1,0 +1,124 @@
+//! How a child ended: wait4(2), and waitid(2) to look without reaping.
+
+use std::io;
+use std::mem;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::status::{Exit, ExitStatus, Usage};
+
+/// How often to look for the zombie of a child whose end was announced. It needs a moment of
+/// another processor; each look gives ours away.
+const LOOKS: usize = 64;
+
+/// Whom to wait for.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    Pid(i32),
+    /// There is none here: EINVAL.
+    #[expect(dead_code, reason = "the half that is shared with Linux names it")]
+    PidFd(BorrowedFd<'a>),
+}
+
+/// What to do with the child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Reaps it if it has ended.
+    Reap,
+    /// Blocks until it has ended and leaves it to be reaped.
+    Block,
+}
+
+/// Waits for a child. `None` if it has not ended, and if it was left to be reaped; ECHILD if
+/// somebody else has reaped it.
+pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
+    let pid = match target {
+        Target::Pid(pid) => pid,
+        Target::PidFd(_) => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    };
+    loop {
+        let result = match how {
+            Wait::Reap => reap(pid),
+            Wait::Block => look(pid, 0).map(|_| None),
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether a child whose end was announced can be reaped by now, or is gone.
+///
+/// The kernels announce the end before there is a zombie: macOS does so on purpose and says ESRCH
+/// to a late watcher even earlier, while the process still closes its files. The distance is short
+/// as a rule, so this looks a few times. It does not block: a debugger may hold on to the zombie
+/// for as long as it likes, and the thread that asks is one that serves an event loop.
+pub(super) fn can_be_reaped(pid: i32) -> bool {
+    for _ in 0..LOOKS {
+        match look(pid, libc::WNOHANG) {
+            Ok(false) => std::thread::yield_now(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(true) | Err(_) => return true,
+        }
+    }
+    false
+}
+
+/// Whether a child has ended; leaves it to be reaped. waitid(2).
+fn look(pid: i32, options: libc::c_int) -> io::Result<bool> {
+    let options = libc::WEXITED | libc::WNOWAIT | options;
+    // SAFETY: plain data, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    // SAFETY: the pointer is to a live value of the right type.
+    match unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, options) } {
+        // With WNOHANG some kernels write zeros and some nothing when no child has ended.
+        0 => Ok(info.si_signo != 0),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Reaps a child if it has ended. wait4(2).
+fn reap(pid: i32) -> io::Result<Option<Exit>> {
+    let mut status = 0;
+    // SAFETY: plain data, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right type.
+    match unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        // A child that is traced by us is also reported when it stops.
+        _ => Ok(decode(status).map(|status| Exit { status, usage: decode_usage(&usage) })),
+    }
+}
+
+fn decode(status: libc::c_int) -> Option<ExitStatus> {
+    if libc::WIFEXITED(status) {
+        Some(ExitStatus::Exited(libc::WEXITSTATUS(status)))
+    } else if libc::WIFSIGNALED(status) {
+        let (signal, core) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
+        Some(ExitStatus::Signaled { signal, core })
+    } else {
+        None
+    }
+}
+
+/// getrusage(2): `ru_maxrss` is in bytes on macOS, and in kilobytes on the BSDs.
+fn decode_usage(usage: &libc::rusage) -> Usage {
+    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    Usage {
+        user: duration(usage.ru_utime),
+        system: duration(usage.ru_stime),
+        max_resident: usage.ru_maxrss as u64 * unit,
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+}
+
+/// The status of a child that somebody else reaped, or that nobody had to reap because SIGCHLD is
+/// ignored: nobody knows it any more.
+pub(crate) fn status_of_reaped(_pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
+    ExitStatus::Lost
+}

@@ -1,0 +1,80 @@
+//! Making a child: fork(2).
+//!
+//! There is one rung only. The memory is copied, lazily, so the child half may take its time while
+//! we go on; nothing has to be kept alive for it. What it has in common with the Linux ladder:
+//!
+//! - The child is made by the calling thread, and inherits that thread's signal mask.
+//! - All signals are blocked round the fork, so no handler of the parent can run in the child. The
+//!   child lifts the mask last, after it has reset what was caught.
+//! - Between fork and exec only functions that are safe in a signal handler are called (see
+//!   [`raw`]): another thread may have held any lock at the moment of the fork.
+//!
+//! The child has a pid only, and it cannot be recycled before we reap it.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::{config, raw};
+use crate::sys::Job;
+
+/// A way to make a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rung {
+    /// The child has a copy of our memory.
+    Fork,
+}
+
+impl Rung {
+    pub(crate) const FIRST: Rung = Rung::Fork;
+}
+
+/// What a running child half uses of its parent: nothing.
+pub(crate) struct Started;
+
+/// Makes children.
+pub(crate) struct Cloner {
+    rung: Rung,
+}
+
+impl Cloner {
+    pub(crate) fn new() -> Self {
+        Cloner { rung: config().first_rung }
+    }
+
+    /// Starts `entry(job)` in a new process and returns its pid.
+    ///
+    /// # Safety
+    /// `job` is valid, and `entry` does not return.
+    pub(crate) unsafe fn start(
+        &self,
+        job: &Job,
+        entry: extern "C" fn(*mut c_void) -> c_int,
+    ) -> io::Result<(i32, Option<OwnedFd>, Started)> {
+        let pid = match self.rung {
+            // SAFETY: the caller's promise.
+            Rung::Fork => unsafe { fork(job, entry)? },
+        };
+        Ok((pid, None, Started))
+    }
+
+    pub(crate) fn recycle(&self, _started: Started) {}
+}
+
+/// fork(2).
+///
+/// # Safety
+/// As [`Cloner::start`].
+unsafe fn fork(job: &Job, entry: extern "C" fn(*mut c_void) -> c_int) -> io::Result<i32> {
+    let job: *const Job = job;
+    let caller = raw::set_signal_mask(&raw::all_signals());
+    // SAFETY: until it ends or executes a program the child calls only what is safe in a signal
+    // handler.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        raw::exit(entry(job.cast_mut().cast()));
+    }
+    let error = io::Error::last_os_error();
+    raw::set_signal_mask(&caller);
+    if pid == -1 { Err(error) } else { Ok(pid) }
+}

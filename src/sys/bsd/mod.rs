@@ -1,0 +1,91 @@
+//! macOS and the BSDs: kqueue for readiness and for the ends of children, fork(2) for their birth.
+//!
+//! There is no descriptor for a process here, so a child is named by its number; what keeps a
+//! signal off a stranger is the lock round reaping and signalling (see `unix/process.rs`).
+
+pub(crate) mod exit;
+mod fork;
+mod kqueue;
+pub(crate) mod raw;
+mod wake;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+pub(crate) use fork::{Cloner, Rung, Started};
+pub(crate) use kqueue::{Notifier, Poller};
+
+use super::{Event, Interest, above_stdio, config, current_pid};
+
+/// pipe2(2).
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// pipe(2), then F_SETFD of fcntl(2): macOS has no pipe2.
+///
+/// A fork that another thread makes between the two hands copies of both ends to a stranger, which
+/// keeps them through its exec unless it closes what it does not know. All that does is to make
+/// the end of file late: of an output, and of the report, so that the start of a child may seem to
+/// last as long as that stranger. A lock could keep only our own forks out, and would be one more
+/// thing for a fork to find locked.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = rustix::pipe::pipe()?;
+    rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::CLOEXEC)?;
+    Ok((reader, writer))
+}
+
+/// Pipes have the size that the kernel gives them, and grow by themselves. To ask for another is
+/// no error, as it is none for Python's `pipesize`.
+pub(crate) fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
+    Ok(())
+}
+
+/// The limit on descriptors. One that was opened before the limit was lowered lies above it and is
+/// not found. getdtablesize(3).
+pub(crate) fn max_fd() -> i32 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { libc::getdtablesize() }
+}
+
+/// Watches for the end of a child. `false` when the kernel will not tell: the caller then has a
+/// thread wait for it. EVFILT_PROC in kqueue(2).
+pub(crate) fn watch_exit(
+    pid: i32,
+    _pidfd: Option<BorrowedFd<'_>>,
+    poller: &Poller,
+    token: usize,
+) -> io::Result<bool> {
+    if !config().pidfd {
+        return Ok(false);
+    }
+    match poller.add_exit(pid, token) {
+        Ok(()) => Ok(true),
+        // It has ended. Or it is ending, and not to be found any more but not to be reaped yet
+        // either; or it became another user's, of whom we may not know. In these cases no event
+        // would ever come.
+        Err(Errno::SRCH | Errno::ACCESS | Errno::PERM) => {
+            let ended = exit::can_be_reaped(pid);
+            if ended {
+                poller.notifier()?.notify(token);
+            }
+            Ok(ended)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Does nothing. The kernel forgets what it watched as soon as the event was collected. If it was
+/// not, because somebody asked first how the child ended, the event will wake nobody: to remove it
+/// by its number could hit the next child that got the number.
+pub(crate) fn unwatch_exit(_pid: i32, _pidfd: Option<BorrowedFd<'_>>, _poller: &Poller) {}
+
+/// There are no pidfds.
+pub(crate) fn open_pidfd(_pid: i32) -> io::Result<Option<OwnedFd>> {
+    Ok(None)
+}

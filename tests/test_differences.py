@@ -1,0 +1,182 @@
+"""Where procio is right and asyncio is not: each row of docs/differences.md that no other file covers.
+
+wait() with held pipes: test_wait. Long lines: test_limits. Cancelled communicate and creation: test_cancel. Dropped
+Process, closed loop: test_drop. Recycled pid, kill after the end: test_signals. Stolen status: test_reaped.
+communicate("text"): test_communicate. EMFILE half-way: test_errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import procio
+import pytest
+from support import PIPE, children, helper, output, running, sh, turns, until
+
+pytestmark = pytest.mark.differs
+
+
+@pytest.fixture
+async def ticks() -> AsyncIterator[Callable[[], int]]:
+    """How often the loop has turned."""
+    count = 0
+
+    async def tick() -> None:
+        nonlocal count
+        while True:
+            count += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(tick())
+    yield lambda: count
+    task.cancel()
+
+
+@pytest.fixture
+def no_deprecation() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+# --- closing stdout early (gh-130925) ------------------------------------------------------------
+
+
+async def test_closing_stdout_ends_a_flooding_child() -> None:
+    """The child gets SIGPIPE."""
+    proc = await procio.create_subprocess_exec(*helper("flood", "x"), stdout=PIPE)
+    assert await proc.stdout.readexactly(10) == b"x" * 10
+    proc.stdout.close()
+    assert await proc.wait() == -13
+
+
+async def test_closing_stdout_twice_and_after_the_end() -> None:
+    proc = await sh("echo out", stdout=PIPE)
+    assert await proc.wait() == 0
+    proc.stdout.close()
+    proc.stdout.close()
+
+
+async def test_closing_stderr_leaves_stdout() -> None:
+    async with running("sh", "-c", "read x; echo out", stdin=PIPE, stdout=PIPE, stderr=PIPE) as proc:
+        proc.stderr.close()
+        proc.stdin.write(b"\n")
+        assert await proc.stdout.readline() == b"out\n"
+        assert await proc.wait() == 0
+
+
+# --- a slow start does not stop the loop (gh-146181) ---------------------------------------------
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_loop_goes_on_while_preexec_fn_blocks(ticks: Callable[[], int]) -> None:
+    """Creation is pending for as long as preexec_fn likes; everything else runs, other creations too."""
+    read_end, write_end = os.pipe()
+    task = asyncio.create_task(
+        procio.create_subprocess_exec("echo", "late", stdout=PIPE, preexec_fn=lambda: os.read(read_end, 1))
+    )
+    await until(children, "child")
+    before = ticks()
+    await until(lambda: ticks() > before + 100, "turns of the loop")
+    assert await output("echo", "meanwhile") == b"meanwhile\n"
+    assert not task.done()
+    os.write(write_end, b"x")
+    proc = await task
+    os.close(read_end)
+    os.close(write_end)
+    assert await proc.communicate() == (b"late\n", None)
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_other_threads_go_on_while_preexec_fn_blocks() -> None:
+    """3.13 keeps the GIL while it starts a program."""
+    read_end, write_end = os.pipe()
+    task = asyncio.create_task(procio.create_subprocess_exec("true", preexec_fn=lambda: os.read(read_end, 1)))
+    await until(children, "child")
+    thread = threading.Thread(target=os.write, args=(write_end, b"x"))
+    thread.start()
+    thread.join()
+    proc = await task
+    os.close(read_end)
+    os.close(write_end)
+    assert await proc.wait() == 0
+
+
+@pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_that_fails_late() -> None:
+    read_end, write_end = os.pipe()
+
+    def fail() -> None:
+        os.read(read_end, 1)
+        raise ZeroDivisionError
+
+    task = asyncio.create_task(procio.create_subprocess_exec("true", stdin=PIPE, preexec_fn=fail))
+    await until(children, "child")
+    await turns(20)
+    assert not task.done()
+    os.write(write_end, b"x")
+    with pytest.raises(subprocess.SubprocessError, match="Exception occurred in preexec_fn"):
+        await task
+    os.close(read_end)
+    os.close(write_end)
+    assert not children()
+
+
+async def test_loop_goes_on_while_path_is_searched(ticks: Callable[[], int]) -> None:
+    """Thousands of directories that do not have the program."""
+    path = ":".join([f"/none/{number}" for number in range(9000)] + ["/bin", "/usr/bin"])
+    before = ticks()
+    proc = await procio.create_subprocess_exec("echo", "found", stdout=PIPE, env={"PATH": path})
+    turned = ticks() - before
+    assert await proc.communicate() == (b"found\n", None)
+    assert turned > 20
+
+
+# --- what programs expect of the transport -------------------------------------------------------
+
+
+async def test_extra_info_subprocess() -> None:
+    """Programs ask the transport for a subprocess.Popen."""
+    async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+        popen = proc._transport.get_extra_info("subprocess")
+        assert isinstance(popen, subprocess.Popen)
+        assert popen.pid == proc.pid
+        assert popen.returncode is None
+        assert popen.poll() is None
+        popen.kill()
+        assert await proc.wait() == -9
+        assert popen.poll() == -9
+        assert popen.wait() == -9
+        assert popen.returncode == -9
+
+
+async def test_extra_info_subprocess_may_be_waited_for() -> None:
+    """popen.wait() in the loop's thread takes the status; proc.wait() has it all the same."""
+    async with running("sh", "-c", "read x; exit 7", stdin=PIPE) as proc:
+        popen = proc._transport.get_extra_info("subprocess")
+        os.write(proc.stdin.get_extra_info("pipe").fileno(), b"\n")
+        assert popen.wait(timeout=20) == 7
+        assert await proc.wait() == 7
+
+
+# --- a wrong start leaves nothing ----------------------------------------------------------------
+
+
+async def test_cancelled_creation_leaves_no_child() -> None:
+    """gh-103847: at once, not when somebody collects garbage."""
+    for phase in range(6):
+        task = asyncio.create_task(procio.create_subprocess_exec("sleep", "1000", stdin=PIPE))
+        await turns(phase)
+        task.cancel()
+        try:
+            proc = await task
+        except asyncio.CancelledError:
+            continue
+        proc.kill()
+        await proc.wait()
+    await until(lambda: not children(), "no child")

@@ -1,0 +1,71 @@
+"""The examples print what the documentation says; the README's first lines do what they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import shim
+import skips
+from support import ROOT
+
+EXAMPLES = ROOT / "examples"
+README = ROOT / "README.md"
+
+pytestmark = [
+    pytest.mark.project,
+    pytest.mark.skipif(shim.ACTIVE, reason="the examples import procio"),
+    pytest.mark.skipif(not EXAMPLES.is_dir() or not README.is_file(), reason=skips.NO_CHECKOUT),
+]
+
+
+def run_example(path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_run_commands() -> None:
+    """Both commands at once; the one that sleeps comes last."""
+    missing = subprocess.run("ls /zzz", shell=True, capture_output=True, text=True, check=False)
+    assert run_example(EXAMPLES / "run_commands.py") == (
+        f"['ls /zzz' exited with {missing.returncode}]\n"
+        f"[stderr]\n{missing.stderr}\n"
+        "['sleep 1; echo \"hello\"' exited with 0]\n"
+        "[stdout]\nhello\n\n"
+    )
+
+
+def test_get_date() -> None:
+    assert re.fullmatch(
+        r"Current date: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\n", run_example(EXAMPLES / "get_date.py")
+    )
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_every_example_runs(path: Path) -> None:
+    assert run_example(path)
+
+
+def test_readme_opens_with_commands_that_work() -> None:
+    """The lines that the README shows after its first command are the lines that the example prints."""
+    text = README.read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    shown = "".join(blocks[:3])
+    assert "pip install . && python examples/run_commands.py" in shown
+    assert "pip install '.[test]' && pytest" in shown
+    lines = [line for line in run_example(EXAMPLES / "run_commands.py").splitlines() if line]
+    assert [line for line in lines if line not in shown] == []
+
+
+def test_examples_change_only_the_import() -> None:
+    """An example is a program for asyncio with one import changed."""
+    for name in ("run_commands.py", "get_date.py"):
+        text = (EXAMPLES / name).read_text()
+        assert "procio" in text
+        assert not re.search(r"asyncio\.create_subprocess", text) or "as asyncio" in text or "procio.install" in text

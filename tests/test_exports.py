@@ -1,0 +1,165 @@
+"""The public names, and install()."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.resources
+import inspect
+import pkgutil
+import subprocess
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import procio
+import procio.subprocess
+import pytest
+import shim
+from support import PIPE
+
+NAMES = {"create_subprocess_exec", "create_subprocess_shell", "Process", "PIPE", "STDOUT", "DEVNULL"}
+needs_procio = pytest.mark.skipif(shim.ACTIVE, reason="about procio's own names")
+
+
+def test_constants_are_those_of_subprocess() -> None:
+    for name in ("PIPE", "STDOUT", "DEVNULL"):
+        assert getattr(procio, name) == getattr(subprocess, name)
+        assert getattr(procio.subprocess, name) == getattr(asyncio.subprocess, name)
+
+
+def test_module_subprocess_has_the_names_of_asyncio_subprocess() -> None:
+    for name in NAMES | set(asyncio.subprocess.__all__):
+        assert getattr(procio.subprocess, name) is getattr(procio, name)
+    assert issubclass(procio.Process, asyncio.subprocess.Process)
+
+
+@needs_procio
+def test_all() -> None:
+    assert NAMES | {"install", "uninstall", "installed", "subprocess"} <= set(procio.__all__)
+    assert set(procio.subprocess.__all__) >= set(asyncio.subprocess.__all__)
+    for module in (procio, procio.subprocess):
+        assert all(hasattr(module, name) for name in module.__all__)
+        assert len(set(module.__all__)) == len(module.__all__)
+
+
+@needs_procio
+def test_nothing_else_is_public() -> None:
+    """What has no underscore is in __all__ or a module."""
+    public = {name for name, value in vars(procio).items() if name[0] != "_" and not isinstance(value, ModuleType)}
+    assert public - set(procio.__all__) <= {"annotations"}
+
+
+@needs_procio
+def test_everything_public_has_a_docstring() -> None:
+    for name in procio.__all__:
+        value = getattr(procio, name)
+        if inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value):
+            assert inspect.getdoc(value), name
+
+
+@pytest.mark.parametrize("name", ["create_subprocess_exec", "create_subprocess_shell"])
+def test_parameters_are_those_of_asyncio(name: str) -> None:
+    ours = inspect.signature(getattr(procio, name)).parameters
+    theirs = inspect.signature(getattr(asyncio.subprocess, name)).parameters
+    for key, parameter in theirs.items():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            assert ours[key].kind == parameter.kind
+            assert (ours[key].default is parameter.empty) == (parameter.default is parameter.empty)
+
+
+@needs_procio
+def test_typed_and_versioned() -> None:
+    assert importlib.resources.files("procio").joinpath("py.typed").is_file()
+    assert importlib.resources.files("procio").joinpath("_core.pyi").is_file()
+    assert procio.__version__ == importlib.metadata.version("procio")
+
+
+@needs_procio
+def test_every_module_can_be_imported() -> None:
+    for module in pkgutil.iter_modules(procio.__path__):
+        importlib.import_module(f"procio.{module.name}")
+
+
+# --- install() -----------------------------------------------------------------------------------
+
+ROUTED = [
+    (asyncio, "create_subprocess_exec"),
+    (asyncio, "create_subprocess_shell"),
+    (asyncio.subprocess, "create_subprocess_exec"),
+    (asyncio.subprocess, "create_subprocess_shell"),
+]
+
+
+def routed() -> list[Any]:
+    return [getattr(module, name) for module, name in ROUTED]
+
+
+@pytest.fixture
+def uninstalled() -> Iterator[None]:
+    before = routed()
+    yield
+    procio.uninstall()
+    assert routed() == before
+
+
+pytest_installs = pytest.mark.usefixtures("uninstalled")
+
+
+@needs_procio
+@pytest_installs
+async def test_install_routes_asyncios_functions() -> None:
+    procio.install()
+    for create, command in (
+        (asyncio.create_subprocess_exec, ("echo", "x")),
+        (asyncio.create_subprocess_shell, ("echo x",)),
+        (asyncio.subprocess.create_subprocess_exec, ("echo", "x")),
+        (asyncio.subprocess.create_subprocess_shell, ("echo x",)),
+    ):
+        proc = await create(*command, stdout=PIPE)  # type: ignore[operator]
+        assert isinstance(proc, procio.Process)
+        assert await proc.communicate() == (b"x\n", None)
+
+
+@needs_procio
+@pytest_installs
+async def test_uninstall_restores() -> None:
+    before = routed()
+    procio.install()
+    assert routed() != before
+    procio.uninstall()
+    assert routed() == before
+    proc = await asyncio.create_subprocess_exec("echo", "x", stdout=PIPE)
+    assert not isinstance(proc, procio.Process)
+    await proc.communicate()
+
+
+@needs_procio
+@pytest_installs
+def test_install_twice_and_uninstall_twice() -> None:
+    before = routed()
+    procio.install()
+    procio.install()
+    procio.uninstall()
+    procio.uninstall()
+    assert routed() == before
+
+
+@needs_procio
+@pytest_installs
+def test_installed_is_a_context_manager() -> None:
+    before = routed()
+    with procio.installed():
+        assert routed() != before
+    assert routed() == before
+    with pytest.raises(ZeroDivisionError), procio.installed():
+        raise ZeroDivisionError
+    assert routed() == before
+
+
+@needs_procio
+@pytest_installs
+async def test_processes_outlive_the_context() -> None:
+    with procio.installed():
+        proc = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+    assert await proc.communicate(b"x") == (b"x", None)

@@ -1,0 +1,101 @@
+"""Many loops in many threads at once: each has its own reactor, none needs the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import procio
+from support import PIPE, SH, cat, output, sh
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def in_threads(count: int, factory: LoopFactory, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    """Run `work(number)` on a loop of its own in each of `count` threads; raise what they raise."""
+    errors: list[BaseException] = []
+    start = threading.Barrier(count)
+
+    def body(number: int) -> None:
+        try:
+            with asyncio.Runner(loop_factory=factory) as runner:
+                start.wait()
+                runner.run(work(number))
+        except BaseException as error:
+            errors.append(error)
+            start.abort()
+
+    threads = [threading.Thread(target=body, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_eight_threads_with_eight_loops(loop_factory: LoopFactory) -> None:
+    """uvloop #508: `Racing with another loop to spawn a process`."""
+
+    async def work(number: int) -> None:
+        for turn in range(10):
+            word = f"{number} {turn}"
+            assert await output(SH, "-c", f"echo {word}") == f"{word}\n".encode()
+            proc = await sh(f"exit {turn}")
+            assert await proc.wait() == turn
+
+    in_threads(8, loop_factory, work)
+
+
+def test_streams_in_threads(loop_factory: LoopFactory) -> None:
+    async def work(number: int) -> None:
+        data = bytes([number]) * 2_000_000
+        proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        assert (await proc.communicate(data))[0] == data
+
+    in_threads(8, loop_factory, work)
+
+
+def test_a_thread_beside_the_main_thread(loop_factory: LoopFactory) -> None:
+    """gh-79802 and the like: no child watcher that needs the main thread."""
+
+    async def main() -> None:
+        async with cat() as proc:
+            inner = await asyncio.to_thread(in_threads, 1, loop_factory, talk)
+            assert inner is None
+            proc.stdin.write(b"x")
+            assert await proc.stdout.readexactly(1) == b"x"
+
+    async def talk(number: int) -> None:
+        assert await output("echo", "inner") == b"inner\n"
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+
+
+def test_two_loops_in_turns_in_one_thread(loop_factory: LoopFactory) -> None:
+    first, second = loop_factory(), loop_factory()
+    try:
+        one = first.run_until_complete(procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE))
+        two = second.run_until_complete(procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE))
+        for loop, proc in ((first, one), (second, two)) * 3:
+            proc.stdin.write(b"abc\n")
+            assert loop.run_until_complete(proc.stdout.readline()) == b"abc\n"
+        second.run_until_complete(two.communicate())
+        first.run_until_complete(one.communicate())
+        assert (one.returncode, two.returncode) == (0, 0)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_new_thread_for_each_loop(loop_factory: LoopFactory) -> None:
+    """What belongs to a loop goes when its thread goes."""
+
+    async def work(number: int) -> None:
+        assert await output("echo", "x") == b"x\n"
+
+    for _ in range(5):
+        in_threads(1, loop_factory, work)
