@@ -30,7 +30,9 @@ impl Future for Spawning {
     type Output = Result<Child, SpawnError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx).map(|result| result.map(|(life, pipes)| Child::new(life, pipes)))
+        self.0
+            .poll(cx)
+            .map(|result| result.map(|(life, pipes)| Child::new(life, pipes)))
     }
 }
 
@@ -45,7 +47,9 @@ pub struct Child {
 
 impl std::fmt::Debug for Child {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Child").field("pid", &self.pid()).finish_non_exhaustive()
+        f.debug_struct("Child")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,21 +134,34 @@ impl Child {
             stdin.close();
         }
         let collect = |pipe: &Option<Arc<ReadPipe>>| {
-            pipe.clone().map(|pipe| Collect::new(pipe, Vec::new(), None))
+            pipe.clone()
+                .map(|pipe| Collect::new(pipe, Vec::new(), None))
         };
         let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
         let mut operation = Communicate::new(self.life.clone(), stdout, stderr);
-        poll_fn(|cx| operation.poll(cx)).await.map_err(|_| io::ErrorKind::OutOfMemory)?;
+        poll_fn(|cx| operation.poll(cx))
+            .await
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
         let take = |collect: &mut Option<Collect<Vec<u8>>>| match collect {
             None => Ok(None),
             Some(collect) => {
                 let pipe = collect.pipe().clone();
-                let error = pipe.lock().error().map(|e| io::Error::new(e.kind(), e.to_string()));
+                let error = pipe
+                    .lock()
+                    .error()
+                    .map(|e| io::Error::new(e.kind(), e.to_string()));
                 error.map_or_else(|| Ok(collect.take()), Err)
             }
         };
         let (stdout, stderr) = (take(&mut operation.stdout)?, take(&mut operation.stderr)?);
-        let status = self.life.exit().map_or(ExitStatus::Lost, |exit| exit.status);
-        Ok(Output { status, stdout, stderr })
+        let status = self
+            .life
+            .exit()
+            .map_or(ExitStatus::Lost, |exit| exit.status);
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+        })
     }
 }

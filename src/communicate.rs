@@ -19,11 +19,18 @@ pub(crate) struct Collect<K: Sink> {
 
 impl<K: Sink> Collect<K> {
     pub(crate) fn new(pipe: Arc<ReadPipe>, sink: K, want: Option<usize>) -> Self {
-        Collect { pipe, sink: Some(sink), want, done: false }
+        Collect {
+            pipe,
+            sink: Some(sink),
+            want,
+            done: false,
+        }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
-        let Some(sink) = self.sink.as_mut().filter(|_| !self.done) else { return Poll::Ready(Ok(())) };
+        let Some(sink) = self.sink.as_mut().filter(|_| !self.done) else {
+            return Poll::Ready(Ok(()));
+        };
         let result = std::task::ready!(self.pipe.poll_collect(sink, self.want, cx));
         self.done = result.is_ok();
         Poll::Ready(result)
@@ -65,7 +72,12 @@ impl<K: Sink> Communicate<K> {
         stdout: Option<Collect<K>>,
         stderr: Option<Collect<K>>,
     ) -> Self {
-        Communicate { stdout, stderr, life, key: None }
+        Communicate {
+            stdout,
+            stderr,
+            life,
+            key: None,
+        }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
@@ -77,7 +89,11 @@ impl<K: Sink> Communicate<K> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         }
-        if pending { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if pending {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 }
 

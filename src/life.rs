@@ -45,9 +45,17 @@ impl Life {
         kill_on_drop: bool,
     ) -> io::Result<Held> {
         let pid = process.pid();
-        let mut state = Some(State { process: Some(process), exit: None, waiters: Waiters::default() });
+        let mut state = Some(State {
+            process: Some(process),
+            exit: None,
+            waiters: Waiters::default(),
+        });
         let make = |token| {
-            let state = state.take().unwrap_or(State { process: None, exit: None, waiters: Waiters::default() });
+            let state = state.take().unwrap_or(State {
+                process: None,
+                exit: None,
+                waiters: Waiters::default(),
+            });
             Arc::new(Life {
                 shared: shared.clone(),
                 pid,
@@ -59,8 +67,12 @@ impl Life {
         };
         let watch = |life: &Life, token| {
             let mut state = lock(&life.state);
-            let Some(process) = &mut state.process else { return Ok(()) };
-            let watched = shared.poller().and_then(|poller| process.watch(&poller, token));
+            let Some(process) = &mut state.process else {
+                return Ok(());
+            };
+            let watched = shared
+                .poller()
+                .and_then(|poller| process.watch(&poller, token));
             if watched.is_err() {
                 let _ = process.signal(KILL);
                 process.wait_blocking();
@@ -69,7 +81,11 @@ impl Life {
             watched
         };
         let added = shared.add(make, watch);
-        if let Some(State { process: Some(mut process), .. }) = state {
+        if let Some(State {
+            process: Some(mut process),
+            ..
+        }) = state
+        {
             // The reactor has ended: `make` was not even called.
             let _ = process.signal(KILL);
             process.wait_blocking();
@@ -105,8 +121,12 @@ impl Life {
             return;
         }
         let mut state = lock(&self.state);
-        let Some(process) = &mut state.process else { return };
-        let Ok(Some(exit)) = process.try_wait() else { return };
+        let Some(process) = &mut state.process else {
+            return;
+        };
+        let Ok(Some(exit)) = process.try_wait() else {
+            return;
+        };
         self.unwatch(process);
         state.process = None;
         state.exit = Some(exit);
@@ -141,7 +161,9 @@ impl Life {
     /// whose end is not known yet takes any signal, and nothing happens (CPython issue 88319).
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
         let state = lock(&self.state);
-        let Some(process) = &state.process else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(process) = &state.process else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         if self.shared.is_foreign() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -181,11 +203,15 @@ impl Life {
     /// that ends with it. A process in an uninterruptible sleep takes its time, and so does one
     /// that has become another user's, which we may not kill.
     fn bury(&self) {
-        let Some(mut process) = lock(&self.state).process.take() else { return };
+        let Some(mut process) = lock(&self.state).process.take() else {
+            return;
+        };
         self.unwatch(&process);
         if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
             let thread = std::thread::Builder::new().name(format!("procio-bury-{}", self.pid));
-            let _ = thread.stack_size(64 * 1024).spawn(move || process.wait_blocking());
+            let _ = thread
+                .stack_size(64 * 1024)
+                .spawn(move || process.wait_blocking());
         }
     }
 }
@@ -201,7 +227,8 @@ impl Source for Life {
         let mut wakers = Vec::new();
         lock(&self.state).waiters.take(&mut wakers);
         drop(wakers);
-        if self.released.load(Ordering::Acquire) && self.kill_on_drop() && !self.shared.is_foreign() {
+        if self.released.load(Ordering::Acquire) && self.kill_on_drop() && !self.shared.is_foreign()
+        {
             self.bury();
         }
     }
@@ -220,7 +247,9 @@ impl Deref for Held {
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Life").field("pid", &self.pid()).finish_non_exhaustive()
+        f.debug_struct("Life")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
     }
 }
 

@@ -54,7 +54,11 @@ impl ReadPipe {
         let make = |token| {
             let io = Registered::new(io, shared.clone(), token);
             let reader = Mutex::new(Reader::new(io, limit, ahead));
-            Arc::new(ReadSource { shared: shared.clone(), token, reader })
+            Arc::new(ReadSource {
+                shared: shared.clone(),
+                token,
+                reader,
+            })
         };
         let register = |source: &ReadSource, _| match lock(&source.reader).io() {
             Some(io) => io.register(Interest::Read),
@@ -233,7 +237,11 @@ impl WritePipe {
         let make = |token| {
             let io = Registered::new(io, shared.clone(), token);
             let writer = Mutex::new(Writer::new(io));
-            Arc::new(WriteSource { shared: shared.clone(), token, writer })
+            Arc::new(WriteSource {
+                shared: shared.clone(),
+                token,
+                writer,
+            })
         };
         let register = |source: &WriteSource, _| match lock(&source.writer).io() {
             Some(io) => io.register(Interest::Hangup),

@@ -85,7 +85,10 @@ impl Reactor {
             closed: AtomicBool::new(false),
             owner: sys::current_pid(),
         };
-        Ok(Reactor { poller, shared: Arc::new(shared) })
+        Ok(Reactor {
+            poller,
+            shared: Arc::new(shared),
+        })
     }
 
     /// Does everything that is ready, without waiting, and wakes the operations that are done.
@@ -105,7 +108,10 @@ impl Reactor {
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn run_until<F: Future>(&self, future: F) -> io::Result<F::Output> {
-        let alarm = Arc::new(Alarm { rung: AtomicBool::new(true), notifier: self.poller.notifier()? });
+        let alarm = Arc::new(Alarm {
+            rung: AtomicBool::new(true),
+            notifier: self.poller.notifier()?,
+        });
         let waker = Waker::from(alarm.clone());
         let mut future = pin!(future);
         loop {
@@ -115,7 +121,8 @@ impl Reactor {
                 return Ok(value);
             }
             let idle = !self.shared.wants_turn() && !alarm.rung.load(Ordering::Acquire);
-            self.shared.turn(if idle { None } else { Some(Duration::ZERO) })?;
+            self.shared
+                .turn(if idle { None } else { Some(Duration::ZERO) })?;
         }
     }
 
@@ -140,7 +147,9 @@ impl Drop for Reactor {
 
 impl std::fmt::Debug for Reactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reactor").field("sources", &lock(&self.shared.sources).len()).finish_non_exhaustive()
+        f.debug_struct("Reactor")
+            .field("sources", &lock(&self.shared.sources).len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +176,9 @@ impl Shared {
 
     /// The poller, until the reactor has ended.
     pub(crate) fn poller(&self) -> io::Result<Arc<sys::Poller>> {
-        self.poller.upgrade().ok_or_else(|| io::Error::other("the reactor has ended"))
+        self.poller
+            .upgrade()
+            .ok_or_else(|| io::Error::other("the reactor has ended"))
     }
 
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -183,7 +194,11 @@ impl Shared {
                 }
             }
         }
-        let timeout = if wakers.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let timeout = if wakers.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
         let mut events: Vec<Event> = Vec::new();
         self.poller()?.wait(&mut events, timeout)?;
         for event in events {
@@ -299,11 +314,15 @@ impl<T: AsHandle> Registered<T> {
     }
 
     pub(crate) fn register(&self, interest: Interest) -> io::Result<()> {
-        self.shared.poller()?.add(self.io.as_fd(), self.token, interest)
+        self.shared
+            .poller()?
+            .add(self.io.as_fd(), self.token, interest)
     }
 
     pub(crate) fn modify(&self, interest: Interest) -> io::Result<()> {
-        self.shared.poller()?.modify(self.io.as_fd(), self.token, interest)
+        self.shared
+            .poller()?
+            .modify(self.io.as_fd(), self.token, interest)
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {

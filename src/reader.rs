@@ -73,11 +73,19 @@ impl Separators {
     pub(crate) fn new(mut list: Vec<Vec<u8>>) -> Option<Self> {
         list.sort_by_key(Vec::len);
         let longest = list.last()?.len();
-        (!list.first()?.is_empty()).then_some(Separators { list, searched: 0, longest })
+        (!list.first()?.is_empty()).then_some(Separators {
+            list,
+            searched: 0,
+            longest,
+        })
     }
 
     pub(crate) fn newline() -> Self {
-        Separators { list: vec![b"\n".to_vec()], searched: 0, longest: 1 }
+        Separators {
+            list: vec![b"\n".to_vec()],
+            searched: 0,
+            longest: 1,
+        }
     }
 
     /// Start and end of the first match: the one that ends first.
@@ -91,7 +99,11 @@ impl Separators {
             let start = self.searched + at;
             Some((start, start + separator.len()))
         };
-        let found = self.list.iter().filter_map(search).min_by_key(|(_, end)| *end);
+        let found = self
+            .list
+            .iter()
+            .filter_map(search)
+            .min_by_key(|(_, end)| *end);
         if found.is_none() {
             // A separator may have begun in the last bytes.
             self.searched = (bytes.len() + 1).saturating_sub(self.longest);
@@ -205,7 +217,11 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Moves the whole buffer, or its first `most` bytes, into a sink.
-    pub(crate) fn drain_into(&mut self, sink: &mut dyn Sink, most: usize) -> Result<(), OutOfMemory> {
+    pub(crate) fn drain_into(
+        &mut self,
+        sink: &mut dyn Sink,
+        most: usize,
+    ) -> Result<(), OutOfMemory> {
         let count = most.min(self.buffer.len());
         sink.append(self.buffer.as_slice().get(..count).unwrap_or_default())?;
         self.buffer.consume(count);
@@ -240,11 +256,17 @@ impl<S: ReadIo> Reader<S> {
 
     /// Reads once.
     pub(crate) fn fill(&mut self) -> Fill {
-        let Some(io) = &mut self.io else { return Fill::Progress(0) };
+        let Some(io) = &mut self.io else {
+            return Fill::Progress(0);
+        };
         if !self.ready {
             return Fill::Blocked;
         }
-        let chunk = if self.full_reads >= FULL_READS { BIG_CHUNK } else { CHUNK };
+        let chunk = if self.full_reads >= FULL_READS {
+            BIG_CHUNK
+        } else {
+            CHUNK
+        };
         let room = self.buffer.room(chunk);
         let capacity = room.capacity() - room.len();
         match io.try_read(room) {
@@ -271,7 +293,11 @@ impl<S: ReadIo> Reader<S> {
     }
 
     fn count_full_read(&mut self, full: bool) {
-        self.full_reads = if full { self.full_reads.saturating_add(1) } else { 0 };
+        self.full_reads = if full {
+            self.full_reads.saturating_add(1)
+        } else {
+            0
+        };
         if self.full_reads == FULL_READS
             && let Some(io) = &mut self.io
         {
@@ -304,13 +330,15 @@ impl<S: ReadIo> Reader<S> {
             Want::Exactly(count) if bytes.len() >= *count => Some(Found::Complete(*count)),
             Want::Exactly(_) => ended(Found::Incomplete(bytes.len())),
             Want::Until(separators) => match separators.find(bytes) {
-                Some((start, _)) if start > self.limit => {
-                    Some(Found::Overrun { consumed: start, found: true })
-                }
+                Some((start, _)) if start > self.limit => Some(Found::Overrun {
+                    consumed: start,
+                    found: true,
+                }),
                 Some((_, end)) => Some(Found::Complete(end)),
-                None if separators.searched > self.limit => {
-                    Some(Found::Overrun { consumed: separators.searched, found: false })
-                }
+                None if separators.searched > self.limit => Some(Found::Overrun {
+                    consumed: separators.searched,
+                    found: false,
+                }),
                 None => ended(Found::Incomplete(bytes.len())),
             },
         }

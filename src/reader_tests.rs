@@ -70,22 +70,37 @@ fn finding_takes_nothing_away() {
 #[test]
 fn a_separator_split_between_reads_is_found() {
     let mut r = reader(100, &[b"xxSEP", b"ARAT", b"ORyy"]);
-    assert_eq!(run(&mut r, &mut until(&[b"SEPARATOR"])), Some(Found::Complete(11)));
+    assert_eq!(
+        run(&mut r, &mut until(&[b"SEPARATOR"])),
+        Some(Found::Complete(11))
+    );
 }
 
 #[test]
 fn of_several_separators_the_one_that_ends_first_wins() {
     let mut r = reader(100, &[b"a--b\r\nc"]);
-    assert_eq!(run(&mut r, &mut until(&[b"\r\n", b"-", b"zz"])), Some(Found::Complete(2)));
+    assert_eq!(
+        run(&mut r, &mut until(&[b"\r\n", b"-", b"zz"])),
+        Some(Found::Complete(2))
+    );
     let mut r = reader(100, &[b"abcd"]);
-    assert_eq!(run(&mut r, &mut until(&[b"abcd", b"bc"])), Some(Found::Complete(3)));
+    assert_eq!(
+        run(&mut r, &mut until(&[b"abcd", b"bc"])),
+        Some(Found::Complete(3))
+    );
 }
 
 #[test]
 fn the_end_gives_what_is_left() {
     let mut r = reader(100, &[b"abc", b""]);
-    assert_eq!(run(&mut r, &mut until(&[b"\n"])), Some(Found::Incomplete(3)));
-    assert_eq!(run(&mut r, &mut Want::Exactly(5)), Some(Found::Incomplete(3)));
+    assert_eq!(
+        run(&mut r, &mut until(&[b"\n"])),
+        Some(Found::Incomplete(3))
+    );
+    assert_eq!(
+        run(&mut r, &mut Want::Exactly(5)),
+        Some(Found::Incomplete(3))
+    );
     assert!(r.has_ended() && !r.at_eof());
     r.consume(3);
     assert!(r.at_eof());
@@ -95,11 +110,17 @@ fn the_end_gives_what_is_left() {
 #[test]
 fn an_overrun_loses_nothing() {
     let mut r = reader(4, &[b"abcdefg", b"h\ni"]);
-    let overrun = Some(Found::Overrun { consumed: 7, found: false });
+    let overrun = Some(Found::Overrun {
+        consumed: 7,
+        found: false,
+    });
     assert_eq!(run(&mut r, &mut until(&[b"\n"])), overrun);
     r.mark_ready(false);
     r.fill();
-    let overrun = Some(Found::Overrun { consumed: 8, found: true });
+    let overrun = Some(Found::Overrun {
+        consumed: 8,
+        found: true,
+    });
     assert_eq!(run(&mut r, &mut until(&[b"\n"])), overrun);
     assert_eq!(r.buffered(), b"abcdefgh\ni");
 }
@@ -113,7 +134,10 @@ fn a_line_as_long_as_the_limit_is_a_line() {
 #[test]
 fn an_error_comes_after_what_was_read_before_it() {
     let mut r = reader(100, &[b"abc"]);
-    r.io.as_mut().unwrap().reads.push_back(Err(io::ErrorKind::Other.into()));
+    r.io.as_mut()
+        .unwrap()
+        .reads
+        .push_back(Err(io::ErrorKind::Other.into()));
     assert_eq!(run(&mut r, &mut Want::Some(9)), Some(Found::Complete(3)));
     r.consume(3);
     assert_eq!(run(&mut r, &mut Want::Some(9)), Some(Found::Failed));

@@ -51,18 +51,30 @@ impl Starting {
         let life = Life::new(shared, process, true)?;
         let exec = Exec::new(shared, outcome)?;
         let kill_on_drop = command.kill_on_drop;
-        Ok(Starting { life: Some(Arc::new(life)), exec, pipes, kill_on_drop, failure: None, key: None })
+        Ok(Starting {
+            life: Some(Arc::new(life)),
+            exec,
+            pipes,
+            kill_on_drop,
+            failure: None,
+            key: None,
+        })
     }
 
     /// Waits until the program was executed; then the child and its pipes are the caller's. If it
     /// could not be executed, waits also until the child is gone and reaped.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Arc<Held>, Pipes), SpawnError>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Arc<Held>, Pipes), SpawnError>> {
         if self.failure.is_none() {
             match self.exec.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => self.failure = Some(error),
                 Poll::Ready(Ok(())) => {
-                    let Some(life) = self.life.take() else { return Poll::Pending };
+                    let Some(life) = self.life.take() else {
+                        return Poll::Pending;
+                    };
                     life.set_kill_on_drop(self.kill_on_drop);
                     return Poll::Ready(Ok((life, std::mem::take(&mut self.pipes))));
                 }
@@ -92,7 +104,9 @@ impl Starting {
 
     /// Waits until the child is gone, reaped, and no longer uses our memory.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(life) = &self.life else { return Poll::Ready(()) };
+        let Some(life) = &self.life else {
+            return Poll::Ready(());
+        };
         if life.poll_wait(&mut self.key, cx).is_pending() || self.exec.poll_end(cx).is_pending() {
             return Poll::Pending;
         }
@@ -119,8 +133,16 @@ struct ExecState {
 impl Exec {
     fn new(shared: &Arc<Shared>, outcome: Outcome) -> io::Result<Arc<Self>> {
         let make = |token| {
-            let state = ExecState { outcome: Some(outcome), result: None, waker: None };
-            Arc::new(Exec { shared: shared.clone(), token, state: Mutex::new(state) })
+            let state = ExecState {
+                outcome: Some(outcome),
+                result: None,
+                waker: None,
+            };
+            Arc::new(Exec {
+                shared: shared.clone(),
+                token,
+                state: Mutex::new(state),
+            })
         };
         shared.add(make, |exec, token| match &lock(&exec.state).outcome {
             Some(outcome) => shared.poller()?.add(outcome.as_fd(), token, Interest::Read),
@@ -150,8 +172,12 @@ impl Exec {
 impl Source for Exec {
     fn ready(&self, _readiness: Readiness, wakers: &mut Vec<Waker>) {
         let mut state = lock(&self.state);
-        let Some(outcome) = &mut state.outcome else { return };
-        let Some(result) = outcome.try_get() else { return };
+        let Some(outcome) = &mut state.outcome else {
+            return;
+        };
+        let Some(result) = outcome.try_get() else {
+            return;
+        };
         if let Ok(poller) = self.shared.poller()
             && !self.shared.is_foreign()
         {
@@ -213,7 +239,10 @@ impl Ends {
                 return Ok((None, end));
             }
             let (ours, theirs) = sys::pipe_from_child(size)?;
-            Ok((Some(ReadPipe::new(shared, ours, limit, ahead)?), End::Owned(theirs)))
+            Ok((
+                Some(ReadPipe::new(shared, ours, limit, ahead)?),
+                End::Owned(theirs),
+            ))
         };
         let (stdin, stdin_end) = match (End::plain(&command.stdin)?, &command.stdin.0) {
             (Some(end), _) => (None, end),
@@ -231,12 +260,26 @@ impl Ends {
             Target::Stdout => (None, End::Raw(stdout_end.raw().unwrap_or(1))),
             _ => output(&command.stderr)?,
         };
-        let ends = Ends { stdin: stdin_end, stdout: stdout_end, stderr: stderr_end };
-        Ok((Pipes { stdin, stdout, stderr }, ends))
+        let ends = Ends {
+            stdin: stdin_end,
+            stdout: stdout_end,
+            stderr: stderr_end,
+        };
+        Ok((
+            Pipes {
+                stdin,
+                stdout,
+                stderr,
+            },
+            ends,
+        ))
     }
 }
 
 fn only_for_stderr() -> SpawnError {
     let text = "only standard error can be sent to standard output";
-    SpawnError::new(Stage::Setup, io::Error::new(io::ErrorKind::InvalidInput, text))
+    SpawnError::new(
+        Stage::Setup,
+        io::Error::new(io::ErrorKind::InvalidInput, text),
+    )
 }

@@ -43,8 +43,13 @@ impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExitStatus::Exited(code) => write!(f, "exit code {code}"),
-            ExitStatus::Signaled { signal, core: false } => write!(f, "signal {signal}"),
-            ExitStatus::Signaled { signal, core: true } => write!(f, "signal {signal} (core dumped)"),
+            ExitStatus::Signaled {
+                signal,
+                core: false,
+            } => write!(f, "signal {signal}"),
+            ExitStatus::Signaled { signal, core: true } => {
+                write!(f, "signal {signal} (core dumped)")
+            }
             ExitStatus::Lost => write!(f, "unknown exit status"),
         }
     }

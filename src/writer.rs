@@ -167,7 +167,9 @@ impl<S: WriteIo> Writer<S> {
     /// Writes what is queued until it is done, there is no room, or `spend` says stop.
     pub(crate) fn flush(&mut self, mut spend: impl FnMut(usize) -> bool) -> Flush {
         loop {
-            let Some(io) = &mut self.io else { return Flush::Done };
+            let Some(io) = &mut self.io else {
+                return Flush::Done;
+            };
             if self.queue.is_empty() {
                 if self.closing {
                     self.end(Closed::Clean);
@@ -235,7 +237,11 @@ impl<S: WriteIo> Writer<S> {
     /// The other side is gone. Bytes that wait can no longer be written: a broken pipe.
     pub(crate) fn hangup(&mut self) {
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
-        self.end(if self.queue.is_empty() { Closed::Clean } else { Closed::failed(&broken) });
+        self.end(if self.queue.is_empty() {
+            Closed::Clean
+        } else {
+            Closed::failed(&broken)
+        });
     }
 
     /// Closes once everything is written. Nothing can be written any more.

@@ -32,7 +32,10 @@ impl WriteIo for Tank {
 }
 
 fn writer(room: usize) -> Writer<Tank> {
-    Writer::new(Tank { room, ..Tank::default() })
+    Writer::new(Tank {
+        room,
+        ..Tank::default()
+    })
 }
 
 fn write(writer: &mut Writer<Tank>, bytes: &[u8]) {
@@ -48,7 +51,10 @@ fn tank(writer: &mut Writer<Tank>) -> &mut Tank {
 fn what_fits_is_written_at_once() {
     let mut w = writer(100);
     write(&mut w, b"hello");
-    assert_eq!((w.queued(), tank(&mut w).written.as_slice()), (0, &b"hello"[..]));
+    assert_eq!(
+        (w.queued(), tank(&mut w).written.as_slice()),
+        (0, &b"hello"[..])
+    );
 }
 
 #[test]
@@ -62,7 +68,10 @@ fn the_rest_is_queued_and_written_in_order() {
         tank(&mut w).room = 1;
         let _ = w.flush(|_| true);
     }
-    assert_eq!((w.queued(), tank(&mut w).written.as_slice()), (0, &b"hello world"[..]));
+    assert_eq!(
+        (w.queued(), tank(&mut w).written.as_slice()),
+        (0, &b"hello world"[..])
+    );
 }
 
 #[test]
@@ -100,7 +109,10 @@ fn a_broken_pipe_ends_writing_with_its_error() {
     write(&mut w, b"abc");
     tank(&mut w).broken = true;
     assert_eq!(w.flush(|_| true), Flush::Done);
-    assert_eq!(w.closed().unwrap().error().unwrap().raw_os_error(), Some(32));
+    assert_eq!(
+        w.closed().unwrap().error().unwrap().raw_os_error(),
+        Some(32)
+    );
     assert_eq!(w.queued(), 0);
 }
 
@@ -112,7 +124,10 @@ fn a_hangup_is_an_error_only_if_bytes_are_lost() {
     let mut w = writer(0);
     write(&mut w, b"abc");
     w.hangup();
-    assert_eq!(w.closed().unwrap().error().unwrap().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(
+        w.closed().unwrap().error().unwrap().kind(),
+        io::ErrorKind::BrokenPipe
+    );
 }
 
 #[test]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
+import inspect
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 import shim
@@ -40,6 +43,14 @@ def pytest_asyncio_loop_factories(
     return {name: factories[name] for name in support.LOOPS}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _warm_up() -> None:
+    """libuv opens a pipe for the whole process with its first loop."""
+    if skips.HAVE_UVLOOP:
+        with asyncio.Runner(loop_factory=_new_uvloop) as runner:
+            runner.run(asyncio.sleep(0))
+
+
 @pytest.fixture(params=support.LOOPS)
 def loop_name(request: pytest.FixtureRequest) -> str:
     """The same choice for tests that start an interpreter of their own."""
@@ -58,6 +69,25 @@ def loop_factory(loop_name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return _new_loop(loop_name)
 
 
+def _bounded(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """An async test that is cancelled a while before pytest-timeout would interrupt the loop.
+
+    On uvloop an exception out of a signal handler does not reach the test.
+    """
+
+    @functools.wraps(function)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await function(*args, **kwargs)
+
+    return bounded
+
+
+def _seconds(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return 0.9 * float(marker.args[0] if marker else item.config.getini("timeout"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Apply the list of skips; on asyncio itself expect the differences to fail."""
     forced: dict[str, str] = {}
@@ -71,6 +101,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if shim.ACTIVE and item.get_closest_marker("differs"):
             item.add_marker(pytest.mark.xfail(reason="asyncio differs", strict=False))
             item.add_marker(pytest.mark.timeout(5), append=False)
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj, _seconds(item))
 
 
 class Snapshot:

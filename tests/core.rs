@@ -44,7 +44,9 @@ fn sixteen_megabytes_both_ways() {
 #[test]
 fn a_missing_program_is_an_error_of_the_exec() {
     let reactor = Reactor::new().unwrap();
-    let result = reactor.run_until(Command::new("/no/such/program").spawn(&reactor).unwrap()).unwrap();
+    let result = reactor
+        .run_until(Command::new("/no/such/program").spawn(&reactor).unwrap())
+        .unwrap();
     let error = result.unwrap_err();
     assert_eq!(error.stage(), Stage::Exec);
     assert_eq!(error.io_error().kind(), std::io::ErrorKind::NotFound);
@@ -55,10 +57,24 @@ fn a_signal_ends_it_and_later_signals_find_nobody() {
     let reactor = Reactor::new().unwrap();
     reactor
         .run_until(async {
-            let child = Command::new("sleep").arg("1000").spawn(&reactor).unwrap().await.unwrap();
+            let child = Command::new("sleep")
+                .arg("1000")
+                .spawn(&reactor)
+                .unwrap()
+                .await
+                .unwrap();
             child.kill().unwrap();
-            assert_eq!(child.wait().await, ExitStatus::Signaled { signal: 9, core: false });
-            assert_eq!(child.kill().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+            assert_eq!(
+                child.wait().await,
+                ExitStatus::Signaled {
+                    signal: 9,
+                    core: false
+                }
+            );
+            assert_eq!(
+                child.kill().unwrap_err().kind(),
+                std::io::ErrorKind::NotFound
+            );
         })
         .unwrap();
 }

@@ -12,6 +12,7 @@ import pytest
 
 UVLOOP_MISSING = "uvloop is not installed"
 TEST_PACKAGE_MISSING = "this interpreter comes without the `test` package"
+UVLOOP_LOW_FDS = "libuv aborts when its own descriptors are 0, 1 or 2"
 NOT_ROOT = "needs root: only root may become another user"
 NOT_LINUX = "looks at /proc"
 PID_NOT_CHOSEN = "the kernel does not let us choose the next pid"

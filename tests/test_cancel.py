@@ -257,7 +257,7 @@ async def test_communicate_cancelled_then_kill() -> None:
     """The recipe of the documentation of subprocess.communicate(): time-out, kill, communicate again."""
     proc = await sh("echo out; exec sleep 1000", stdout=PIPE)
     task = asyncio.create_task(proc.communicate())
-    await until(lambda: b"sleep" in open(f"/proc/{proc.pid}/cmdline", "rb").read(), "sleep")
+    await until(lambda: written_bytes(proc.pid) >= 4, "output")
     await turns(20)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -338,6 +338,7 @@ async def test_creation_with_a_timeout() -> None:
     await until(lambda: not children(), "no child")
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_creations_in_a_task_group_that_fails() -> None:
     """gh-125502: the group must not hang."""
 

@@ -140,7 +140,8 @@ async def test_while_somebody_reads() -> None:
         first = asyncio.create_task(proc.stdout.readexactly(3))
         await turns(3)
         with pytest.raises(RuntimeError, match="already waiting for incoming data"):
-            await proc.communicate(b"abcdef")
+            await proc.communicate()
+        proc.stdout.feed_data(b"abc")
         assert await first == b"abc"
 
 

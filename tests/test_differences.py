@@ -13,9 +13,11 @@ import subprocess
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import procio
 import pytest
+import skips
 from support import PIPE, children, helper, output, running, sh, turns, until
 
 pytestmark = pytest.mark.differs
@@ -140,10 +142,17 @@ async def test_loop_goes_on_while_path_is_searched(ticks: Callable[[], int]) -> 
 # --- what programs expect of the transport -------------------------------------------------------
 
 
+def popen_of(proc: procio.Process) -> Any:
+    transport = getattr(proc, "_transport", None)
+    if transport is None:
+        pytest.skip(skips.NO_LOW_LEVEL)
+    return transport.get_extra_info("subprocess")
+
+
 async def test_extra_info_subprocess() -> None:
     """Programs ask the transport for a subprocess.Popen."""
     async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
-        popen = proc._transport.get_extra_info("subprocess")
+        popen = popen_of(proc)
         assert isinstance(popen, subprocess.Popen)
         assert popen.pid == proc.pid
         assert popen.returncode is None
@@ -158,7 +167,7 @@ async def test_extra_info_subprocess() -> None:
 async def test_extra_info_subprocess_may_be_waited_for() -> None:
     """popen.wait() in the loop's thread takes the status; proc.wait() has it all the same."""
     async with running("sh", "-c", "read x; exit 7", stdin=PIPE) as proc:
-        popen = proc._transport.get_extra_info("subprocess")
+        popen = popen_of(proc)
         os.write(proc.stdin.get_extra_info("pipe").fileno(), b"\n")
         assert popen.wait(timeout=20) == 7
         assert await proc.wait() == 7

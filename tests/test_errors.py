@@ -235,7 +235,10 @@ async def test_options_of_a_wrong_type_or_value(options: dict[str, Any]) -> None
     except AssertionError:
         assert await output("true", **options) == b""
     else:
-        assert await procio_error("true", **options) == theirs
+        ours = await procio_error("true", **options)
+        if theirs["class"] in (TypeError, OverflowError):
+            ours["text"] = theirs["text"]  # the words differ between versions of CPython
+        assert ours == theirs
 
 
 @skips.needs_root
@@ -317,7 +320,7 @@ async def attempt(step, results):
         proc = await procio.create_subprocess_exec("touch", marker, stdin=PIPE, stdout=PIPE, stderr=PIPE)
         results.append(0)
     except OSError as error:
-        results.append(error.errno)
+        results.append(error.errno or repr(error))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     for fd in fill:
         os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 import shim
-from support import ROOT, TESTS, script_result
+from support import LOOPS, ROOT, TESTS, script_result
 
 SWITCHES = [
     ("PROCIO_SPAWN", "vfork"),
@@ -18,33 +19,45 @@ SWITCHES = [
     ("PROCIO_RELAY", "1"),
     ("PROCIO_CLOSE_RANGE", "0"),
 ]
+HOST_PATHS = ("PROCIO_PIDFD", "PROCIO_RELAY")
 NAMES = ["=".join(switch) for switch in SWITCHES]
 
 
-@pytest.mark.forced
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(shim.ACTIVE, reason="asyncio has no such switches")
-@pytest.mark.parametrize(("variable", "value"), SWITCHES, ids=NAMES)
-def test_suite_with_a_forced_path(variable: str, value: str) -> None:
-    """Everything but stress, conformance and the checkout, under one switch."""
+def run_suite(switch: tuple[str, str], loops: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """Everything but stress, conformance and the checkout, in an interpreter with one switch set."""
+    variable, value = switch
     chosen = os.environ.get("PROCIO_TEST_FORCED_ARGS", "").split()
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-x", "--maxfail=10", "-p", "no:cacheprovider"),
+            *(sys.executable, "-m", "pytest", "-q", "--maxfail=10", "-p", "no:cacheprovider"),
             *("-m", "not stress and not forced and not conformance and not project"),
             *(chosen or [str(TESTS)]),
         ],
         cwd=ROOT,
-        env={**os.environ, variable: value},
+        env={**os.environ, variable: value, "PROCIO_TEST_LOOPS": loops},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=880,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed is not None
-    print(f"{variable}={value}: {done.stdout.splitlines()[-1]}")
+    return f"{variable}={value} on {loops}", done
+
+
+@pytest.mark.forced
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(shim.ACTIVE, reason="asyncio has no such switches")
+def test_suite_with_each_forced_path() -> None:
+    """Two at a time. On every loop where loops differ to the path (and, full size, everywhere)."""
+    everywhere = ",".join(LOOPS)
+    full = float(os.environ.get("PROCIO_STRESS", "0.1")) >= 1
+    runs = [(switch, everywhere if full or switch[0] in HOST_PATHS else LOOPS[0]) for switch in SWITCHES]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda run: run_suite(*run), runs))
+    bad = []
+    for name, done in results:
+        print(f"{name}: {done.stdout.splitlines()[-1] if done.stdout else done.stderr}")
+        if done.returncode != 0 or not re.search(r"\b[1-9]\d* passed", done.stdout):
+            bad.append(f"{name}\n{done.stdout[-8000:]}{done.stderr[-2000:]}")
+    assert not bad, "\n\n".join(bad)
 
 
 RELAY = """

@@ -59,8 +59,8 @@ async def test_kill_after_the_theft_hits_nobody() -> None:
 
 
 async def test_communicate_after_the_theft() -> None:
-    proc = await sh("echo out; exit 7", stdout=PIPE)
-    until_sync(lambda: state(proc.pid) in ("Z", None), "zombie")
+    proc = await sh("read x; echo out; exit 7", stdin=PIPE, stdout=PIPE)
+    os.write(proc.stdin.get_extra_info("pipe").fileno(), b"\n")
     os.waitpid(proc.pid, 0)
     assert await asyncio.wait_for(proc.communicate(), 20) == (b"out\n", None)
     assert proc.returncode == expected(7)

@@ -368,7 +368,7 @@ async def test_two_readers_at_once(pair: procio.Process, method: str) -> None:
     arguments: dict[str, tuple[Any, ...]] = {"readexactly": (3,), "read": (3,)}
     first = asyncio.create_task(pair.stdout.readexactly(3))
     await turns(3)
-    name = "readuntil" if method == "readline" else method
+    name = "read(line|until)" if method == "readline" else method
     message = rf"^{name}\(\) called while another coroutine is already waiting for incoming data$"
     with pytest.raises(RuntimeError, match=message):
         await getattr(pair.stdout, method)(*arguments.get(method, ()))

@@ -5,6 +5,7 @@ every stream a descriptor or one of the constants. Nothing is opened or started 
 leaves nothing behind.
 """
 
+import operator
 import os
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from typing import IO, Any, TypeAlias
 
 StrOrBytesPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 File: TypeAlias = int | IO[Any] | None
+
+_INT_MAX = 2**31 - 1
+_ID_MAX = 2**32 - 1
 
 
 def refuse_text(kwds: dict[str, Any], shell: bool) -> None:
@@ -93,8 +97,8 @@ def prepare(
         "pass_fds": _kept(pass_fds),
         "restore_signals": bool(restore_signals),
         "start_new_session": bool(start_new_session),
-        "process_group": _not_negative(process_group),
-        "umask": _not_negative(umask),
+        "process_group": None if process_group is None else _number(process_group),
+        "umask": _number(umask),
         "pipesize": pipesize if pipesize > 0 else None,
         "preexec_fn": preexec_fn,
         "program": program,
@@ -132,8 +136,12 @@ def _kept(fds: tuple[int, ...]) -> list[int]:
     return kept
 
 
-def _not_negative(value: int | None) -> int | None:
-    return None if value is None or value < 0 else value
+def _number(value: int) -> int | None:
+    """A C int; negative ones mean that the option is not used."""
+    number = operator.index(value)
+    if number > _INT_MAX:
+        raise OverflowError("signed integer is greater than maximum")
+    return None if number < 0 else number
 
 
 def _identity(kind: str, value: str | int) -> int:
@@ -145,6 +153,8 @@ def _identity(kind: str, value: str | int) -> int:
         raise TypeError(f"{kind} must be a string or an integer, not {type(value)}")
     if number < 0:
         raise ValueError(f"{kind} ID cannot be negative, got {number}")
+    if number > _ID_MAX:
+        raise OverflowError(f"{'uid' if kind == 'User' else 'gid'} is greater than maximum")
     return number
 
 
@@ -168,6 +178,8 @@ def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
         if not isinstance(item, str | int):
             raise TypeError(f"Items in extra_groups must be a string or integer, not {type(item)}")
         numbers.append(_identity("Group", item))
+    if len(numbers) > os.sysconf("SC_NGROUPS_MAX"):
+        raise ValueError("too many groups")
     return numbers
 
 

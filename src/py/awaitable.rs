@@ -74,7 +74,9 @@ impl Slot {
     }
 
     fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
-        let Some(op) = state.op.as_mut() else { return false };
+        let Some(op) = state.op.as_mut() else {
+            return false;
+        };
         if !state.done {
             let waker = Waker::from(self.clone());
             state.done = op.poll(&mut Context::from_waker(&waker)).is_ready();
@@ -119,7 +121,10 @@ enum State {
 
 impl Awaitable {
     pub(super) fn new(host: &Arc<Host>, op: impl Operation + 'static) -> Self {
-        Awaitable { host: host.clone(), state: Mutex::new(State::New(Box::new(op))) }
+        Awaitable {
+            host: host.clone(),
+            state: Mutex::new(State::New(Box::new(op))),
+        }
     }
 
     /// `None` with a value, or the future to wait for.
@@ -129,7 +134,9 @@ impl Awaitable {
             State::New(op) => self.first(py, op),
             State::Waiting(slot) => self.go_on(py, slot, None),
             State::Winding(slot, error) => self.go_on(py, slot, Some(error)),
-            State::Done => Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
+            State::Done => Err(PyRuntimeError::new_err(
+                "cannot reuse already awaited coroutine",
+            )),
         }
     }
 
@@ -142,8 +149,15 @@ impl Awaitable {
             self.host.settle(py)?;
             return result.map(Step::Return);
         }
-        let state = Mutex::new(SlotState { op: Some(op), future: None, done: false });
-        let slot = Arc::new(Slot { host: self.host.clone(), state });
+        let state = Mutex::new(SlotState {
+            op: Some(op),
+            future: None,
+            done: false,
+        });
+        let slot = Arc::new(Slot {
+            host: self.host.clone(),
+            state,
+        });
         self.go_on(py, slot, None)
     }
 
@@ -165,7 +179,9 @@ impl Awaitable {
                 self.host.settle(py)?;
                 result.map(Step::Return)
             }
-            (None, None) => Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine")),
+            (None, None) => Err(PyRuntimeError::new_err(
+                "cannot reuse already awaited coroutine",
+            )),
         }
     }
 }
@@ -253,9 +269,10 @@ impl Awaitable {
     fn __qualname__(&self) -> &'static str {
         match &*lock(&self.state) {
             State::New(op) => op.name(),
-            State::Waiting(slot) | State::Winding(slot, _) => {
-                lock(&slot.state).op.as_ref().map_or("Awaitable", |op| op.name())
-            }
+            State::Waiting(slot) | State::Winding(slot, _) => lock(&slot.state)
+                .op
+                .as_ref()
+                .map_or("Awaitable", |op| op.name()),
             State::Done => "Awaitable",
         }
     }
@@ -284,7 +301,9 @@ impl Drop for Awaitable {
 
 fn never_awaited(py: Python<'_>, name: &str) {
     let text = format!("coroutine '{name}' was never awaited");
-    let Ok(text) = std::ffi::CString::new(text) else { return };
+    let Ok(text) = std::ffi::CString::new(text) else {
+        return;
+    };
     if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
         error.write_unraisable(py, None);
     }
@@ -310,7 +329,9 @@ fn exception(
     let base = BASE.import(py, "builtins", "BaseException")?;
     if !value.is_instance(base)? {
         let name: Bound<'_, PyString> = value.get_type().name()?;
-        let text = format!("exceptions must be classes or instances deriving from BaseException, not {name}");
+        let text = format!(
+            "exceptions must be classes or instances deriving from BaseException, not {name}"
+        );
         return Err(PyTypeError::new_err(text));
     }
     Ok(PyErr::from_value(value))

@@ -31,13 +31,18 @@ impl BytesSink {
     pub(super) fn finish(mut self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
         let length = self.length;
         match self.resize(py, length) {
-            Ok(()) => Ok(self.bytes.take().unwrap_or_else(|| PyBytes::new(py, b"").unbind())),
+            Ok(()) => Ok(self
+                .bytes
+                .take()
+                .unwrap_or_else(|| PyBytes::new(py, b"").unbind())),
             Err(OutOfMemory) => Err(PyMemoryError::new_err(())),
         }
     }
 
     fn resize(&mut self, py: Python<'_>, capacity: usize) -> Result<(), OutOfMemory> {
-        let Ok(size) = ffi::Py_ssize_t::try_from(capacity) else { return Err(OutOfMemory) };
+        let Ok(size) = ffi::Py_ssize_t::try_from(capacity) else {
+            return Err(OutOfMemory);
+        };
         let mut object = match self.bytes.take() {
             Some(bytes) if capacity == self.capacity => {
                 self.bytes = Some(bytes);
@@ -74,7 +79,9 @@ impl Sink for BytesSink {
                 let grown = self.capacity.saturating_add(self.capacity / 2);
                 self.resize(py, needed.max(grown).max(FIRST))?;
             }
-            let Some(object) = &self.bytes else { return Err(OutOfMemory) };
+            let Some(object) = &self.bytes else {
+                return Err(OutOfMemory);
+            };
             // SAFETY: the object has `capacity` bytes, of which those from `length` on are ours to
             // fill, and `needed <= capacity`. `bytes` is other memory: nobody else has this object.
             unsafe {
@@ -87,7 +94,9 @@ impl Sink for BytesSink {
     }
 
     fn as_slice(&self) -> &[u8] {
-        let Some(object) = &self.bytes else { return &[] };
+        let Some(object) = &self.bytes else {
+            return &[];
+        };
         // SAFETY: `length` bytes have been filled, and nobody changes them while they are borrowed
         // from us: growing takes `&mut self`.
         unsafe {

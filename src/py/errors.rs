@@ -44,7 +44,9 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
             _ => PyErr::from(io::Error::new(error.kind(), error.to_string())),
         };
     };
-    let strerror = STRERROR.import(py, "os", "strerror").and_then(|f| f.call1((code,)));
+    let strerror = STRERROR
+        .import(py, "os", "strerror")
+        .and_then(|f| f.call1((code,)));
     match (strerror, file) {
         (Err(error), _) => error,
         (Ok(text), None) => PyOSError::new_err((code, text.unbind())),

@@ -16,7 +16,11 @@ pub(super) struct PythonFork<'py> {
 
 impl PythonFork<'_> {
     fn try_fork(&self) -> PyResult<i32> {
-        self.preexec_fn.py().import("os")?.call_method0("fork")?.extract()
+        self.preexec_fn
+            .py()
+            .import("os")?
+            .call_method0("fork")?
+            .extract()
     }
 }
 

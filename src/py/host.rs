@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::awaitable::Slot;
+use super::errors::os_error;
 use super::relay::Relay;
 use crate::reactor::{Reactor, Shared, lock};
 use crate::sys::{self, AsHandle, AsRawHandle};
@@ -51,7 +52,10 @@ impl Host {
         let id = running.as_ptr() as usize;
         let usable = |host: &Arc<Host>| !host.shared.is_closed() && !host.shared.is_foreign();
         let known = HOSTS.with_borrow(|hosts| {
-            hosts.iter().find(|host| host.loop_id == id && usable(host)).cloned()
+            hosts
+                .iter()
+                .find(|host| host.loop_id == id && usable(host))
+                .cloned()
         });
         if let Some(host) = known {
             return Ok(host);
@@ -68,7 +72,7 @@ impl Host {
     }
 
     fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<Host>> {
-        let reactor = Reactor::new()?;
+        let reactor = Reactor::new().map_err(|error| os_error(running.py(), &error, None))?;
         let host = Arc::new(Host {
             shared: reactor.shared.clone(),
             loop_id: running.as_ptr() as usize,
@@ -78,7 +82,13 @@ impl Host {
             relay: Mutex::default(),
         });
         let fd = reactor.as_fd().as_raw_fd();
-        let watch = Bound::new(running.py(), Watch { host: host.clone(), reactor })?;
+        let watch = Bound::new(
+            running.py(),
+            Watch {
+                host: host.clone(),
+                reactor,
+            },
+        )?;
         if !sys::relay_forced() {
             match running.call_method1("add_reader", (fd, &watch)) {
                 Ok(_) => return Ok(host),
@@ -104,7 +114,9 @@ impl Host {
         if running.as_ptr() as usize == self.loop_id && !self.shared.is_closed() {
             return Ok(());
         }
-        Err(PyRuntimeError::new_err("this process or stream belongs to a different event loop"))
+        Err(PyRuntimeError::new_err(
+            "this process or stream belongs to a different event loop",
+        ))
     }
 
     /// Does all that is ready, then completes futures.
@@ -117,7 +129,7 @@ impl Host {
         if let Some(relay) = &*lock(&self.relay) {
             relay.done();
         }
-        result?;
+        result.map_err(|error| os_error(py, &error, None))?;
         self.schedule(py)
     }
 
@@ -147,14 +159,17 @@ impl Host {
             return Ok(());
         }
         let turn = Bound::new(py, Turn { host: self.clone() })?;
-        let scheduled = running_loop(py).and_then(|running| {
-            running.call_method1(pyo3::intern!(py, "call_soon"), (turn,))
-        });
+        let scheduled = running_loop(py)
+            .and_then(|running| running.call_method1(pyo3::intern!(py, "call_soon"), (turn,)));
         if let Err(error) = scheduled {
             self.scheduled.store(false, Ordering::Relaxed);
             // Without a running loop there is no turn to wait for: a dispatch will follow anyhow
             // as soon as the loop runs and anything happens.
-            return if error.is_instance_of::<PyRuntimeError>(py) { Ok(()) } else { Err(error) };
+            return if error.is_instance_of::<PyRuntimeError>(py) {
+                Ok(())
+            } else {
+                Err(error)
+            };
         }
         Ok(())
     }
@@ -171,7 +186,8 @@ impl Host {
 
 /// Windows' Proactor loop raises NotImplementedError; a loop need not have the method at all.
 fn cannot_watch(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyNotImplementedError>(py) || error.is_instance_of::<PyAttributeError>(py)
+    error.is_instance_of::<PyNotImplementedError>(py)
+        || error.is_instance_of::<PyAttributeError>(py)
 }
 
 /// The loop's callback; its end is the reactor's.

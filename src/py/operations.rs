@@ -16,8 +16,8 @@ use super::reader::Stream;
 use crate::communicate::{Collect, Communicate};
 use crate::life::Held;
 use crate::pipe::WritePipe;
-use crate::reader::{Found, Want};
 use crate::reactor::lock;
+use crate::reader::{Found, Want};
 use crate::waiters::Key;
 use crate::writer::Closed;
 
@@ -43,7 +43,13 @@ pub(super) struct ReadOp {
 
 impl ReadOp {
     pub(super) fn new(stream: Arc<Stream>, want: Want, shape: Shape) -> Self {
-        ReadOp { stream, want, shape, found: None, claimed: false }
+        ReadOp {
+            stream,
+            want,
+            shape,
+            found: None,
+            claimed: false,
+        }
     }
 
     fn take(&self, py: Python<'_>, count: usize) -> Py<PyBytes> {
@@ -58,7 +64,8 @@ impl ReadOp {
 fn claim(stream: &Stream, name: &str) -> PyResult<()> {
     let mut reader = stream.pipe.lock();
     if reader.busy {
-        let text = format!("{name}() called while another coroutine is already waiting for incoming data");
+        let text =
+            format!("{name}() called while another coroutine is already waiting for incoming data");
         return Err(PyRuntimeError::new_err(text));
     }
     reader.busy = true;
@@ -101,7 +108,10 @@ impl Operation for ReadOp {
         if self.stream.has_exception() {
             return Poll::Ready(());
         }
-        self.stream.pipe.poll(&mut self.want, cx).map(|found| self.found = Some(found))
+        self.stream
+            .pipe
+            .poll(&mut self.want, cx)
+            .map(|found| self.found = Some(found))
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -184,25 +194,39 @@ pub(super) struct CollectOp {
 impl CollectOp {
     /// `want` bytes, or all there are.
     pub(super) fn new(stream: Arc<Stream>, want: Option<usize>) -> Self {
-        CollectOp { stream, collect: None, want, memory: true }
+        CollectOp {
+            stream,
+            collect: None,
+            want,
+            memory: true,
+        }
     }
 }
 
 impl Operation for CollectOp {
     fn name(&self) -> &'static str {
-        if self.want.is_some() { "StreamReader.readexactly" } else { "StreamReader.read" }
+        if self.want.is_some() {
+            "StreamReader.readexactly"
+        } else {
+            "StreamReader.read"
+        }
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
         self.stream.check(py)?;
         claim(&self.stream, method(self.name()))?;
-        self.collect =
-            Some(Collect::new(self.stream.pipe.clone(), BytesSink::default(), self.want));
+        self.collect = Some(Collect::new(
+            self.stream.pipe.clone(),
+            BytesSink::default(),
+            self.want,
+        ));
         Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(collect) = &mut self.collect else { return Poll::Ready(()) };
+        let Some(collect) = &mut self.collect else {
+            return Poll::Ready(());
+        };
         if self.stream.has_exception() {
             return Poll::Ready(());
         }
@@ -217,10 +241,16 @@ impl Operation for CollectOp {
         if self.stream.pipe.lock().error().is_some() {
             return Err(self.stream.failure(py));
         }
-        let sink = self.collect.as_mut().and_then(Collect::take).unwrap_or_default();
+        let sink = self
+            .collect
+            .as_mut()
+            .and_then(Collect::take)
+            .unwrap_or_default();
         let bytes = sink.finish(py)?;
         match self.want {
-            Some(count) if bytes.as_bytes(py).len() < count => Err(incomplete(py, bytes, Some(count))),
+            Some(count) if bytes.as_bytes(py).len() < count => {
+                Err(incomplete(py, bytes, Some(count)))
+            }
             _ => Ok(bytes.into_any()),
         }
     }
@@ -251,7 +281,10 @@ impl Operation for WaitOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.life.exit().map(|exit| exit.status.returncode()).into_py_any(py)
+        self.life
+            .exit()
+            .map(|exit| exit.status.returncode())
+            .into_py_any(py)
     }
 }
 
@@ -351,6 +384,13 @@ impl Operation for CommunicateOp {
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+        // As in asyncio, the input is written even if an output is being read by somebody else.
+        if let Some(stdin) = &self.stdin {
+            if let Some(input) = self.input.take() {
+                super::writer::write(py, stdin, input.bind(py));
+            }
+            stdin.close();
+        }
         let mut claimed: Vec<&Arc<Stream>> = Vec::new();
         for stream in self.streams() {
             if let Err(error) = stream.check(py).and_then(|()| claim(stream, "read")) {
@@ -358,12 +398,6 @@ impl Operation for CommunicateOp {
                 return Err(error);
             }
             claimed.push(stream);
-        }
-        if let Some(stdin) = &self.stdin {
-            if let Some(input) = self.input.take() {
-                super::writer::write(py, stdin, input.bind(py));
-            }
-            stdin.close();
         }
         let collect = |stream: &Option<Arc<Stream>>| {
             let pipe = stream.as_ref().map(|stream| stream.pipe.clone());
@@ -379,7 +413,9 @@ impl Operation for CommunicateOp {
             return Poll::Ready(());
         }
         let mut inner = lock(&self.inner);
-        let Some(communicate) = inner.as_mut() else { return Poll::Ready(()) };
+        let Some(communicate) = inner.as_mut() else {
+            return Poll::Ready(());
+        };
         let polled = communicate.poll(cx);
         drop(inner);
         polled.map(|result| self.memory = result.is_ok())
@@ -396,12 +432,18 @@ impl Operation for CommunicateOp {
             return Err(PyMemoryError::new_err(()));
         }
         let mut inner = lock(&self.inner);
-        let Some(communicate) = inner.as_mut() else { return Ok(py.None()) };
+        let Some(communicate) = inner.as_mut() else {
+            return Ok(py.None());
+        };
         let take = |collect: &mut Option<Collect<BytesSink>>| {
             let sink = collect.as_mut().and_then(Collect::take);
             sink.map(|sink| sink.finish(py)).transpose()
         };
-        (take(&mut communicate.stdout)?, take(&mut communicate.stderr)?).into_py_any(py)
+        (
+            take(&mut communicate.stdout)?,
+            take(&mut communicate.stderr)?,
+        )
+            .into_py_any(py)
     }
 }
 

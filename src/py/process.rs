@@ -34,8 +34,14 @@ pub fn register_classes(
     reader: Py<PyType>,
     writer: Py<PyType>,
 ) -> PyResult<()> {
-    let classes = Classes { process, reader, writer };
-    CLASSES.set(py, classes).map_err(|_| PyRuntimeError::new_err("already registered"))
+    let classes = Classes {
+        process,
+        reader,
+        writer,
+    };
+    CLASSES
+        .set(py, classes)
+        .map_err(|_| PyRuntimeError::new_err("already registered"))
 }
 
 /// What a constructor is given: a part of a child that has none of Python's objects yet.
@@ -93,19 +99,34 @@ pub(super) fn make_process(
     life: Arc<Held>,
     pipes: Pipes,
 ) -> PyResult<Py<PyAny>> {
-    let classes = CLASSES.get(py).ok_or_else(|| PyRuntimeError::new_err("import procio first"))?;
+    let classes = CLASSES
+        .get(py)
+        .ok_or_else(|| PyRuntimeError::new_err("import procio first"))?;
     let stream = |pipe: Option<_>| pipe.map(|pipe| Stream::new(pipe, Some(life.clone())));
     let (stdout, stderr) = (stream(pipes.stdout), stream(pipes.stderr));
     let stdin = pipes.stdin.map(Arc::new);
     let reader = |stream: &Option<Arc<Stream>>| {
-        let part = stream.as_ref().map(|stream| Part::Reader(host.clone(), stream.clone()));
-        part.map(|part| Handle::make(py, &classes.reader, part)).transpose()
+        let part = stream
+            .as_ref()
+            .map(|stream| Part::Reader(host.clone(), stream.clone()));
+        part.map(|part| Handle::make(py, &classes.reader, part))
+            .transpose()
     };
     let (reader_out, reader_err) = (reader(&stdout)?, reader(&stderr)?);
-    let part = stdin.as_ref().map(|pipe| Part::Writer(host.clone(), pipe.clone(), Some(life.clone())));
-    let writer = part.map(|part| Handle::make(py, &classes.writer, part)).transpose()?;
+    let part = stdin
+        .as_ref()
+        .map(|pipe| Part::Writer(host.clone(), pipe.clone(), Some(life.clone())));
+    let writer = part
+        .map(|part| Handle::make(py, &classes.writer, part))
+        .transpose()?;
     let pid = life.pid();
-    let process = Process { life, host: host.clone(), stdin, stdout, stderr };
+    let process = Process {
+        life,
+        host: host.clone(),
+        stdin,
+        stdout,
+        stderr,
+    };
     let object = Handle::make(py, &classes.process, Part::Process(process))?;
     object.setattr(pyo3::intern!(py, "pid"), pid)?;
     object.setattr(pyo3::intern!(py, "stdin"), writer)?;
@@ -133,7 +154,13 @@ impl Process {
     /// Waits for the end of the process, whoever still holds its pipes, and returns `returncode`.
     /// Cancelled, it loses nothing.
     fn wait(&self) -> Awaitable {
-        Awaitable::new(&self.host, WaitOp { life: self.life.clone(), key: None })
+        Awaitable::new(
+            &self.host,
+            WaitOp {
+                life: self.life.clone(),
+                key: None,
+            },
+        )
     }
 
     /// Writes `input` (bytes, a bytearray or a memoryview) to standard input and closes it, reads
@@ -142,7 +169,10 @@ impl Process {
     /// is no error. Cancelled, it loses nothing: the next call returns everything.
     #[pyo3(signature = (input=None))]
     fn communicate(&self, input: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
-        let input = input.map(to_bytes).transpose()?.map(Bound::<PyBytes>::unbind);
+        let input = input
+            .map(to_bytes)
+            .transpose()?
+            .map(Bound::<PyBytes>::unbind);
         let op = CommunicateOp {
             life: self.life.clone(),
             stdin: self.stdin.clone(),
@@ -158,10 +188,12 @@ impl Process {
     /// Sends a signal. Raises ProcessLookupError once `returncode` is known; before that it may
     /// reach a child that has just ended, and nothing happens. It never reaches another process.
     fn send_signal(&self, py: Python<'_>, signal: i32) -> PyResult<()> {
-        self.life.signal(signal).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
-            _ => os_error(py, &error, None),
-        })
+        self.life
+            .signal(signal)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
+                _ => os_error(py, &error, None),
+            })
     }
 
     /// Sends SIGTERM. Raises as `send_signal`.
@@ -175,7 +207,11 @@ impl Process {
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        Ok(format!("<{} {}>", slf.get_type().name()?, slf.get().life.pid()))
+        Ok(format!(
+            "<{} {}>",
+            slf.get_type().name()?,
+            slf.get().life.pid()
+        ))
     }
 }
 
@@ -190,7 +226,9 @@ impl Drop for Process {
 
 /// The warning that asyncio gives for a transport that was not closed.
 fn warn_running(py: Python<'_>, pid: u32) {
-    let Ok(text) = std::ffi::CString::new(format!("unclosed <Process {pid} running>")) else { return };
+    let Ok(text) = std::ffi::CString::new(format!("unclosed <Process {pid} running>")) else {
+        return;
+    };
     if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1) {
         error.write_unraisable(py, None);
     }

@@ -14,8 +14,8 @@ use super::operations::{CollectOp, ReadOp, Shape};
 use super::process::Handle;
 use crate::life::Held;
 use crate::pipe::ReadPipe;
-use crate::reader::{Reader, Separators, Want};
 use crate::reactor::lock;
+use crate::reader::{Reader, Separators, Want};
 
 /// Above this, exactly so many bytes are collected in the object that is returned, and not first
 /// in the buffer.
@@ -110,7 +110,10 @@ impl StreamReader {
         let separators = match separator {
             None => return Ok(self.awaitable(Want::Until(Separators::newline()), Shape::Until)),
             Some(separator) => match separator.cast::<PyTuple>() {
-                Ok(tuple) => tuple.iter().map(|item| item.extract()).collect::<PyResult<Vec<_>>>()?,
+                Ok(tuple) => tuple
+                    .iter()
+                    .map(|item| item.extract())
+                    .collect::<PyResult<Vec<_>>>()?,
                 Err(_) => vec![separator.extract()?],
             },
         };
@@ -128,7 +131,10 @@ impl StreamReader {
         let count = usize::try_from(n)
             .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
         if count > COLLECT {
-            return Ok(Awaitable::new(&self.host, CollectOp::new(self.stream.clone(), Some(count))));
+            return Ok(Awaitable::new(
+                &self.host,
+                CollectOp::new(self.stream.clone(), Some(count)),
+            ));
         }
         Ok(self.awaitable(Want::Exactly(count), Shape::Exactly))
     }
@@ -152,7 +158,9 @@ impl StreamReader {
             return Some(exception.clone_ref(py));
         }
         let reader = self.stream.pipe.lock();
-        reader.error().map(|error| os_error(py, error, None).into_value(py).into_any())
+        reader
+            .error()
+            .map(|error| os_error(py, error, None).into_value(py).into_any())
     }
 
     /// Makes every reading method raise `exc`.
@@ -169,7 +177,9 @@ impl StreamReader {
             return Err(PyAssertionError::new_err("feed_data after feed_eof"));
         }
         let data = to_bytes(data)?;
-        self.stream.pipe.change(|reader| reader.feed(data.as_bytes()));
+        self.stream
+            .pipe
+            .change(|reader| reader.feed(data.as_bytes()));
         self.host.settle(py)
     }
 
@@ -210,5 +220,7 @@ pub(super) fn to_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyB
         return copy.cast_into().map_err(Into::into);
     }
     let name = data.get_type().name()?;
-    Err(PyTypeError::new_err(format!("data: expecting a bytes-like instance, got {name}")))
+    Err(PyTypeError::new_err(format!(
+        "data: expecting a bytes-like instance, got {name}"
+    )))
 }

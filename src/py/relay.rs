@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 
+use super::errors::os_error;
 use super::host::{Host, Turn};
 use crate::reactor::{Reactor, lock};
 use crate::sys::{self, AsHandle};
@@ -32,7 +33,21 @@ struct State {
 }
 
 impl Relay {
-    pub(super) fn start(running: &Bound<'_, PyAny>, host: &Arc<Host>, reactor: &Reactor) -> PyResult<Relay> {
+    pub(super) fn start(
+        running: &Bound<'_, PyAny>,
+        host: &Arc<Host>,
+        reactor: &Reactor,
+    ) -> PyResult<Relay> {
+        let py = running.py();
+        let weak = PyWeakrefReference::new(running)?.unbind();
+        Relay::start_thread(weak, host, reactor).map_err(|error| os_error(py, &error, None))
+    }
+
+    fn start_thread(
+        running: Py<PyWeakrefReference>,
+        host: &Arc<Host>,
+        reactor: &Reactor,
+    ) -> io::Result<Relay> {
         let poller = sys::Poller::new()?;
         let notifier = poller.notifier()?;
         let control = Arc::new(Control {
@@ -42,7 +57,6 @@ impl Relay {
             poller,
         });
         let reactor = sys::dup_handle(reactor.as_fd())?;
-        let running = PyWeakrefReference::new(running)?.unbind();
         let (thread_control, host) = (control.clone(), Arc::downgrade(host));
         let thread = std::thread::Builder::new().name("procio-relay".to_owned());
         thread.stack_size(256 * 1024).spawn(move || {
@@ -73,7 +87,10 @@ impl Control {
     fn wait(&self, reactor: &sys::OwnedHandle) -> io::Result<bool> {
         let mut state = lock(&self.state);
         while state.waiting && !state.stopped {
-            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
         drop(state);
         loop {
@@ -92,12 +109,18 @@ impl Control {
 
 /// `loop.call_soon_threadsafe`; `false` when there is no loop to wake any more.
 fn wake(running: &Py<PyWeakrefReference>, host: &Weak<Host>) -> bool {
-    let Some(host) = host.upgrade() else { return false };
+    let Some(host) = host.upgrade() else {
+        return false;
+    };
     // While the interpreter shuts down there is nobody to attach to.
     let woken = Python::try_attach(|py| {
-        let Some(running) = running.bind(py).cast::<PyWeakref>().ok()?.upgrade() else { return None };
+        let Some(running) = running.bind(py).cast::<PyWeakref>().ok()?.upgrade() else {
+            return None;
+        };
         let turn = Bound::new(py, Turn { host }).ok()?;
-        running.call_method1("call_soon_threadsafe", (turn,)).ok()
+        running
+            .call_method1("call_soon_threadsafe", (turn,))
+            .ok()
             .map(drop)
     });
     woken.flatten().is_some()

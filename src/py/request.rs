@@ -67,7 +67,9 @@ impl Request {
         command.args = self.args.iter().map(|arg| arg.0.clone()).collect();
         command.executable = self.executable.as_ref().map(|program| program.0.clone());
         command.env = self.env.as_ref().map(|env| {
-            env.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect()
+            env.iter()
+                .map(|(name, value)| (name.0.clone(), value.0.clone()))
+                .collect()
         });
         command.cwd = self.cwd.as_ref().map(|dir| dir.0.clone().into());
         command.stdin = stdio(self.stdin);
@@ -108,7 +110,13 @@ fn stdio(given: Option<i64>) -> Stdio {
 #[pyfunction]
 pub fn spawn(py: Python<'_>, request: Request) -> PyResult<Awaitable> {
     let host = Host::current(py)?;
-    let op = SpawnOp { host: host.clone(), request, starting: None, outcome: Mutex::default(), aborted: false };
+    let op = SpawnOp {
+        host: host.clone(),
+        request,
+        starting: None,
+        outcome: Mutex::default(),
+        aborted: false,
+    };
     Ok(Awaitable::new(&host, op))
 }
 
@@ -132,8 +140,14 @@ impl SpawnOp {
     }
 
     fn fork(&self, py: Python<'_>, preexec_fn: &Py<PyAny>) -> PyResult<Starting> {
-        let mut fork = PythonFork { preexec_fn: preexec_fn.bind(py).clone(), raised: None };
-        let started = self.request.command().start(&self.host.shared, Some(&mut fork));
+        let mut fork = PythonFork {
+            preexec_fn: preexec_fn.bind(py).clone(),
+            raised: None,
+        };
+        let started = self
+            .request
+            .command()
+            .start(&self.host.shared, Some(&mut fork));
         match (started, fork.raised) {
             (_, Some(raised)) => Err(raised),
             (Err(error), None) => Err(self.error(py, &error)),
@@ -160,7 +174,9 @@ impl Operation for SpawnOp {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(starting) = &self.starting else { return Poll::Ready(()) };
+        let Some(starting) = &self.starting else {
+            return Poll::Ready(());
+        };
         let mut starting = lock(starting);
         if self.aborted {
             return starting.poll_gone(cx);
@@ -168,7 +184,9 @@ impl Operation for SpawnOp {
         if lock(&self.outcome).is_some() {
             return Poll::Ready(());
         }
-        starting.poll(cx).map(|outcome| *lock(&self.outcome) = Some(outcome))
+        starting
+            .poll(cx)
+            .map(|outcome| *lock(&self.outcome) = Some(outcome))
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -189,7 +207,9 @@ impl Operation for SpawnOp {
                 lock(starting).take_back(life);
             }
         }
-        let Some(starting) = &self.starting else { return false };
+        let Some(starting) = &self.starting else {
+            return false;
+        };
         lock(starting).abort();
         self.aborted = true;
         true

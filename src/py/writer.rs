@@ -46,7 +46,11 @@ impl StreamWriter {
     #[new]
     fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
         let (host, pipe, life) = handle.get().take_writer()?;
-        Ok(StreamWriter { pipe, _life: life, host })
+        Ok(StreamWriter {
+            pipe,
+            _life: life,
+            host,
+        })
     }
 
     /// Writes bytes, a bytearray or a memoryview: at once what the pipe takes, the rest in the
@@ -66,7 +70,14 @@ impl StreamWriter {
     /// Waits until at most the low-water mark is queued, if more than the high-water mark was.
     /// Raises BrokenPipeError or ConnectionResetError when the child no longer reads.
     fn drain(&self) -> Awaitable {
-        Awaitable::new(&self.host, DrainOp { pipe: self.pipe.clone(), key: None, waited: false })
+        Awaitable::new(
+            &self.host,
+            DrainOp {
+                pipe: self.pipe.clone(),
+                key: None,
+                waited: false,
+            },
+        )
     }
 
     /// Closes once everything is written.
@@ -98,7 +109,13 @@ impl StreamWriter {
 
     /// Waits until it is closed and everything is written. Raises the error that ended writing.
     fn wait_closed(&self) -> Awaitable {
-        Awaitable::new(&self.host, ClosedOp { pipe: self.pipe.clone(), key: None })
+        Awaitable::new(
+            &self.host,
+            ClosedOp {
+                pipe: self.pipe.clone(),
+                key: None,
+            },
+        )
     }
 
     /// Bytes that wait to be written.

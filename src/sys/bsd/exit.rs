@@ -88,7 +88,10 @@ fn reap(pid: i32) -> io::Result<Option<Exit>> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         // A child that is traced by us is also reported when it stops.
-        _ => Ok(decode(status).map(|status| Exit { status, usage: decode_usage(&usage) })),
+        _ => Ok(decode(status).map(|status| Exit {
+            status,
+            usage: decode_usage(&usage),
+        })),
     }
 }
 
@@ -105,7 +108,11 @@ fn decode(status: libc::c_int) -> Option<ExitStatus> {
 
 /// getrusage(2): `ru_maxrss` is in bytes on macOS, and in kilobytes on the BSDs.
 fn decode_usage(usage: &libc::rusage) -> Usage {
-    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    let unit = if cfg!(target_vendor = "apple") {
+        1
+    } else {
+        1024
+    };
     Usage {
         user: duration(usage.ru_utime),
         system: duration(usage.ru_stime),

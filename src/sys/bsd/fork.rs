@@ -39,7 +39,9 @@ pub(crate) struct Cloner {
 
 impl Cloner {
     pub(crate) fn new() -> Self {
-        Cloner { rung: config().first_rung }
+        Cloner {
+            rung: config().first_rung,
+        }
     }
 
     /// Starts `entry(job)` in a new process and returns its pid.

@@ -41,8 +41,16 @@ pub(super) const NOTIFIED: usize = usize::MAX;
 /// When to look again for a zombie that does not come.
 const AGAIN: Duration = Duration::from_millis(2);
 
-const READABLE: Readiness = Readiness { readable: true, writable: false, hangup: false };
-const GONE: Readiness = Readiness { readable: false, writable: true, hangup: true };
+const READABLE: Readiness = Readiness {
+    readable: true,
+    writable: false,
+    hangup: false,
+};
+const GONE: Readiness = Readiness {
+    readable: false,
+    writable: true,
+    hangup: true,
+};
 
 /// A kqueue descriptor. It can itself be watched: it is readable while it holds events.
 #[derive(Debug)]
@@ -65,7 +73,13 @@ struct Queue {
 impl Notifier {
     pub(crate) fn notify(&self, token: usize) {
         if let Some(queue) = self.0.upgrade() {
-            queue.report(None, Event { token, readiness: READABLE });
+            queue.report(
+                None,
+                Event {
+                    token,
+                    readiness: READABLE,
+                },
+            );
         }
     }
 }
@@ -73,7 +87,11 @@ impl Notifier {
 impl Queue {
     /// The descriptor, in the process that made it; elsewhere EBADF.
     fn kqueue(&self) -> rustix::io::Result<BorrowedFd<'_>> {
-        if self.owner == current_pid() { Ok(self.kqueue.as_fd()) } else { Err(Errno::BADF) }
+        if self.owner == current_pid() {
+            Ok(self.kqueue.as_fd())
+        } else {
+            Err(Errno::BADF)
+        }
     }
 
     fn change(
@@ -115,7 +133,12 @@ impl Poller {
         let wake = Wake::new(kqueue.as_fd())?;
         let kqueue = ManuallyDrop::new(kqueue);
         let (owner, reported) = (current_pid(), Mutex::default());
-        Ok(Poller(Arc::new(Queue { kqueue, owner, wake, reported })))
+        Ok(Poller(Arc::new(Queue {
+            kqueue,
+            owner,
+            wake,
+            reported,
+        })))
     }
 
     /// Registers a descriptor under a token.
@@ -135,7 +158,13 @@ impl Poller {
             // The BSDs do not watch a pipe for writing whose reader is gone. NetBSD says EBADF,
             // which cannot mean the descriptor: it is borrowed.
             Err(Errno::PIPE | Errno::BADF) if interest != Interest::Read => {
-                self.0.report(Some(fd), Event { token, readiness: GONE });
+                self.0.report(
+                    Some(fd),
+                    Event {
+                        token,
+                        readiness: GONE,
+                    },
+                );
                 Ok(())
             }
             result => Ok(result?),
@@ -164,8 +193,15 @@ impl Poller {
     /// Reports the token when the child ends. ESRCH if that is too late.
     pub(super) fn add_exit(&self, pid: i32, token: usize) -> rustix::io::Result<()> {
         let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
-        let filter = EventFilter::Proc { pid, flags: ProcessEvents::EXIT };
-        self.0.change(filter, EventFlags::ADD | EventFlags::ONESHOT, mark(token, Interest::Read))
+        let filter = EventFilter::Proc {
+            pid,
+            flags: ProcessEvents::EXIT,
+        };
+        self.0.change(
+            filter,
+            EventFlags::ADD | EventFlags::ONESHOT,
+            mark(token, Interest::Read),
+        )
     }
 
     pub(crate) fn notifier(&self) -> io::Result<Notifier> {
@@ -212,13 +248,23 @@ impl Poller {
         match event.filter() {
             EventFilter::Proc { pid, .. } => self.ended(Pid::as_raw(Some(pid)), token, events),
             EventFilter::Timer { ident, .. } => self.ended(ident as i32, token, events),
-            EventFilter::Write(_) if hangup => events.push(Event { token, readiness: GONE }),
+            EventFilter::Write(_) if hangup => events.push(Event {
+                token,
+                readiness: GONE,
+            }),
             EventFilter::Write(_) if wants_write => {
-                let readiness = Readiness { readable: false, writable: true, hangup };
+                let readiness = Readiness {
+                    readable: false,
+                    writable: true,
+                    hangup,
+                };
                 events.push(Event { token, readiness });
             }
             EventFilter::Write(_) => {}
-            _ => events.push(Event { token, readiness: Readiness { hangup, ..READABLE } }),
+            _ => events.push(Event {
+                token,
+                readiness: Readiness { hangup, ..READABLE },
+            }),
         }
     }
 
@@ -227,15 +273,25 @@ impl Poller {
     /// look never blocks, and an event is never in vain.
     fn ended(&self, pid: i32, token: usize, events: &mut Vec<Event>) {
         if !exit::can_be_reaped(pid) {
-            let timer = EventFilter::Timer { ident: pid as isize, timer: Some(AGAIN) };
+            let timer = EventFilter::Timer {
+                ident: pid as isize,
+                timer: Some(AGAIN),
+            };
             let flags = EventFlags::ADD | EventFlags::ONESHOT;
-            if self.0.change(timer, flags, mark(token, Interest::Read)).is_ok() {
+            if self
+                .0
+                .change(timer, flags, mark(token, Interest::Read))
+                .is_ok()
+            {
                 return;
             }
             // The kernel has no memory for a timer. There will be no other event.
             let _ = exit::wait(Target::Pid(pid), Wait::Block);
         }
-        events.push(Event { token, readiness: READABLE });
+        events.push(Event {
+            token,
+            readiness: READABLE,
+        });
     }
 }
 

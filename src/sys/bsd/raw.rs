@@ -31,7 +31,11 @@ fn errno() -> Errno {
 }
 
 fn check(result: c_int) -> Result<c_int, Errno> {
-    if result == -1 { Err(errno()) } else { Ok(result) }
+    if result == -1 {
+        Err(errno())
+    } else {
+        Ok(result)
+    }
 }
 
 /// execve(2); returns only when it failed.

@@ -10,7 +10,11 @@ use super::kqueue::{NOTIFIED, change};
 pub(super) use implementation::Wake;
 
 /// EVFILT_USER: an event without a source.
-#[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+))]
 mod implementation {
     use rustix::event::kqueue::{UserDefinedFlags, UserFlags};
 
@@ -37,7 +41,11 @@ mod implementation {
 
     fn user(action: UserFlags, flags: EventFlags) -> Event {
         let user_flags = UserDefinedFlags::new(0);
-        let filter = EventFilter::User { ident: 0, flags: action, user_flags };
+        let filter = EventFilter::User {
+            ident: 0,
+            flags: action,
+            user_flags,
+        };
         // A change without EV_ADD sets the token too.
         Event::new(filter, flags, std::ptr::without_provenance_mut(NOTIFIED))
     }
@@ -66,7 +74,10 @@ mod implementation {
             let (reader, writer) = (above_stdio(reader)?, above_stdio(writer)?);
             let filter = EventFilter::Read(reader.as_raw_fd());
             let flags = EventFlags::ADD | EventFlags::CLEAR;
-            change(kqueue, Event::new(filter, flags, std::ptr::without_provenance_mut(NOTIFIED)))?;
+            change(
+                kqueue,
+                Event::new(filter, flags, std::ptr::without_provenance_mut(NOTIFIED)),
+            )?;
             Ok(Wake { reader, writer })
         }
 

@@ -48,8 +48,11 @@ pub(crate) enum Rung {
 }
 
 impl Rung {
-    pub(crate) const FIRST: Rung =
-        if raw::LEAVES_ERRNO_ALONE { Rung::Asynchronous } else { Rung::Vfork };
+    pub(crate) const FIRST: Rung = if raw::LEAVES_ERRNO_ALONE {
+        Rung::Asynchronous
+    } else {
+        Rung::Vfork
+    };
 
     fn flags(self) -> c_int {
         match self {
@@ -76,7 +79,10 @@ pub(crate) struct Cloner {
 
 impl Cloner {
     pub(crate) fn new() -> Self {
-        Cloner { spare: Mutex::default(), refused: AtomicU8::new(config().first_rung as u8) }
+        Cloner {
+            spare: Mutex::default(),
+            refused: AtomicU8::new(config().first_rung as u8),
+        }
     }
 
     /// Starts `entry(job)` in a new process, on the highest rung that the system allows. Returns
@@ -91,7 +97,12 @@ impl Cloner {
         job: &Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
     ) -> io::Result<(i32, Option<OwnedFd>, Stack)> {
-        let stack = match self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+        let stack = match self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+        {
             Some(stack) => stack,
             None => Stack::new()?,
         };
@@ -130,7 +141,10 @@ impl Cloner {
 
 /// What seccomp filters, gVisor, old kernels and emulators answer to flags they do not want.
 fn refused(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EPERM))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)
+    )
 }
 
 /// clone(2).
@@ -150,7 +164,13 @@ unsafe fn clone(
     let caller = raw::set_signal_mask(&!0);
     // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.
     let pid = unsafe {
-        libc::clone(entry, stack.top().cast(), flags, job.cast_mut().cast(), &raw mut pidfd)
+        libc::clone(
+            entry,
+            stack.top().cast(),
+            flags,
+            job.cast_mut().cast(),
+            &raw mut pidfd,
+        )
     };
     let error = io::Error::last_os_error();
     raw::set_signal_mask(&caller);
@@ -165,6 +185,10 @@ unsafe fn clone(
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     // The child runs: nothing may fail any more. A pidfd below 3 works, it is only unusual.
     let low = pidfd.as_raw_fd() < 3;
-    let moved = if low { fcntl_dupfd_cloexec(&pidfd, 3).ok() } else { None };
+    let moved = if low {
+        fcntl_dupfd_cloexec(&pidfd, 3).ok()
+    } else {
+        None
+    };
     Ok((pid, Some(moved.unwrap_or(pidfd))))
 }

@@ -29,7 +29,11 @@ pub(crate) struct Notifier(Arc<(OwnedFd, Mutex<VecDeque<usize>>)>);
 
 impl Notifier {
     pub(crate) fn notify(&self, token: usize) {
-        self.0.1.lock().unwrap_or_else(PoisonError::into_inner).push_back(token);
+        self.0
+            .1
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(token);
         // Fails only when the counter is full, and then it is readable anyhow.
         let _ = rustix::io::write(&self.0.0, &1u64.to_ne_bytes());
     }
@@ -38,17 +42,40 @@ impl Notifier {
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
-        Ok(Poller { epoll, notifier: Mutex::default() })
+        Ok(Poller {
+            epoll,
+            notifier: Mutex::default(),
+        })
     }
 
     /// Registers a descriptor under a token. EEXIST if it is registered already.
-    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token as u64), flags(interest))?)
+    pub(crate) fn add(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(token as u64),
+            flags(interest),
+        )?)
     }
 
     /// Changes what a registered descriptor is watched for. If that holds already, an event comes.
-    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(token as u64), flags(interest))?)
+    pub(crate) fn modify(
+        &self,
+        fd: BorrowedFd<'_>,
+        token: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        Ok(epoll::modify(
+            &self.epoll,
+            fd,
+            EventData::new_u64(token as u64),
+            flags(interest),
+        )?)
     }
 
     /// Forgets a descriptor. Must come before it is closed: while a copy of it lives in another
@@ -65,12 +92,18 @@ impl Poller {
         let fd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let fd = above_stdio(fd)?;
         self.add(fd.as_fd(), NOTIFIED, Interest::Read)?;
-        Ok(notifier.insert(Notifier(Arc::new((fd, Mutex::default())))).clone())
+        Ok(notifier
+            .insert(Notifier(Arc::new((fd, Mutex::default()))))
+            .clone())
     }
 
     /// Appends what is ready to `events`; waits for it, at most `timeout`, if there is nothing.
     /// epoll_wait(2).
-    pub(crate) fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn wait(
+        &self,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         let mut timeout = timeout.map(|t| Timespec::try_from(t).unwrap_or_default());
         loop {
             let mut batch = [const { std::mem::MaybeUninit::uninit() }; BATCH];
@@ -105,10 +138,16 @@ impl Poller {
             return;
         }
         let notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Notifier(shared)) = &*notifier else { return };
+        let Some(Notifier(shared)) = &*notifier else {
+            return;
+        };
         let _ = rustix::io::read(&shared.0, &mut [0u8; 8]);
         let tokens = std::mem::take(&mut *shared.1.lock().unwrap_or_else(PoisonError::into_inner));
-        let readiness = Readiness { readable: true, writable: false, hangup: false };
+        let readiness = Readiness {
+            readable: true,
+            writable: false,
+            hangup: false,
+        };
         events.extend(tokens.into_iter().map(|token| Event { token, readiness }));
     }
 }

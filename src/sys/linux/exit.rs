@@ -40,7 +40,14 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
         // SAFETY: the raw call, which unlike libc's waitid(3) has a fifth argument: the resource
         // usage. Both pointers are to live values of the right type.
         let result = unsafe {
-            libc::syscall(libc::SYS_waitid, kind, id, &raw mut info, options, &raw mut usage)
+            libc::syscall(
+                libc::SYS_waitid,
+                kind,
+                id,
+                &raw mut info,
+                options,
+                &raw mut usage,
+            )
         };
         if result == 0 {
             // SAFETY: waitid(2) fills these fields of siginfo_t; si_pid stays 0 if nothing ended.
@@ -57,7 +64,10 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
 fn exit(code: i32, status: i32, usage: &libc::rusage) -> Exit {
     let status = match code {
         libc::CLD_EXITED => ExitStatus::Exited(status),
-        _ => ExitStatus::Signaled { signal: status, core: code == libc::CLD_DUMPED },
+        _ => ExitStatus::Signaled {
+            signal: status,
+            core: code == libc::CLD_DUMPED,
+        },
     };
     Exit {
         status,
@@ -76,7 +86,9 @@ fn duration(time: libc::timeval) -> Duration {
 /// The status of a child that somebody else reaped, or that nobody had to reap because SIGCHLD is
 /// ignored. PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15; [`ExitStatus::Lost`] before.
 pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
-    let Some(pidfd) = pidfd else { return ExitStatus::Lost };
+    let Some(pidfd) = pidfd else {
+        return ExitStatus::Lost;
+    };
     // SAFETY: plain data, for which zeros are valid.
     let mut info: libc::pidfd_info = unsafe { mem::zeroed() };
     info.mask = u64::from(libc::PIDFD_INFO_EXIT);
@@ -89,6 +101,9 @@ pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     if libc::WIFEXITED(status) {
         ExitStatus::Exited(libc::WEXITSTATUS(status))
     } else {
-        ExitStatus::Signaled { signal: libc::WTERMSIG(status), core: libc::WCOREDUMP(status) }
+        ExitStatus::Signaled {
+            signal: libc::WTERMSIG(status),
+            core: libc::WCOREDUMP(status),
+        }
     }
 }

@@ -14,8 +14,8 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub(crate) use clone::{Cloner, Rung};
-pub(crate) use stack::Stack as Started;
 pub(crate) use epoll::{Notifier, Poller};
+pub(crate) use stack::Stack as Started;
 
 use super::{Interest, above_stdio, config};
 

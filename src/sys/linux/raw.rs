@@ -75,7 +75,11 @@ unsafe fn call(number: c_long, a: [usize; 6]) -> Result<usize, Errno> {
 }
 
 fn check(result: isize) -> Result<usize, Errno> {
-    if (-4095..0).contains(&result) { Err(Errno(-result as c_int)) } else { Ok(result as usize) }
+    if (-4095..0).contains(&result) {
+        Err(Errno(-result as c_int))
+    } else {
+        Ok(result as usize)
+    }
 }
 
 /// A call whose arguments are numbers and pointers that the wrapper vouches for.
@@ -181,7 +185,10 @@ pub(crate) fn close_each_from_3(_max_fd: RawHandle, keep: impl Fn(RawHandle) -> 
     const FLAGS: c_int = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let path = c"/proc/self/fd";
     let Ok(dir) = call!(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), FLAGS, 0) else {
-        let _ = (3..65536).filter(|fd| !keep(*fd)).map(|fd| call!(libc::SYS_close, fd)).count();
+        let _ = (3..65536)
+            .filter(|fd| !keep(*fd))
+            .map(|fd| call!(libc::SYS_close, fd))
+            .count();
         return;
     };
     let dir = dir as RawHandle;
@@ -192,7 +199,29 @@ pub(crate) fn close_each_from_3(_max_fd: RawHandle, keep: impl Fn(RawHandle) -> 
         let Ok(length @ 1..) = length else { break };
         let mut rest = entries.0.get(..length).unwrap_or_default();
         // struct linux_dirent64: inode 8, offset 8, length of the record 2, type 1, name.
-        while let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, low, high, _, name @ ..] = rest {
+        while let [
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            low,
+            high,
+            _,
+            name @ ..,
+        ] = rest
+        {
             if let Some(fd) = number(name)
                 && fd > 2
                 && fd != dir
@@ -232,7 +261,13 @@ struct SigAction([usize; 8]);
 pub(crate) fn default_action(signal: c_int) {
     let action = SigAction([0; 8]);
     let none = 0;
-    let _ = call!(libc::SYS_rt_sigaction, signal, &raw const action, none, size_of::<SigSet>());
+    let _ = call!(
+        libc::SYS_rt_sigaction,
+        signal,
+        &raw const action,
+        none,
+        size_of::<SigSet>()
+    );
 }
 
 /// Gives every caught signal its default action, unless `mask` keeps it blocked until exec, which
@@ -244,7 +279,13 @@ pub(crate) fn reset_caught_signals(mask: &SigSet) {
         }
         let mut action = SigAction([0; 8]);
         let (new, old) = (0, &raw mut action);
-        let known = call!(libc::SYS_rt_sigaction, signal, new, old, size_of::<SigSet>());
+        let known = call!(
+            libc::SYS_rt_sigaction,
+            signal,
+            new,
+            old,
+            size_of::<SigSet>()
+        );
         let caught = action.0[0] != libc::SIG_DFL && action.0[0] != libc::SIG_IGN;
         if known.is_ok() && caught {
             default_action(signal);

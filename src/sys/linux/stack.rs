@@ -22,12 +22,21 @@ impl Stack {
         const PRIVATE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping, at an address of the kernel's choice.
         let base = unsafe {
-            libc::mmap(ptr::null_mut(), GUARD + SIZE, libc::PROT_NONE, PRIVATE, -1, 0)
+            libc::mmap(
+                ptr::null_mut(),
+                GUARD + SIZE,
+                libc::PROT_NONE,
+                PRIVATE,
+                -1,
+                0,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let stack = Stack { base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)? };
+        let stack = Stack {
+            base: NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?,
+        };
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the upper part of the mapping that was just made.
         match unsafe { libc::mprotect(base.add(GUARD), SIZE, access) } {

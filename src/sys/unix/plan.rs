@@ -27,7 +27,10 @@ impl CStrings {
     fn new(strings: Vec<CString>) -> Self {
         let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
         pointers.push(ptr::null());
-        CStrings { pointers, _strings: strings }
+        CStrings {
+            pointers,
+            _strings: strings,
+        }
     }
 }
 
@@ -56,7 +59,11 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
     pub(crate) fn new(command: &Command) -> io::Result<Self> {
-        let argv = command.args.iter().map(c_string).collect::<io::Result<Vec<_>>>()?;
+        let argv = command
+            .args
+            .iter()
+            .map(c_string)
+            .collect::<io::Result<Vec<_>>>()?;
         let env = match &command.env {
             Some(env) => env.clone(),
             None => std::env::vars_os().collect(),
@@ -64,14 +71,23 @@ impl Plan {
         let program = command.executable.as_ref().or(command.args.first());
         let program = program.ok_or(io::ErrorKind::InvalidInput)?;
         let candidates = candidates(program, &env)?;
-        let mut keep: Vec<_> = command.pass_fds.iter().copied().filter(|fd| *fd > 2).collect();
+        let mut keep: Vec<_> = command
+            .pass_fds
+            .iter()
+            .copied()
+            .filter(|fd| *fd > 2)
+            .collect();
         keep.sort_unstable();
         keep.dedup();
         Ok(Plan {
             argv: CStrings::new(argv),
             envp: CStrings::new(env.into_iter().map(assignment).collect::<io::Result<_>>()?),
             candidates,
-            cwd: command.cwd.as_ref().map(|dir| c_string(dir.as_os_str())).transpose()?,
+            cwd: command
+                .cwd
+                .as_ref()
+                .map(|dir| c_string(dir.as_os_str()))
+                .transpose()?,
             close_fds: command.close_fds,
             keep,
             inherit: command.pass_fds.clone(),
@@ -144,7 +160,10 @@ mod tests {
     fn candidates_for(path: &str) -> Vec<String> {
         let env = [("PATH".into(), path.into())];
         let found = candidates(OsStr::new("x"), &env).unwrap();
-        found.into_iter().map(|c| c.into_string().unwrap()).collect()
+        found
+            .into_iter()
+            .map(|c| c.into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -154,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_is_not_searched() {
-        assert_eq!(candidates(OsStr::new("./x"), &[]).unwrap(), [c"./x".to_owned()]);
+        assert_eq!(
+            candidates(OsStr::new("./x"), &[]).unwrap(),
+            [c"./x".to_owned()]
+        );
     }
 
     #[test]

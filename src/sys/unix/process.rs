@@ -51,10 +51,13 @@ impl Process {
         let name = format!("procio-wait-{pid}");
         // WNOWAIT: the thread only looks; reaping stays with whoever holds the lock. Should
         // somebody else reap the child, it ends with ECHILD, which is also news.
-        std::thread::Builder::new().name(name).stack_size(64 * 1024).spawn(move || {
-            let _ = exit::wait(Target::Pid(pid), Wait::Block);
-            notifier.notify(token);
-        })?;
+        std::thread::Builder::new()
+            .name(name)
+            .stack_size(64 * 1024)
+            .spawn(move || {
+                let _ = exit::wait(Target::Pid(pid), Wait::Block);
+                notifier.notify(token);
+            })?;
         Ok(())
     }
 
@@ -78,7 +81,10 @@ impl Process {
         match result {
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
                 let status = exit::status_of_reaped(self.pidfd());
-                Ok(Some(Exit { status, usage: Usage::default() }))
+                Ok(Some(Exit {
+                    status,
+                    usage: Usage::default(),
+                }))
             }
             result => result,
         }
@@ -137,7 +143,9 @@ impl Process {
 
 fn signal_from(number: i32) -> Option<Signal> {
     // SAFETY: only hands the number to the kernel, which checks it; 1 to 64 are all there are.
-    (1..=64).contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
+    (1..=64)
+        .contains(&number)
+        .then(|| unsafe { Signal::from_raw_unchecked(number) })
 }
 
 /// Blocks until one of the descriptors is readable; tells which are. poll(2).
@@ -145,7 +153,10 @@ pub(crate) fn wait_any_readable(
     fds: &[BorrowedFd<'_>],
     timeout: Option<Duration>,
 ) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let mut polled: Vec<_> = fds
+        .iter()
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
     let timeout = timeout.map(|t| Timespec::try_from(t).unwrap_or_default());
     match poll(&mut polled, timeout.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}

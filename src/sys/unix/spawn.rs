@@ -32,7 +32,9 @@ pub(crate) struct Spawner {
 
 impl Spawner {
     pub(crate) fn new() -> Self {
-        Spawner { cloner: Arc::new(os::Cloner::new()) }
+        Spawner {
+            cloner: Arc::new(os::Cloner::new()),
+        }
     }
 
     /// Starts `plan` with `stdio` as its standard streams, and returns at once. When this returns
@@ -57,7 +59,15 @@ impl Spawner {
         };
         drop(writer);
         let rest = Some((job, started));
-        Ok((process, Outcome { report, bytes: Vec::new(), rest, cloner: self.cloner.clone() }))
+        Ok((
+            process,
+            Outcome {
+                report,
+                bytes: Vec::new(),
+                rest,
+                cloner: self.cloner.clone(),
+            },
+        ))
     }
 
     fn cloned(&self, job: &Job) -> io::Result<(Process, Option<Started>)> {
@@ -137,13 +147,14 @@ impl Drop for Outcome {
 }
 
 fn decode(report: &[u8]) -> Result<(), SpawnError> {
-    let [a, b, c, d, e, f, g, h] = report else { return Ok(()) };
+    let [a, b, c, d, e, f, g, h] = report else {
+        return Ok(());
+    };
     let stage = u32::from_ne_bytes([*a, *b, *c, *d]) as usize;
     let errno = i32::from_ne_bytes([*e, *f, *g, *h]);
     let stage = STAGES.get(stage).copied().unwrap_or(Stage::Setup);
     Err(SpawnError::new(stage, io::Error::from_raw_os_error(errno)))
 }
-
 
 #[cfg(test)]
 mod tests {
