@@ -184,7 +184,10 @@ impl Shared {
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.left.store(BYTES_PER_TURN, Ordering::Relaxed);
         let mut wakers = Vec::new();
-        for deferred in std::mem::take(&mut *lock(&self.deferred)) {
+        // Taken first: a guard in the head of the loop would live as long as the loop, and what is
+        // resumed may be deferred again.
+        let deferred = std::mem::take(&mut *lock(&self.deferred));
+        for deferred in deferred {
             match deferred {
                 Deferred::Wake(waker) => wakers.push(waker),
                 Deferred::Resume(token) => {

@@ -326,6 +326,7 @@ impl<S: ReadIo> Reader<S> {
         };
         match want {
             Want::Some(most) if !bytes.is_empty() => Some(Found::Complete(bytes.len().min(*most))),
+            Want::Some(0) => Some(Found::Complete(0)),
             Want::Some(_) => ended(Found::Complete(0)),
             Want::Exactly(count) if bytes.len() >= *count => Some(Found::Complete(*count)),
             Want::Exactly(_) => ended(Found::Incomplete(bytes.len())),

@@ -12,9 +12,9 @@ use pyo3::types::{PyBytes, PyType};
 use super::awaitable::Operation;
 use super::buffer::BytesSink;
 use super::errors::os_error;
+use super::process::Lifeline;
 use super::reader::Stream;
 use crate::communicate::{Collect, Communicate};
-use crate::life::Held;
 use crate::pipe::WritePipe;
 use crate::reactor::lock;
 use crate::reader::{Found, Want};
@@ -267,7 +267,7 @@ impl Drop for CollectOp {
 
 /// `Process.wait`.
 pub(super) struct WaitOp {
-    pub life: Arc<Held>,
+    pub life: Arc<Lifeline>,
     pub key: Key,
 }
 
@@ -363,7 +363,7 @@ impl Drop for ClosedOp {
 
 /// `Process.communicate`.
 pub(super) struct CommunicateOp {
-    pub life: Arc<Held>,
+    pub life: Arc<Lifeline>,
     pub stdin: Option<Arc<WritePipe>>,
     pub stdout: Option<Arc<Stream>>,
     pub stderr: Option<Arc<Stream>>,
@@ -404,7 +404,7 @@ impl Operation for CommunicateOp {
             pipe.map(|pipe| Collect::new(pipe, BytesSink::default(), None))
         };
         let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
-        *lock(&self.inner) = Some(Communicate::new(self.life.clone(), stdout, stderr));
+        *lock(&self.inner) = Some(Communicate::new(self.life.held(), stdout, stderr));
         Ok(())
     }
 

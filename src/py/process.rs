@@ -1,5 +1,6 @@
 //! `Process`: a child, as Python sees it.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyProcessLookupError, PyResourceWarning, PyRuntimeError};
@@ -44,13 +45,40 @@ pub fn register_classes(
         .map_err(|_| PyRuntimeError::new_err("already registered"))
 }
 
+/// What the process, its streams and their operations hold: while one of them is there, the child
+/// lives on. The last one to go says so, and lets it be killed.
+pub(super) struct Lifeline(Arc<Held>);
+
+impl Lifeline {
+    pub(super) fn held(&self) -> Arc<Held> {
+        self.0.clone()
+    }
+}
+
+impl Deref for Lifeline {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.0
+    }
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        if self.0.is_running() {
+            let pid = self.0.pid();
+            Python::attach(|py| warn_running(py, pid));
+        }
+    }
+}
+
 /// What a constructor is given: a part of a child that has none of Python's objects yet.
 #[pyclass(frozen, module = "procio._core")]
 pub struct Handle(Mutex<Option<Part>>);
 
 enum Part {
     Reader(Arc<Host>, Arc<Stream>),
-    Writer(Arc<Host>, Arc<WritePipe>, Option<Arc<Held>>),
+    Writer(Arc<Host>, Arc<WritePipe>, Option<Arc<Lifeline>>),
     Process(Process),
 }
 
@@ -74,7 +102,9 @@ impl Handle {
     }
 
     #[allow(clippy::type_complexity)]
-    pub(super) fn take_writer(&self) -> PyResult<(Arc<Host>, Arc<WritePipe>, Option<Arc<Held>>)> {
+    pub(super) fn take_writer(
+        &self,
+    ) -> PyResult<(Arc<Host>, Arc<WritePipe>, Option<Arc<Lifeline>>)> {
         match self.take()? {
             Part::Writer(host, pipe, life) => Ok((host, pipe, life)),
             _ => Err(PyRuntimeError::new_err("not the handle of a writer")),
@@ -85,7 +115,7 @@ impl Handle {
 /// A child process, with the methods of `asyncio.subprocess.Process`.
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct Process {
-    life: Arc<Held>,
+    life: Arc<Lifeline>,
     host: Arc<Host>,
     stdin: Option<Arc<WritePipe>>,
     stdout: Option<Arc<Stream>>,
@@ -99,6 +129,7 @@ pub(super) fn make_process(
     life: Arc<Held>,
     pipes: Pipes,
 ) -> PyResult<Py<PyAny>> {
+    let life = Arc::new(Lifeline(life));
     let classes = CLASSES
         .get(py)
         .ok_or_else(|| PyRuntimeError::new_err("import procio first"))?;
@@ -212,15 +243,6 @@ impl Process {
             slf.get_type().name()?,
             slf.get().life.pid()
         ))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.life.is_running() {
-            let pid = self.life.pid();
-            Python::attach(|py| warn_running(py, pid));
-        }
     }
 }
 

@@ -11,8 +11,7 @@ use super::awaitable::Awaitable;
 use super::errors::os_error;
 use super::host::Host;
 use super::operations::{CollectOp, ReadOp, Shape};
-use super::process::Handle;
-use crate::life::Held;
+use super::process::{Handle, Lifeline};
 use crate::pipe::ReadPipe;
 use crate::reactor::lock;
 use crate::reader::{Reader, Separators, Want};
@@ -25,13 +24,13 @@ const COLLECT: usize = 64 * 1024;
 pub(super) struct Stream {
     pub pipe: Arc<ReadPipe>,
     /// Keeps the child from being released while its output can still be read.
-    _life: Option<Arc<Held>>,
+    _life: Option<Arc<Lifeline>>,
     failed: AtomicBool,
     exception: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Stream {
-    pub(super) fn new(pipe: ReadPipe, life: Option<Arc<Held>>) -> Arc<Self> {
+    pub(super) fn new(pipe: ReadPipe, life: Option<Arc<Lifeline>>) -> Arc<Self> {
         Arc::new(Stream {
             pipe: Arc::new(pipe),
             _life: life,

@@ -10,9 +10,8 @@ use pyo3::types::PyBytes;
 use super::awaitable::Awaitable;
 use super::host::Host;
 use super::operations::{ClosedOp, DrainOp};
-use super::process::Handle;
+use super::process::{Handle, Lifeline};
 use super::reader::to_bytes;
-use crate::life::Held;
 use crate::pipe::WritePipe;
 use crate::writer::Piece;
 
@@ -23,7 +22,7 @@ const COPY: usize = 4 * 1024;
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct StreamWriter {
     pipe: Arc<WritePipe>,
-    _life: Option<Arc<Held>>,
+    _life: Option<Arc<Lifeline>>,
     host: Arc<Host>,
 }
 
