@@ -39,7 +39,7 @@ struct State {
 
 impl Life {
     /// Watches `process`. If it cannot be watched it is killed, reaped, and the error returned.
-    pub(crate) fn new(
+    pub(crate) fn watch(
         shared: &Arc<Shared>,
         process: Process,
         kill_on_drop: bool,

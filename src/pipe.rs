@@ -71,11 +71,6 @@ impl ReadPipe {
         lock(&self.0.reader)
     }
 
-    /// The descriptor, while it is open.
-    pub(crate) fn handle(&self) -> Option<RawHandle> {
-        self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
-    }
-
     /// Reads until `want` can be answered. One waker is kept: only one operation waits at a time.
     pub(crate) fn poll(&self, want: &mut Want, cx: &mut Context<'_>) -> Poll<Found> {
         let mut reader = self.lock();

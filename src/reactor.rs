@@ -19,7 +19,6 @@ const BYTES_PER_TURN: isize = 1024 * 1024;
 /// What a source of events has become.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Readiness {
-    pub readable: bool,
     pub writable: bool,
     /// The other side is gone: reading goes on to the end, writing fails.
     pub hangup: bool,

@@ -139,8 +139,6 @@ pub(crate) struct Reader<S> {
     ready: bool,
     hangup: bool,
     full_reads: u32,
-    /// Somebody else, a transport, wants to be told rather than have the bytes read ahead.
-    paused: bool,
     pub(crate) waker: Option<Waker>,
     /// An operation is under way, and owns what is read.
     pub(crate) busy: bool,
@@ -161,7 +159,6 @@ impl<S: ReadIo> Reader<S> {
             ready: false,
             hangup: false,
             full_reads: 0,
-            paused: false,
             waker: None,
             busy: false,
             operations: 0,
@@ -176,10 +173,6 @@ impl<S: ReadIo> Reader<S> {
     /// Ends reading from our side. What was read stays to be taken.
     pub(crate) fn close(&mut self) {
         self.finish(End::Eof);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.io.is_none()
     }
 
     pub(crate) fn buffered(&self) -> &[u8] {
@@ -228,15 +221,6 @@ impl<S: ReadIo> Reader<S> {
         Ok(())
     }
 
-    /// Stops or resumes reading ahead.
-    pub(crate) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
     /// An event has come.
     pub(crate) fn mark_ready(&mut self, hangup: bool) {
         self.ready = true;
@@ -251,7 +235,7 @@ impl<S: ReadIo> Reader<S> {
     /// Whether to read although nobody asks. asyncio reads until twice the limit lies in the
     /// buffer, and programs rely on a child being able to write that much while nobody reads.
     pub(crate) fn wants_ahead(&self) -> bool {
-        self.is_ready() && !self.paused && self.buffer.len() <= self.mark
+        self.is_ready() && self.buffer.len() <= self.mark
     }
 
     /// Reads once.

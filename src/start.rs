@@ -48,7 +48,7 @@ impl Starting {
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
-        let life = Life::new(shared, process, true)?;
+        let life = Life::watch(shared, process, true)?;
         let exec = Exec::new(shared, outcome)?;
         let kill_on_drop = command.kill_on_drop;
         Ok(Starting {

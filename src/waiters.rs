@@ -32,8 +32,4 @@ impl Waiters {
     pub(crate) fn take(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(self.0.drain());
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }

@@ -92,7 +92,7 @@ fn a_child_that_is_dropped_while_starting_is_killed_and_reaped() {
     // Other tests run beside this one: only sleeps would be ours.
     for pid in children.flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>()) {
         let name = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        assert!(!name.starts_with("sleep\0001000"), "{pid} is left");
+        assert!(!name.starts_with("sleep\x001000"), "{pid} is left");
     }
     let _ = Duration::ZERO;
 }

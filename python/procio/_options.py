@@ -11,10 +11,36 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypedDict
 
 StrOrBytesPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 File: TypeAlias = int | IO[Any] | None
+
+class Request(TypedDict):
+    """What the compiled half is asked to start. ``program`` and ``directory`` are as given."""
+
+    args: list[bytes]
+    executable: bytes | None
+    env: list[tuple[bytes, bytes]] | None
+    cwd: bytes | None
+    stdin: int | None
+    stdout: int | None
+    stderr: int | None
+    limit: int | None
+    close_fds: bool
+    pass_fds: list[int]
+    restore_signals: bool
+    start_new_session: bool
+    process_group: int | None
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+    umask: int | None
+    pipesize: int | None
+    preexec_fn: Callable[[], Any] | None
+    program: StrOrBytesPath
+    directory: StrOrBytesPath | None
+
 
 _INT_MAX = 2**31 - 1
 _ID_MAX = 2**32 - 1
@@ -63,7 +89,7 @@ def prepare(
     umask: int = -1,
     pipesize: int = -1,
     process_group: int | None = None,
-) -> dict[str, Any]:
+) -> Request:
     """The request for a child that runs ``args``."""
     if limit is not None and limit <= 0:
         raise ValueError("Limit cannot be <= 0")

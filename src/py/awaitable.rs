@@ -210,6 +210,7 @@ impl Awaitable {
     }
 
     /// Resumes it, as a coroutine's `send`; the value must be None.
+    #[pyo3(signature = (value, /))]
     fn send(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         if !value.is_none() {
             return Err(PyTypeError::new_err("can't send non-None value"));

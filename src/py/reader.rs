@@ -87,7 +87,7 @@ impl StreamReader {
 
     /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at
     /// the end. Cancelled, it loses nothing.
-    #[pyo3(signature = (n=-1))]
+    #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
     fn read(&self, n: isize) -> Awaitable {
         match usize::try_from(n) {
             Ok(count) => self.awaitable(Want::Some(count), Shape::Read),
@@ -104,7 +104,7 @@ impl StreamReader {
     /// All bytes up to and with the first separator: bytes, or a tuple of them. Raises
     /// IncompleteReadError at the end, LimitOverrunError above the limit. Cancelled, it loses
     /// nothing.
-    #[pyo3(signature = (separator=None))]
+    #[pyo3(signature = (separator=None), text_signature = "($self, separator=b'\\n')")]
     fn readuntil(&self, separator: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
         let separators = match separator {
             None => return Ok(self.awaitable(Want::Until(Separators::newline()), Shape::Until)),

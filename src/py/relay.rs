@@ -114,9 +114,7 @@ fn wake(running: &Py<PyWeakrefReference>, host: &Weak<Host>) -> bool {
     };
     // While the interpreter shuts down there is nobody to attach to.
     let woken = Python::try_attach(|py| {
-        let Some(running) = running.bind(py).cast::<PyWeakref>().ok()?.upgrade() else {
-            return None;
-        };
+        let running = running.bind(py).cast::<PyWeakref>().ok()?.upgrade()?;
         let turn = Bound::new(py, Turn { host }).ok()?;
         running
             .call_method1("call_soon_threadsafe", (turn,))

@@ -130,7 +130,6 @@ impl Poller {
             events.push(Event {
                 token,
                 readiness: Readiness {
-                    readable: flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR),
                     writable: flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR),
                     hangup: flags.intersects(EventFlags::HUP | EventFlags::ERR),
                 },
@@ -143,11 +142,7 @@ impl Poller {
         };
         let _ = rustix::io::read(&shared.0, &mut [0u8; 8]);
         let tokens = std::mem::take(&mut *shared.1.lock().unwrap_or_else(PoisonError::into_inner));
-        let readiness = Readiness {
-            readable: true,
-            writable: false,
-            hangup: false,
-        };
+        let readiness = Readiness::default();
         events.extend(tokens.into_iter().map(|token| Event { token, readiness }));
     }
 }
