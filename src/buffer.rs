@@ -8,7 +8,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// An emptied buffer larger than this gives its memory back.
+    /// A larger buffer gives its memory back when nothing comes.
     const KEEP: usize = 64 * 1024;
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -52,8 +52,12 @@ impl Buffer {
     pub(crate) fn clear(&mut self) {
         self.start = 0;
         self.data.clear();
-        if self.data.capacity() > Self::KEEP {
-            self.data = Vec::new();
+    }
+
+    /// Gives memory back that an empty buffer does not need while nothing comes.
+    pub(crate) fn rest(&mut self) {
+        if self.is_empty() && self.data.capacity() > Self::KEEP {
+            *self = Buffer::default();
         }
     }
 
@@ -129,6 +133,7 @@ mod tests {
         let mut buffer = Buffer::default();
         buffer.extend(&vec![0; 1 << 20]);
         buffer.consume(1 << 20);
+        buffer.rest();
         assert_eq!(buffer.data.capacity(), 0);
     }
 }

@@ -32,6 +32,10 @@ impl WriteIo for Output {
     fn want_write(&mut self) -> io::Result<()> {
         self.modify(Interest::Write)
     }
+
+    fn enlarge(&mut self, bytes: usize) {
+        self.get_mut().enlarge(bytes);
+    }
 }
 
 /// The reading end of a pipe. Dropping it closes it.
@@ -74,6 +78,11 @@ impl ReadPipe {
     /// Reads until `want` can be answered. One waker is kept: only one operation waits at a time.
     pub(crate) fn poll(&self, want: &mut Want, cx: &mut Context<'_>) -> Poll<Found> {
         let mut reader = self.lock();
+        if self.0.shared.is_spent() {
+            reader.waker = Some(cx.waker().clone());
+            self.0.shared.defer_wake(cx.waker());
+            return Poll::Pending;
+        }
         loop {
             if let Some(found) = reader.find(want) {
                 self.0.finish(&mut reader);
@@ -83,6 +92,22 @@ impl ReadPipe {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Answers `want` if that can be done with what is in the buffer, nobody else is reading, and
+    /// the turn's budget allows it: gives the bytes to `take` and consumes them.
+    pub(crate) fn take_now<R>(&self, want: &mut Want, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let mut reader = self.lock();
+        if reader.busy || self.0.shared.is_spent() {
+            return None;
+        }
+        let Some(Found::Complete(count)) = reader.find(want) else {
+            return None;
+        };
+        let taken = take(reader.buffered().get(..count).unwrap_or_default());
+        reader.consume(count);
+        self.0.finish(&mut reader);
+        Some(taken)
     }
 
     /// Reads into `sink` until the end, or until it holds `want` bytes.
@@ -165,6 +190,7 @@ impl ReadSource {
     /// An operation is done. If the pipe has more, nobody may ask for it for a long time, and no
     /// event will come for what is there already: so look again in the next turn.
     fn finish(&self, reader: &mut Reader<Input>) {
+        self.shared.spend_operation();
         reader.waker = None;
         reader.operations = reader.operations.wrapping_add(1);
         if reader.swept.is_none() && reader.wants_ahead() {

@@ -15,6 +15,10 @@ use crate::sys::{self, AsHandle, BorrowedHandle, Event, Interest};
 /// Bytes that may be moved in one turn of the host's loop before the rest must wait for the next,
 /// so that a child that floods cannot starve the other tasks. About a millisecond's work.
 const BYTES_PER_TURN: isize = 1024 * 1024;
+/// What a system call costs of it at least, and what an operation does that finds its answer in a
+/// buffer: four thousand short lines are a turn.
+const CALL_COST: usize = 512;
+const OPERATION_COST: usize = 256;
 
 /// What a source of events has become.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +62,7 @@ pub(crate) struct Shared {
     pub spawner: sys::Spawner,
     sources: Mutex<Slab<Arc<dyn Source>>>,
     deferred: Mutex<Vec<Deferred>>,
+    has_deferred: AtomicBool,
     left: AtomicIsize,
     closed: AtomicBool,
     owner: u32,
@@ -80,6 +85,7 @@ impl Reactor {
             spawner: sys::Spawner::new(),
             sources: Mutex::default(),
             deferred: Mutex::default(),
+            has_deferred: AtomicBool::new(false),
             left: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
             owner: sys::current_pid(),
@@ -185,7 +191,7 @@ impl Shared {
         let mut wakers = Vec::new();
         // Taken first: a guard in the head of the loop would live as long as the loop, and what is
         // resumed may be deferred again.
-        let deferred = std::mem::take(&mut *lock(&self.deferred));
+        let deferred = self.take_deferred();
         for deferred in deferred {
             match deferred {
                 Deferred::Wake(waker) => wakers.push(waker),
@@ -219,24 +225,41 @@ impl Shared {
 
     /// Whether work was put off to the next turn.
     pub(crate) fn wants_turn(&self) -> bool {
-        !lock(&self.deferred).is_empty()
+        self.has_deferred.load(Ordering::Acquire)
     }
 
     /// Puts an operation off to the next turn.
     pub(crate) fn defer_wake(&self, waker: &Waker) {
-        lock(&self.deferred).push(Deferred::Wake(waker.clone()));
+        self.push_deferred(Deferred::Wake(waker.clone()));
     }
 
     /// Has the source's [`resume`](Source::resume) called in the next turn.
     pub(crate) fn defer(&self, token: usize) {
-        lock(&self.deferred).push(Deferred::Resume(token));
+        self.push_deferred(Deferred::Resume(token));
+    }
+
+    fn push_deferred(&self, what: Deferred) {
+        let mut deferred = lock(&self.deferred);
+        deferred.push(what);
+        self.has_deferred.store(true, Ordering::Release);
+    }
+
+    fn take_deferred(&self) -> Vec<Deferred> {
+        let mut deferred = lock(&self.deferred);
+        self.has_deferred.store(false, Ordering::Release);
+        std::mem::take(&mut *deferred)
     }
 
     /// Takes bytes out of this turn's budget.
     pub(crate) fn spend(&self, bytes: usize) {
-        // A call costs something even if it moves little.
-        let cost = bytes.max(512) as isize;
-        self.left.fetch_sub(cost, Ordering::Relaxed);
+        self.left
+            .fetch_sub(bytes.max(CALL_COST) as isize, Ordering::Relaxed);
+    }
+
+    /// Takes one operation out of this turn's budget.
+    pub(crate) fn spend_operation(&self) {
+        self.left
+            .fetch_sub(OPERATION_COST as isize, Ordering::Relaxed);
     }
 
     pub(crate) fn is_spent(&self) -> bool {
@@ -293,7 +316,7 @@ impl Shared {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        drop(std::mem::take(&mut *lock(&self.deferred)));
+        drop(self.take_deferred());
         let mut sources = std::mem::take(&mut *lock(&self.sources));
         for source in sources.drain() {
             source.abandon();

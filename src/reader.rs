@@ -63,6 +63,7 @@ pub(crate) enum Want {
 /// Separators, the shortest first, and how far the buffer was searched in vain.
 #[derive(Debug)]
 pub(crate) struct Separators {
+    /// Empty for the newline, the one that matters and needs no memory.
     list: Vec<Vec<u8>>,
     searched: usize,
     longest: usize,
@@ -82,7 +83,7 @@ impl Separators {
 
     pub(crate) fn newline() -> Self {
         Separators {
-            list: vec![b"\n".to_vec()],
+            list: Vec::new(),
             searched: 0,
             longest: 1,
         }
@@ -91,6 +92,14 @@ impl Separators {
     /// Start and end of the first match: the one that ends first.
     fn find(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
         let tail = bytes.get(self.searched..).unwrap_or_default();
+        if self.list.is_empty() {
+            let Some(at) = memchr(b'\n', tail) else {
+                self.searched = bytes.len();
+                return None;
+            };
+            let start = self.searched + at;
+            return Some((start, start + 1));
+        }
         let search = |separator: &Vec<u8>| {
             let at = match separator.as_slice() {
                 [byte] => memchr(*byte, tail),
@@ -244,6 +253,7 @@ impl<S: ReadIo> Reader<S> {
             return Fill::Progress(0);
         };
         if !self.ready {
+            self.buffer.rest();
             return Fill::Blocked;
         }
         let chunk = if self.full_reads >= FULL_READS {
@@ -267,6 +277,7 @@ impl<S: ReadIo> Reader<S> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.ready = false;
+                self.buffer.rest();
                 Fill::Blocked
             }
             Err(error) => {

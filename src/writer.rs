@@ -11,6 +11,9 @@ use crate::waiters::Waiters;
 
 /// asyncio's default high-water mark, in bytes; the low one is a quarter.
 const HIGH_WATER: usize = 64 * 1024;
+/// A pipe that was found full this often is enlarged: the child reads, and much is written to it.
+const BLOCKS: u32 = 4;
+const BIG_PIPE: usize = 1024 * 1024;
 /// Pieces that one writev(2) is given.
 const PIECES: usize = 64;
 
@@ -23,6 +26,8 @@ pub(crate) trait WriteIo {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Asks for an event when there is room.
     fn want_write(&mut self) -> io::Result<()>;
+    /// Asks for a larger kernel buffer, if that can be had.
+    fn enlarge(&mut self, bytes: usize);
 }
 
 /// How far a flush came.
@@ -73,6 +78,7 @@ pub(crate) struct Writer<S> {
     closing: bool,
     closed: Option<Closed>,
     blocked: bool,
+    blocks: u32,
     pub(crate) drains: Waiters,
     pub(crate) closes: Waiters,
 }
@@ -90,6 +96,7 @@ impl<S: WriteIo> Writer<S> {
             closing: false,
             closed: None,
             blocked: false,
+            blocks: 0,
             drains: Waiters::default(),
             closes: Waiters::default(),
         }
@@ -210,6 +217,12 @@ impl<S: WriteIo> Writer<S> {
 
     fn block(&mut self) -> Flush {
         self.blocked = true;
+        self.blocks = self.blocks.saturating_add(1);
+        if self.blocks == BLOCKS
+            && let Some(io) = &mut self.io
+        {
+            io.enlarge(BIG_PIPE);
+        }
         match self.io.as_mut().map(WriteIo::want_write) {
             Some(Err(error)) => {
                 self.end(Closed::failed(&error));

@@ -8,6 +8,7 @@ struct Tank {
     written: Vec<u8>,
     broken: bool,
     wanted: u32,
+    enlarged: u32,
 }
 
 impl WriteIo for Tank {
@@ -28,6 +29,10 @@ impl WriteIo for Tank {
     fn want_write(&mut self) -> io::Result<()> {
         self.wanted += 1;
         Ok(())
+    }
+
+    fn enlarge(&mut self, _bytes: usize) {
+        self.enlarged += 1;
     }
 }
 
@@ -137,4 +142,16 @@ fn a_spent_budget_stops_the_flush() {
     tank(&mut w).room = 1000;
     assert_eq!(w.flush(|_| false), Flush::Spent);
     assert_eq!(w.queued(), 200 - PIECES);
+}
+
+#[test]
+fn a_pipe_that_is_often_full_is_enlarged_once() {
+    let mut w = writer(0);
+    w.queue(Box::new(vec![0; 100]), 0);
+    for _ in 0..9 {
+        tank(&mut w).room = 1;
+        let _ = w.flush(|_| true);
+    }
+    assert_eq!(tank(&mut w).enlarged, 1);
+    assert_eq!(tank(&mut w).wanted, 9);
 }

@@ -137,11 +137,12 @@ def threads() -> dict[int, str]:
 
 
 def written_bytes(pid: int) -> int:
-    """How many bytes a process has written so far."""
-    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-        if line.startswith("wchar:"):
-            return int(line.split()[1])
-    raise AssertionError("no wchar")
+    """How many bytes a process has written so far; more than any number if it has gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+            if line.startswith("wchar:"):
+                return int(line.split()[1])
+    return sys.maxsize
 
 
 def resident_bytes() -> int:

@@ -7,22 +7,28 @@
 //! What an operation found is handed over at the `send` that follows, and not before: a task that
 //! is cancelled between the two loses nothing.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::host::{Host, running_loop};
+use super::operations::ReadOp;
 use crate::reactor::lock;
 
 /// A state machine of the core as an awaitable drives it.
 pub(super) trait Operation: Send + Sync {
     /// The name of the method that made it.
     fn name(&self) -> &'static str;
-    /// Runs once, at the first `send`.
+    /// The first thing at the first `send`: the result, if it is there for the taking.
+    fn try_now(&mut self, _py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
+        None
+    }
+    /// Runs once, if that was not so.
     fn start(&mut self, _py: Python<'_>) -> PyResult<()> {
         Ok(())
     }
@@ -37,7 +43,31 @@ pub(super) trait Operation: Send + Sync {
     }
 }
 
-type Op = Box<dyn Operation>;
+/// An operation. The one that is made for every line needs no memory of its own.
+pub(super) enum Op {
+    Read(ReadOp),
+    Other(Box<dyn Operation>),
+}
+
+impl Deref for Op {
+    type Target = dyn Operation;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Op::Read(op) => op,
+            Op::Other(op) => &**op,
+        }
+    }
+}
+
+impl DerefMut for Op {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Op::Read(op) => op,
+            Op::Other(op) => &mut **op,
+        }
+    }
+}
 
 /// An operation that has to wait: what its waker leads to.
 pub(super) struct Slot {
@@ -105,7 +135,7 @@ impl Slot {
 
 /// What the stream and process methods return: a coroutine to `await`, `create_task`, `wait_for`,
 /// `gather` and `TaskGroup`, implemented in Rust.
-#[pyclass(frozen, module = "procio._core", weakref)]
+#[pyclass(frozen, module = "procio._core", freelist = 128)]
 pub struct Awaitable {
     host: Arc<Host>,
     state: Mutex<State>,
@@ -121,15 +151,31 @@ enum State {
 
 impl Awaitable {
     pub(super) fn new(host: &Arc<Host>, op: impl Operation + 'static) -> Self {
+        Awaitable::with(host, Op::Other(Box::new(op)))
+    }
+
+    pub(super) fn with(host: &Arc<Host>, op: Op) -> Self {
         Awaitable {
             host: host.clone(),
-            state: Mutex::new(State::New(Box::new(op))),
+            state: Mutex::new(State::New(op)),
         }
     }
 
     /// `None` with a value, or the future to wait for.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        let state = {
+            let mut state = lock(&self.state);
+            if let State::New(op) = &mut *state
+                && let Some(result) = op.try_now(py)
+            {
+                let used = std::mem::replace(&mut *state, State::Done);
+                drop(state);
+                drop(used);
+                self.host.settle(py)?;
+                return result.map(Step::Return);
+            }
+            std::mem::replace(&mut *state, State::Done)
+        };
         match state {
             State::New(op) => self.first(py, op),
             State::Waiting(slot) => self.go_on(py, slot, None),
@@ -205,7 +251,7 @@ impl Awaitable {
         match self.step(py)? {
             Step::Yield(future) => Ok(Some(future)),
             Step::Return(value) if value.is_none(py) => Ok(None),
-            Step::Return(value) => Err(PyStopIteration::new_err((value,))),
+            Step::Return(value) => Err(stop(py, value)),
         }
     }
 
@@ -217,7 +263,7 @@ impl Awaitable {
         }
         match self.step(py)? {
             Step::Yield(future) => Ok(future),
-            Step::Return(value) => Err(PyStopIteration::new_err((value,))),
+            Step::Return(value) => Err(stop(py, value)),
         }
     }
 
@@ -297,6 +343,16 @@ impl Drop for Awaitable {
         if let State::Waiting(slot) | State::Winding(slot, _) = &state {
             drop(slot.take());
         }
+    }
+}
+
+/// StopIteration with a value. A tuple would be taken for its arguments, so that is wrapped; what
+/// is not need not be, and the interpreter can then do without making an exception object.
+fn stop(py: Python<'_>, value: Py<PyAny>) -> PyErr {
+    if value.bind(py).is_exact_instance_of::<PyTuple>() {
+        PyStopIteration::new_err((value,))
+    } else {
+        PyStopIteration::new_err(value)
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Host {
     /// loop has not been closed, so its address belongs to no other.
     loop_id: usize,
     ready: Mutex<Vec<Arc<Slot>>>,
+    has_ready: AtomicBool,
     /// A turn is due by `call_soon`.
     scheduled: AtomicBool,
     dispatching: AtomicBool,
@@ -77,6 +78,7 @@ impl Host {
             shared: reactor.shared.clone(),
             loop_id: running.as_ptr() as usize,
             ready: Mutex::default(),
+            has_ready: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
             dispatching: AtomicBool::new(false),
             relay: Mutex::default(),
@@ -106,6 +108,7 @@ impl Host {
     /// An operation whose waker was called.
     pub(super) fn push_ready(&self, slot: Arc<Slot>) {
         lock(&self.ready).push(slot);
+        self.has_ready.store(true, Ordering::Release);
     }
 
     /// A future belongs to the loop that runs now: it must be the one that drives us.
@@ -134,11 +137,8 @@ impl Host {
     }
 
     fn run_ready(&self, py: Python<'_>) {
-        loop {
+        while self.has_ready.swap(false, Ordering::AcqRel) {
             let ready = std::mem::take(&mut *lock(&self.ready));
-            if ready.is_empty() {
-                return;
-            }
             for slot in ready {
                 slot.advance(py);
             }

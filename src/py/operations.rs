@@ -97,6 +97,14 @@ impl Operation for ReadOp {
         }
     }
 
+    fn try_now(&mut self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
+        if self.stream.has_exception() {
+            return None;
+        }
+        let take = |bytes: &[u8]| Ok(PyBytes::new(py, bytes).into_any().unbind());
+        self.stream.pipe.take_now(&mut self.want, take)
+    }
+
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
         self.stream.check(py)?;
         claim(&self.stream, method(self.name()))?;

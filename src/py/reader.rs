@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::awaitable::Awaitable;
+use super::awaitable::{Awaitable, Op};
 use super::errors::os_error;
 use super::host::Host;
 use super::operations::{CollectOp, ReadOp, Shape};
@@ -73,7 +73,10 @@ pub struct StreamReader {
 
 impl StreamReader {
     fn awaitable(&self, want: Want, shape: Shape) -> Awaitable {
-        Awaitable::new(&self.host, ReadOp::new(self.stream.clone(), want, shape))
+        Awaitable::with(
+            &self.host,
+            Op::Read(ReadOp::new(self.stream.clone(), want, shape)),
+        )
     }
 }
 

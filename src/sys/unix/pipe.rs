@@ -42,6 +42,13 @@ impl PipeWriter {
     }
 }
 
+impl PipeWriter {
+    /// As [`PipeReader::enlarge`].
+    pub(crate) fn enlarge(&mut self, bytes: usize) {
+        let _ = os::set_pipe_size(&self.fd, bytes);
+    }
+}
+
 impl AsFd for PipeReader {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
