@@ -164,7 +164,10 @@ async def test_recycled_pid_is_never_signalled() -> None:
     """gh-127049: somebody else reaped the child, and its pid belongs to another process now."""
     if not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK):
         pytest.skip(skips.PID_NOT_CHOSEN)
-    proc = await sh("exit 3")
+    # The child ends when it is told, and the loop does not run before it has: procio cannot have
+    # reaped it.
+    proc = await sh("read line; exit 3", stdin=PIPE)
+    proc.stdin.close()
     until_sync(lambda: state(proc.pid) == "Z", "zombie")
     os.waitpid(proc.pid, 0)
     victim = _popen_with_pid(proc.pid)
