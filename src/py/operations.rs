@@ -289,10 +289,7 @@ impl Operation for WaitOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.life
-            .exit()
-            .map(|exit| exit.status.returncode())
-            .into_py_any(py)
+        self.life.returncode(py)?.into_py_any(py)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `Process`: a child, as Python sees it.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyProcessLookupError, PyResourceWarning, PyRuntimeError};
@@ -16,6 +17,7 @@ use super::reader::{Stream, to_bytes};
 use crate::life::Held;
 use crate::pipe::WritePipe;
 use crate::start::Pipes;
+use crate::status::ExitStatus;
 
 /// The classes of the Python package that are made for a child.
 struct Classes {
@@ -47,11 +49,26 @@ pub fn register_classes(
 
 /// What the process, its streams and their operations hold: while one of them is there, the child
 /// lives on. The last one to go says so, and lets it be killed.
-pub(super) struct Lifeline(Arc<Held>);
+pub(super) struct Lifeline(Arc<Held>, AtomicBool);
 
 impl Lifeline {
     pub(super) fn held(&self) -> Arc<Held> {
         self.0.clone()
+    }
+
+    /// The return code, once it is known. That it is only a stand-in for a status which somebody
+    /// else took is worth a warning in asyncio's log, once, as in asyncio.
+    pub(super) fn returncode(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let Some(exit) = self.exit() else {
+            return Ok(None);
+        };
+        if exit.status == ExitStatus::Lost && !self.1.swap(true, Ordering::Relaxed) {
+            static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let logger = LOGGER.import(py, "asyncio.log", "logger")?;
+            let text = "child process pid %d exit status already read: will report returncode 255";
+            logger.call_method1("warning", (text, self.pid()))?;
+        }
+        Ok(Some(exit.status.returncode()))
     }
 }
 
@@ -129,7 +146,7 @@ pub(super) fn make_process(
     life: Arc<Held>,
     pipes: Pipes,
 ) -> PyResult<Py<PyAny>> {
-    let life = Arc::new(Lifeline(life));
+    let life = Arc::new(Lifeline(life, AtomicBool::new(false)));
     let classes = CLASSES
         .get(py)
         .ok_or_else(|| PyRuntimeError::new_err("import procio first"))?;
@@ -178,8 +195,8 @@ impl Process {
 
     /// The exit code; the negative number of the signal that ended it; None while it runs.
     #[getter]
-    fn returncode(&self) -> Option<i32> {
-        self.life.exit().map(|exit| exit.status.returncode())
+    fn returncode(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        self.life.returncode(py)
     }
 
     /// Waits for the end of the process, whoever still holds its pipes, and returns `returncode`.

@@ -43,8 +43,11 @@ pub(crate) fn watch_exit(
     token: usize,
 ) -> io::Result<bool> {
     let Some(pidfd) = pidfd else { return Ok(false) };
-    poller.add(pidfd, token, Interest::Read)?;
-    Ok(true)
+    match poller.add(pidfd, token, Interest::Read) {
+        // Linux 5.2 makes pidfds, but they cannot be polled before 5.3.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(false),
+        result => result.map(|()| true),
+    }
 }
 
 pub(crate) fn unwatch_exit(_pid: i32, pidfd: Option<BorrowedFd<'_>>, poller: &Poller) {
