@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import threading
 import warnings
@@ -189,3 +190,30 @@ async def test_cancelled_creation_leaves_no_child() -> None:
         proc.kill()
         await proc.wait()
     await until(lambda: not children(), "no child")
+
+
+async def test_communicate_does_not_wait_for_input_that_nobody_reads() -> None:
+    """A descendant holds standard input open and does not read it; asyncio waits for it to go."""
+    proc = await sh("exec 3<&0; sleep 1000 <&3 >/dev/null 2>&1 & echo $!", stdin=PIPE, stdout=PIPE)
+    out, _ = await asyncio.wait_for(proc.communicate(b"x" * (1 << 20)), 20)
+    os.kill(int(out), signal.SIGKILL)
+    assert proc.returncode == 0
+
+
+async def test_feed_eof_closes_our_end() -> None:
+    """The child, which goes on writing, gets SIGPIPE."""
+    proc = await procio.create_subprocess_exec("yes", stdout=PIPE)
+    proc.stdout.feed_eof()
+    await proc.stdout.read()
+    assert await asyncio.wait_for(proc.wait(), 20) == -signal.SIGPIPE
+
+
+async def test_readline_over_the_limit_tells_how_much_can_be_read() -> None:
+    proc = await sh("printf 'abcdefgh\\nij\\n'", stdout=PIPE, limit=4)
+    with pytest.raises(ValueError) as caught:
+        await proc.stdout.readline()
+    cause = caught.value.__cause__
+    assert isinstance(cause, asyncio.LimitOverrunError)
+    assert await proc.stdout.readexactly(cause.consumed) + await proc.stdout.readline() == b"abcdefgh\n"
+    assert await proc.stdout.read() == b"ij\n"
+    await proc.wait()

@@ -107,3 +107,19 @@ run(main())
 @pytest.mark.parametrize(("variable", "value"), SWITCHES, ids=NAMES)
 def test_switch_is_accepted(variable: str, value: str, loop_name: str) -> None:
     assert script_result(SPAWN, loop=loop_name, env={variable: value}) is None
+
+
+EXIT = """
+async def main():
+    proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+    assert await proc.communicate(b"x") == (b"x", None)
+run(main())
+"""
+
+
+@pytest.mark.skipif(shim.ACTIVE, reason="asyncio has no such switches")
+@pytest.mark.parametrize(("variable", "value"), SWITCHES, ids=NAMES)
+def test_interpreter_ends_quietly(variable: str, value: str) -> None:
+    """A thread of procio that still runs must not touch an interpreter that ends."""
+    for _ in range(10):
+        assert script_result(EXIT, env={variable: value}) is None

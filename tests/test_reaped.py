@@ -48,6 +48,14 @@ async def test_status_taken_while_somebody_waits() -> None:
     assert await asyncio.gather(*waiters) == [expected(7)] * 3
 
 
+async def test_lost_status_is_worth_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """As in asyncio; none where the kernel still knows the status."""
+    proc, _ = await stolen("read x; exit 7")
+    assert await proc.wait() == await proc.wait() == proc.returncode
+    lost = [record for record in caplog.records if "exit status already read" in record.getMessage()]
+    assert len(lost) == (0 if status_survives_theft() else 1)
+
+
 async def test_kill_after_the_theft_hits_nobody() -> None:
     proc, _ = await stolen("read x; exit 7")
     for _ in range(2):
