@@ -1,16 +1,15 @@
-import asyncio
 import sys
 
-import procio
+import procio as asyncio
 
 async def get_date():
     code = 'import datetime; print(datetime.datetime.now())'
 
     # Create the subprocess; redirect the standard output
     # into a pipe.
-    proc = await procio.create_subprocess_exec(
+    proc = await asyncio.create_subprocess_exec(
         sys.executable, '-c', code,
-        stdout=procio.subprocess.PIPE)
+        stdout=asyncio.subprocess.PIPE)
 
     # Read one line of output.
     data = await proc.stdout.readline()

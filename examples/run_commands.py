@@ -1,12 +1,10 @@
-import asyncio
-
-import procio
+import procio as asyncio
 
 async def run(cmd):
-    proc = await procio.create_subprocess_shell(
+    proc = await asyncio.create_subprocess_shell(
         cmd,
-        stdout=procio.subprocess.PIPE,
-        stderr=procio.subprocess.PIPE)
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE)
 
     stdout, stderr = await proc.communicate()
 

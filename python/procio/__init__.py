@@ -2,7 +2,12 @@
 
 Import this module in place of asyncio's functions, or call :func:`install` once at the top of a
 program. The event loop stays the one that runs: asyncio's, uvloop's, any with ``add_reader``.
+
+Every other name is asyncio's, so that ``import procio as asyncio`` is a whole migration.
 """
+
+import asyncio
+from typing import Any
 
 from . import subprocess
 from ._core import __version__
@@ -32,3 +37,10 @@ __all__ = [
     "subprocess",
     "uninstall",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """asyncio's own ``name``, for programs that import this module under that name."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(asyncio, name)
