@@ -6,8 +6,8 @@ program. The event loop stays the one that runs: asyncio's, uvloop's, any with `
 Every other name is asyncio's, so that ``import procio as asyncio`` is a whole migration.
 """
 
-import asyncio
-from typing import Any
+import asyncio as _asyncio
+from typing import Any as _Any
 
 from . import subprocess
 from ._core import __version__
@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """asyncio's own ``name``, for programs that import this module under that name."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(asyncio, name)
+    return getattr(_asyncio, name)
