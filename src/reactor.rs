@@ -1,14 +1,13 @@
 //! The reactor: one descriptor, which somebody else's loop watches.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-
-use slab::Slab;
 
 use crate::sys::{self, AsHandle, BorrowedHandle, Event, Interest};
 
@@ -60,8 +59,13 @@ pub struct Reactor {
 pub(crate) struct Shared {
     poller: Weak<sys::Poller>,
     pub spawner: sys::Spawner,
-    sources: Mutex<Slab<Arc<dyn Source>>>,
+    sources: Mutex<HashMap<usize, Arc<dyn Source>>>,
+    /// Tokens are not used again: an event that was collected for a source, and is seen to after
+    /// the source has gone, must not be taken for one of its successor.
+    next_token: AtomicUsize,
     deferred: Mutex<Vec<Deferred>>,
+    /// Events that somebody else has waited for.
+    collected: Mutex<Vec<Event>>,
     has_deferred: AtomicBool,
     left: AtomicIsize,
     closed: AtomicBool,
@@ -84,7 +88,9 @@ impl Reactor {
             poller: Arc::downgrade(&poller),
             spawner: sys::Spawner::new(),
             sources: Mutex::default(),
+            next_token: AtomicUsize::new(0),
             deferred: Mutex::default(),
+            collected: Mutex::default(),
             has_deferred: AtomicBool::new(false),
             left: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
@@ -165,9 +171,8 @@ struct Alarm {
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        // The token is nobody's: all it does is end a poll that waits.
         if !self.rung.swap(true, Ordering::AcqRel) {
-            self.notifier.notify(usize::MAX - 1);
+            self.notifier.notify(sys::NOBODY);
         }
     }
 }
@@ -207,7 +212,7 @@ impl Shared {
         } else {
             Some(Duration::ZERO)
         };
-        let mut events: Vec<Event> = Vec::new();
+        let mut events = std::mem::take(&mut *lock(&self.collected));
         self.poller()?.wait(&mut events, timeout)?;
         for event in events {
             // The clone keeps the source alive while it is at work, even if it ends itself.
@@ -219,8 +224,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes events that another thread has waited for, to be seen to in the next turn.
+    pub(crate) fn collect(&self, events: Vec<Event>) {
+        lock(&self.collected).extend(events);
+    }
+
     fn source(&self, token: usize) -> Option<Arc<dyn Source>> {
-        lock(&self.sources).get(token).cloned()
+        lock(&self.sources).get(&token).cloned()
     }
 
     /// Whether work was put off to the next turn.
@@ -278,14 +288,9 @@ impl Shared {
         if self.is_closed() {
             return Err(io::Error::other("the reactor has ended"));
         }
-        let (source, token) = {
-            let mut sources = lock(&self.sources);
-            let entry = sources.vacant_entry();
-            let token = entry.key();
-            let source = make(token);
-            entry.insert(source.clone());
-            (source, token)
-        };
+        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let source = make(token);
+        lock(&self.sources).insert(token, source.clone());
         match register(&source, token) {
             Ok(()) => Ok(source),
             Err(error) => {
@@ -297,7 +302,7 @@ impl Shared {
 
     /// Forgets a source. What it had registered must be removed from the poller by it.
     pub(crate) fn remove(&self, token: usize) {
-        let removed = lock(&self.sources).try_remove(token);
+        let removed = lock(&self.sources).remove(&token);
         drop(removed);
     }
 
@@ -318,7 +323,7 @@ impl Shared {
         }
         drop(self.take_deferred());
         let mut sources = std::mem::take(&mut *lock(&self.sources));
-        for source in sources.drain() {
+        for (_, source) in sources.drain() {
             source.abandon();
         }
     }

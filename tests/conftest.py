@@ -44,8 +44,12 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _warm_up() -> None:
-    """libuv opens a pipe for the whole process with its first loop."""
+def _prepare() -> None:
+    """Start from the same state however pytest was started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores these two,
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # and children inherit that
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup
+    # libuv opens a pipe for the whole process with its first loop.
     if skips.HAVE_UVLOOP:
         with asyncio.Runner(loop_factory=_new_uvloop) as runner:
             runner.run(asyncio.sleep(0))

@@ -17,7 +17,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::awaitable::Slot;
 use super::errors::os_error;
-use super::relay::Relay;
+use super::relay::{Relay, Stopper};
 use crate::reactor::{Reactor, Shared, lock};
 use crate::sys::{self, AsHandle, AsRawHandle};
 
@@ -37,7 +37,7 @@ pub(super) struct Host {
     /// A turn is due by `call_soon`.
     scheduled: AtomicBool,
     dispatching: AtomicBool,
-    relay: Mutex<Option<Relay>>,
+    relay: Mutex<Option<Stopper>>,
 }
 
 /// `asyncio.get_running_loop()`.
@@ -88,7 +88,7 @@ impl Host {
             running.py(),
             Watch {
                 host: host.clone(),
-                reactor,
+                _reactor: reactor,
             },
         )?;
         if !sys::relay_forced() {
@@ -98,7 +98,7 @@ impl Host {
                 Err(error) => return Err(error),
             }
         }
-        let relay = Relay::start(running, &host, &watch.get().reactor)?;
+        let relay = Relay::start(running, &host)?;
         *lock(&host.relay) = Some(relay);
         const YEAR: u32 = 365 * 24 * 3600;
         running.call_method1("call_later", (YEAR, watch))?;
@@ -126,12 +126,12 @@ impl Host {
     pub(super) fn dispatch(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.scheduled.store(false, Ordering::Relaxed);
         self.dispatching.store(true, Ordering::Relaxed);
+        if let Some(relay) = &*lock(&self.relay) {
+            relay.arrived();
+        }
         let result = self.shared.dispatch();
         self.run_ready(py);
         self.dispatching.store(false, Ordering::Relaxed);
-        if let Some(relay) = &*lock(&self.relay) {
-            relay.done();
-        }
         result.map_err(|error| os_error(py, &error, None))?;
         self.schedule(py)
     }
@@ -176,7 +176,8 @@ impl Host {
 
     /// The loop has let go of us, and the reactor is about to end.
     fn end(&self) {
-        if let Some(relay) = lock(&self.relay).take() {
+        let relay = lock(&self.relay).take();
+        if let Some(relay) = relay {
             relay.stop();
         }
         let ready = std::mem::take(&mut *lock(&self.ready));
@@ -194,7 +195,7 @@ fn cannot_watch(py: Python<'_>, error: &PyErr) -> bool {
 #[pyclass(frozen, module = "procio._core")]
 struct Watch {
     host: Arc<Host>,
-    reactor: Reactor,
+    _reactor: Reactor,
 }
 
 #[pymethods]

@@ -42,12 +42,10 @@ pub(super) const NOTIFIED: usize = usize::MAX;
 const AGAIN: Duration = Duration::from_millis(2);
 
 const READABLE: Readiness = Readiness {
-    readable: true,
     writable: false,
     hangup: false,
 };
 const GONE: Readiness = Readiness {
-    readable: false,
     writable: true,
     hangup: true,
 };
@@ -254,7 +252,6 @@ impl Poller {
             }),
             EventFilter::Write(_) if wants_write => {
                 let readiness = Readiness {
-                    readable: false,
                     writable: true,
                     hangup,
                 };
@@ -269,8 +266,10 @@ impl Poller {
     }
 
     /// The end of a child was announced. It is passed on when the child can be reaped, so that
-    /// whoever then looks finds it; until then a timer brings us back. That keeps both promises: a
-    /// look never blocks, and an event is never in vain.
+    /// whoever then looks finds it; until then a timer brings us back. That keeps both promises:
+    /// to look never blocks, and no event is lost. Whoever is too early (a kernel that has still
+    /// to make the zombie, a debugger that keeps it, an event left by the former bearer of the
+    /// number) costs a look every now and then.
     fn ended(&self, pid: i32, token: usize, events: &mut Vec<Event>) {
         if !exit::can_be_reaped(pid) {
             let timer = EventFilter::Timer {

@@ -30,12 +30,15 @@ pub(crate) fn config() -> &'static Config {
             },
             pidfd: !is("PROCIO_PIDFD", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
-            relay: is("PROCIO_RELAY", "1"),
+            // That one kqueue is woken by another is not proven on macOS.
+            relay: is("PROCIO_RELAY", "1")
+                || (cfg!(target_vendor = "apple") && !is("PROCIO_RELAY", "0")),
         }
     })
 }
 
 /// `PROCIO_RELAY=1`: wake the host by a thread even where it could watch the reactor itself.
+/// `PROCIO_RELAY=0`: have it watch the reactor, on macOS, where that is not yet relied on.
 pub(crate) fn relay_forced() -> bool {
     config().relay
 }

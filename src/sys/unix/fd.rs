@@ -1,7 +1,7 @@
 //! Descriptors: above 2, close-on-exec.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -23,11 +23,6 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 pub(crate) fn open_null() -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     above_stdio(rustix::fs::open(c"/dev/null", flags, Mode::empty())?)
-}
-
-/// A second descriptor for the same open file.
-pub(crate) fn dup_handle(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(fcntl_dupfd_cloexec(fd, 3)?)
 }
 
 /// Makes reads and writes return `WouldBlock` instead of waiting.

@@ -21,11 +21,11 @@ use super::linux as os;
 
 pub(crate) use child::Job;
 pub(crate) use config::{config, relay_forced};
-pub(crate) use fd::{above_stdio, dup_handle, open_null};
+pub(crate) use fd::{above_stdio, open_null};
 pub(crate) use os::{Notifier, Poller};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
-pub(crate) use process::{Process, wait_any_readable};
+pub(crate) use process::Process;
 pub(crate) use spawn::{Fork, Forked, Outcome, Spawner};
 
 /// A descriptor somebody else owns, as the child will see it.
@@ -36,6 +36,9 @@ pub type OwnedHandle = std::os::fd::OwnedFd;
 pub type BorrowedHandle<'a> = std::os::fd::BorrowedFd<'a>;
 
 pub(crate) use std::os::fd::{AsFd as AsHandle, AsRawFd as AsRawHandle};
+
+/// A token that no source has: all it does is end a wait.
+pub(crate) const NOBODY: usize = usize::MAX >> 2;
 
 /// The calling process. Compared with the process that made a reactor, it tells whether we are a
 /// forked copy that must leave the children of its parent alone.

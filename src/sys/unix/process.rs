@@ -116,7 +116,9 @@ impl Process {
     pub(crate) fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<Exit>> {
         match &self.pidfd {
             Some(fd) => {
-                wait_any_readable(&[fd.as_fd()], Some(timeout))?;
+                let mut polled = [PollFd::new(fd, PollFlags::IN)];
+                let timeout = Timespec::try_from(timeout).unwrap_or_default();
+                let _ = poll(&mut polled, Some(&timeout));
             }
             None => {
                 let end = std::time::Instant::now() + timeout;
@@ -146,21 +148,4 @@ fn signal_from(number: i32) -> Option<Signal> {
     (1..=64)
         .contains(&number)
         .then(|| unsafe { Signal::from_raw_unchecked(number) })
-}
-
-/// Blocks until one of the descriptors is readable; tells which are. poll(2).
-pub(crate) fn wait_any_readable(
-    fds: &[BorrowedFd<'_>],
-    timeout: Option<Duration>,
-) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<_> = fds
-        .iter()
-        .map(|fd| PollFd::new(fd, PollFlags::IN))
-        .collect();
-    let timeout = timeout.map(|t| Timespec::try_from(t).unwrap_or_default());
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
