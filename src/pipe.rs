@@ -240,7 +240,9 @@ impl Source for ReadSource {
     }
 
     fn abandon(&self) {
-        lock(&self.reader).waker = None;
+        // Dropped outside of the lock: it may hold the operation that would release the reader.
+        let waker = lock(&self.reader).waker.take();
+        drop(waker);
     }
 }
 
@@ -375,9 +377,12 @@ impl Source for WriteSource {
     }
 
     fn abandon(&self) {
-        let mut writer = lock(&self.writer);
         let mut wakers = Vec::new();
-        writer.drains.take(&mut wakers);
-        writer.closes.take(&mut wakers);
+        {
+            let mut writer = lock(&self.writer);
+            writer.drains.take(&mut wakers);
+            writer.closes.take(&mut wakers);
+        }
+        drop(wakers);
     }
 }

@@ -42,6 +42,15 @@ impl Starting {
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
         let plan = Plan::new(command)?;
+        for stdio in [&command.stdin, &command.stdout, &command.stderr] {
+            if let Target::Raw(handle) = stdio.0 {
+                sys::check_open(handle)?;
+            }
+        }
+        command
+            .pass_fds
+            .iter()
+            .try_for_each(|handle| sys::check_open(*handle))?;
         let (pipes, ends) = Ends::new(command, shared)?;
         let handles = [&ends.stdin, &ends.stdout, &ends.stderr].map(End::raw);
         let (process, outcome) = shared.spawner.spawn(plan, handles, fork)?;

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::errors::in_drop;
 use super::host::{Host, running_loop};
 use super::operations::ReadOp;
 use crate::reactor::lock;
@@ -88,19 +89,27 @@ impl Wake for Slot {
 }
 
 impl Slot {
-    /// Carries the operation on, and completes its future if that ended it.
-    pub(super) fn advance(self: &Arc<Self>, py: Python<'_>) {
+    /// Carries the operation on, and completes its future if that ended it. Raises what the loop's
+    /// own code raises, such as a KeyboardInterrupt that arrived meanwhile.
+    pub(super) fn advance(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let future = {
             let mut state = lock(&self.state);
             if !self.poll(&mut state) {
-                return;
+                return Ok(());
             }
             state.future.take()
         };
-        if let Some(future) = future {
-            // A future that was cancelled meanwhile refuses; the task is told by that already.
-            let _ = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),));
+        let Some(future) = future else {
+            return Ok(());
+        };
+        // The future of a task that was cancelled is done; the task is told by that already.
+        if !future
+            .call_method0(py, pyo3::intern!(py, "done"))?
+            .is_truthy(py)?
+        {
+            future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))?;
         }
+        Ok(())
     }
 
     fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
@@ -114,22 +123,52 @@ impl Slot {
         state.done
     }
 
-    /// Goes on, or gives the future to wait for.
+    /// Goes on, or gives the future to wait for. No lock is held while Python code runs: it may
+    /// come back here, by a signal handler or a finalizer that closes the stream.
     fn resume<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut state = lock(&self.state);
-        if self.poll(&mut state) {
+        if self.poll(&mut lock(&self.state)) {
             return Ok(None);
         }
         let future = running_loop(py)?.call_method0(pyo3::intern!(py, "create_future"))?;
         future.setattr(pyo3::intern!(py, "_asyncio_future_blocking"), true)?;
-        state.future = Some(future.clone().unbind());
+        let mut state = lock(&self.state);
+        if state.done {
+            return Ok(None);
+        }
+        let stale = state.future.replace(future.clone().unbind());
+        drop(state);
+        drop(stale);
         Ok(Some(future))
     }
 
-    fn take(&self) -> Option<Op> {
+    /// Whether somebody waits for it already.
+    fn is_awaited(&self, py: Python<'_>) -> PyResult<bool> {
+        let future = lock(&self.state)
+            .future
+            .as_ref()
+            .map(|future| future.clone_ref(py));
+        match future {
+            Some(future) => {
+                let done = future.call_method0(py, pyo3::intern!(py, "done"))?;
+                Ok(!done.is_truthy(py)?)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Takes the operation out; the future, whose callbacks lead back to us, is let go.
+    pub(super) fn take(&self) -> Option<Op> {
         let mut state = lock(&self.state);
-        state.future = None;
-        state.op.take()
+        let (op, future) = (state.op.take(), state.future.take());
+        drop(state);
+        drop(future);
+        op
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.host.forget_waiting(self);
     }
 }
 
@@ -178,6 +217,11 @@ impl Awaitable {
         };
         match state {
             State::New(op) => self.first(py, op),
+            State::Waiting(slot) if slot.is_awaited(py)? => {
+                *lock(&self.state) = State::Waiting(slot);
+                let text = "coroutine is being awaited already";
+                Err(PyRuntimeError::new_err(text))
+            }
             State::Waiting(slot) => self.go_on(py, slot, None),
             State::Winding(slot, error) => self.go_on(py, slot, Some(error)),
             State::Done => Err(PyRuntimeError::new_err(
@@ -204,12 +248,24 @@ impl Awaitable {
             host: self.host.clone(),
             state,
         });
+        self.host.note_waiting(&slot);
         self.go_on(py, slot, None)
     }
 
     fn go_on(&self, py: Python<'_>, slot: Arc<Slot>, error: Option<PyErr>) -> PyResult<Step> {
-        if let Some(future) = slot.resume(py)? {
+        let resumed = slot.resume(py).and_then(|future| {
             self.host.settle(py)?;
+            Ok(future)
+        });
+        let future = match resumed {
+            Ok(future) => future,
+            Err(raised) => {
+                // Something else still knows the slot by its waker: the operation must not stay.
+                drop(slot.take());
+                return Err(raised);
+            }
+        };
+        if let Some(future) = future {
             *lock(&self.state) = match error {
                 None => State::Waiting(slot),
                 Some(error) => State::Winding(slot, error),
@@ -338,7 +394,7 @@ impl Drop for Awaitable {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
         if let State::New(op) = &state {
-            Python::attach(|py| never_awaited(py, op.name()));
+            in_drop(|py| never_awaited(py, op.name()));
         }
         if let State::Waiting(slot) | State::Winding(slot, _) = &state {
             drop(slot.take());

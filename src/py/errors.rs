@@ -15,6 +15,18 @@ pub(super) struct Names {
     pub cwd: Py<PyAny>,
 }
 
+/// Runs Python code in a destructor: an exception may be under way there, and must be there
+/// afterwards. While the interpreter shuts down, nothing runs.
+pub(super) fn in_drop(run: impl FnOnce(Python<'_>)) {
+    let _ = Python::try_attach(|py| {
+        let pending = PyErr::take(py);
+        run(py);
+        if let Some(error) = pending {
+            error.restore(py);
+        }
+    });
+}
+
 /// What `subprocess.Popen` raises for the same failure: same class, errno and filename.
 pub(super) fn spawn_error(py: Python<'_>, error: &SpawnError, names: &Names) -> PyErr {
     let file = match error.stage() {

@@ -8,8 +8,9 @@
 //! any loop is patched for that, and nothing waits for a garbage collection.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -34,6 +35,10 @@ pub(super) struct Host {
     loop_id: usize,
     ready: Mutex<Vec<Arc<Slot>>>,
     has_ready: AtomicBool,
+    /// The operations that wait, by address. Their futures lead, through tasks and coroutines,
+    /// back to them, by ways that the garbage collector does not see: when the loop ends they are
+    /// let go here.
+    waiting: Mutex<HashMap<usize, Weak<Slot>>>,
     /// A turn is due by `call_soon`.
     scheduled: AtomicBool,
     dispatching: AtomicBool,
@@ -79,6 +84,7 @@ impl Host {
             loop_id: running.as_ptr() as usize,
             ready: Mutex::default(),
             has_ready: AtomicBool::new(false),
+            waiting: Mutex::default(),
             scheduled: AtomicBool::new(false),
             dispatching: AtomicBool::new(false),
             relay: Mutex::default(),
@@ -130,26 +136,40 @@ impl Host {
             relay.arrived();
         }
         let result = self.shared.dispatch();
-        self.run_ready(py);
+        let ran = self.run_ready(py);
         self.dispatching.store(false, Ordering::Relaxed);
         result.map_err(|error| os_error(py, &error, None))?;
+        ran?;
         self.schedule(py)
     }
 
-    fn run_ready(&self, py: Python<'_>) {
+    /// Completes what is ready, all of it; then raises the first exception that came up.
+    fn run_ready(&self, py: Python<'_>) -> PyResult<()> {
+        let mut result = Ok(());
         while self.has_ready.swap(false, Ordering::AcqRel) {
             let ready = std::mem::take(&mut *lock(&self.ready));
             for slot in ready {
-                slot.advance(py);
+                result = result.and(slot.advance(py));
             }
         }
+        result
+    }
+
+    pub(super) fn note_waiting(&self, slot: &Arc<Slot>) {
+        let address = Arc::as_ptr(slot) as usize;
+        lock(&self.waiting).insert(address, Arc::downgrade(slot));
+    }
+
+    pub(super) fn forget_waiting(&self, slot: &Slot) {
+        let address = std::ptr::from_ref(slot) as usize;
+        lock(&self.waiting).remove(&address);
     }
 
     /// After anything that was done outside of a dispatch: completes the futures of operations
     /// that it woke, and has the loop call us if work was put off to the next turn.
     pub(super) fn settle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if !self.dispatching.load(Ordering::Relaxed) {
-            self.run_ready(py);
+            self.run_ready(py)?;
         }
         self.schedule(py)
     }
@@ -182,6 +202,10 @@ impl Host {
         }
         let ready = std::mem::take(&mut *lock(&self.ready));
         drop(ready);
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        for slot in waiting.into_values().filter_map(|slot| slot.upgrade()) {
+            drop(slot.take());
+        }
     }
 }
 

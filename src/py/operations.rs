@@ -324,6 +324,8 @@ impl Operation for DrainOp {
             None => Ok(py.None()),
             Some(closed) => match closed.error() {
                 Some(error) if self.waited => Err(os_error(py, &error, None)),
+                // What it waited for came about: everything is written, and then it was closed.
+                None if self.waited => Ok(py.None()),
                 _ => Err(PyConnectionResetError::new_err("Connection lost")),
             },
         }

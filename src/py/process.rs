@@ -10,7 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Awaitable;
-use super::errors::os_error;
+use super::errors::{in_drop, os_error};
 use super::host::Host;
 use super::operations::{CommunicateOp, WaitOp};
 use super::reader::{Stream, to_bytes};
@@ -84,7 +84,7 @@ impl Drop for Lifeline {
     fn drop(&mut self) {
         if self.0.is_running() {
             let pid = self.0.pid();
-            Python::attach(|py| warn_running(py, pid));
+            in_drop(|py| warn_running(py, pid));
         }
     }
 }

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 
-use super::errors::os_error;
+use super::errors::{in_drop, os_error};
 use super::host::{Host, Turn};
 use crate::reactor::lock;
 use crate::sys;
@@ -98,7 +98,7 @@ impl Stopper {
     }
 
     pub(super) fn stop(self) {
-        Python::attach(|py| {
+        in_drop(|py| {
             self.relay.stop(py);
             let atexit = py.import("atexit");
             let _ = atexit.and_then(|m| m.call_method1("unregister", (&self.at_exit,)));

@@ -24,13 +24,13 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::fcntl_dupfd_cloexec;
 
-use super::raw;
 use super::stack::Stack;
+use super::{open_pidfd, raw};
 use crate::sys::{Job, config};
 
 /// Stacks that are kept for the next child.
@@ -75,6 +75,8 @@ impl Rung {
 pub(crate) struct Cloner {
     spare: Mutex<Vec<Stack>>,
     refused: AtomicU8,
+    /// Whether the clone is asked for a pidfd. Emulators and filters refuse the flag on any rung.
+    pidfd: AtomicBool,
 }
 
 impl Cloner {
@@ -82,6 +84,7 @@ impl Cloner {
         Cloner {
             spare: Mutex::default(),
             refused: AtomicU8::new(config().first_rung as u8),
+            pidfd: AtomicBool::new(config().pidfd),
         }
     }
 
@@ -108,13 +111,26 @@ impl Cloner {
         };
         let mut rung = self.rung(job);
         loop {
+            let wants_pidfd = self.pidfd.load(Ordering::Relaxed);
             // SAFETY: the caller's promise, and `stack` is unused and outlives the child half.
-            match unsafe { clone(job, entry, &stack, rung) } {
-                Ok((pid, pidfd)) => return Ok((pid, pidfd, stack)),
-                Err(error) if refused(&error) => {
-                    rung = rung.lower().ok_or(error)?;
-                    self.refused.fetch_max(rung as u8, Ordering::Relaxed);
+            match unsafe { clone(job, entry, &stack, rung, wants_pidfd) } {
+                Ok((pid, pidfd)) => {
+                    // The child has not been reaped, so its number is still its own.
+                    let pidfd = pidfd.or_else(|| open_pidfd(pid).ok().flatten());
+                    if !job.plan.changes_identity() {
+                        self.refused.fetch_max(rung as u8, Ordering::Relaxed);
+                    }
+                    return Ok((pid, pidfd, stack));
                 }
+                Err(error) if refused(&error) => match rung.lower() {
+                    Some(lower) => rung = lower,
+                    None if wants_pidfd => {
+                        self.pidfd.store(false, Ordering::Relaxed);
+                        rung = self.rung(job);
+                        continue;
+                    }
+                    None => return Err(error),
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -156,10 +172,11 @@ unsafe fn clone(
     entry: extern "C" fn(*mut c_void) -> c_int,
     stack: &Stack,
     rung: Rung,
+    wants_pidfd: bool,
 ) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut pidfd: c_int = -1;
-    let wants_pidfd = if config().pidfd { libc::CLONE_PIDFD } else { 0 };
-    let flags = rung.flags() | wants_pidfd | libc::SIGCHLD;
+    let pidfd_flag = if wants_pidfd { libc::CLONE_PIDFD } else { 0 };
+    let flags = rung.flags() | pidfd_flag | libc::SIGCHLD;
     let job: *const Job = job;
     let caller = raw::set_signal_mask(&!0);
     // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.

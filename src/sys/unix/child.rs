@@ -56,7 +56,7 @@ unsafe fn exec(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> Failure {
     let plan = &job.plan;
     let setup = |result: Result<(), Errno>| result.map_err(|errno| Failure(Stage::Setup, errno));
     let steps = || -> Result<(), Failure> {
-        setup(inherit(&plan.inherit))?;
+        setup(inherit(job))?;
         setup(standard_streams(job.stdio))?;
         if let Some(dir) = &plan.cwd {
             raw::chdir(dir).map_err(|errno| Failure(Stage::Chdir, errno))?;
@@ -98,8 +98,9 @@ unsafe fn exec(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> Failure {
     Failure(Stage::Exec, first.unwrap_or(last))
 }
 
-fn inherit(fds: &[RawHandle]) -> Result<(), Errno> {
-    for fd in fds {
+/// The report must end at exec, even if its number is among those to be passed.
+fn inherit(job: &Job) -> Result<(), Errno> {
+    for fd in job.plan.inherit.iter().filter(|fd| **fd != job.report) {
         raw::clear_cloexec(*fd)?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Descriptors: above 2, close-on-exec.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -23,6 +23,18 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 pub(crate) fn open_null() -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     above_stdio(rustix::fs::open(c"/dev/null", flags, Mode::empty())?)
+}
+
+/// EBADF if `fd` is not open. Asked before any descriptor of ours is made, which might get the
+/// number and be taken for the caller's. F_GETFD in fcntl(2).
+pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
+    if fd < 0 {
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    // SAFETY: the number is only looked up; nothing is done with what it may refer to.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_getfd(fd)?;
+    Ok(())
 }
 
 /// Makes reads and writes return `WouldBlock` instead of waiting.

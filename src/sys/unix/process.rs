@@ -99,7 +99,7 @@ impl Process {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(pidfd) = &self.pidfd {
             match pidfd_send_signal(pidfd, signal) {
-                Err(rustix::io::Errno::NOSYS) => {}
+                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
                 result => return Ok(result?),
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::child::{self, Job, STAGES};
 use super::os::{self, Started, raw};
 use super::pipe::{PipeReader, report_pipe};
-use super::{Plan, Process, RawHandle, config};
+use super::{Plan, Process, RawHandle, config, current_pid};
 use crate::error::{SpawnError, Stage};
 
 /// A fork made by somebody else, for a child that must run that somebody's code before exec.
@@ -66,6 +66,7 @@ impl Spawner {
                 bytes: Vec::new(),
                 rest,
                 cloner: self.cloner.clone(),
+                owner: current_pid(),
             },
         ))
     }
@@ -107,6 +108,7 @@ pub(crate) struct Outcome {
     bytes: Vec<u8>,
     rest: Option<(Box<Job>, Option<Started>)>,
     cloner: Arc<os::Cloner>,
+    owner: u32,
 }
 
 impl Outcome {
@@ -140,9 +142,11 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         // A child that still reads the job must find it, whatever happens to us. The callers keep
         // an outcome until it is known; should one fail to, the memory is lost and nothing else.
-        if self.rest.is_some() && self.try_get().is_none() {
-            std::mem::forget(self.rest.take());
+        // In a forked copy the report is not ours to read.
+        if self.rest.is_some() && self.owner == current_pid() {
+            let _ = self.try_get();
         }
+        std::mem::forget(self.rest.take());
     }
 }
 
