@@ -1,0 +1,115 @@
+"""Faults that a review found: each once crashed, hung, or lost something."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import procio
+import pytest
+from support import PIPE, running, sh, turns, until_sync
+
+pytestmark = pytest.mark.differs
+
+
+async def test_object_dropped_while_an_exception_unwinds() -> None:
+    """Its warning must neither swallow nor replace the exception that is under way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+            with pytest.raises(ZeroDivisionError):
+                (proc.stdout.readline(), 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            (await procio.create_subprocess_exec("sleep", "1000"), 1 / 0)
+
+
+class Meddler(asyncio.SelectorEventLoop):
+    """A loop in whose create_future anything may happen, as in a signal handler there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meddle: Callable[[], object] | None = None
+
+    def create_future(self) -> asyncio.Future[Any]:
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        return super().create_future()
+
+
+def meddled(main: Callable[[Meddler], Any]) -> Any:
+    with asyncio.Runner(loop_factory=Meddler) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, Meddler)
+        return runner.run(main(loop))
+
+
+def test_stream_closed_while_an_operation_begins_to_wait() -> None:
+    async def main(loop: Meddler) -> None:
+        async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+            loop.meddle = proc.stdout.close
+            assert await proc.stdout.readline() == b""
+
+    meddled(main)
+
+
+def test_exception_while_an_operation_begins_to_wait() -> None:
+    """The operation is given up, and the next one finds the stream free."""
+
+    def interrupt() -> None:
+        raise InterruptedError
+
+    async def main(loop: Meddler) -> None:
+        async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+            for operation in (proc.stdout.readline, proc.wait, proc.communicate):
+                loop.meddle = interrupt
+                with pytest.raises(InterruptedError):
+                    await operation()
+            assert await proc.communicate() == (b"", None)
+
+    meddled(main)
+
+
+async def test_drain_that_ends_with_everything_written_and_closed() -> None:
+    proc = await sh("wc -c", stdin=PIPE, stdout=PIPE)
+    proc.stdin.write(b"x" * 300_000)
+    proc.stdin.close()
+    await proc.stdin.drain()
+    assert (await proc.stdout.read()).split() == [b"300000"]
+    await proc.wait()
+
+
+async def test_awaitable_awaited_by_two() -> None:
+    async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+        line = proc.stdout.readline()
+        first = asyncio.ensure_future(line)
+        await turns(3)
+        with pytest.raises(RuntimeError, match="being awaited already"):
+            await line
+        proc.stdin.write(b"x\n")
+        assert await first == b"x\n"
+
+
+@pytest.mark.parametrize("method", ["wait", "communicate"])
+def test_loop_closed_with_a_waiting_task(method: str) -> None:
+    """Task, process and child go, although the task waits for the child and the child for the task."""
+
+    async def start() -> tuple[int, asyncio.Task[Any]]:
+        proc = await procio.create_subprocess_exec("sleep", "1000", stdout=PIPE)
+        task = asyncio.ensure_future(getattr(proc, method)())
+        await turns(3)
+        return proc.pid, task
+
+    loop = asyncio.SelectorEventLoop()
+    pid, task = loop.run_until_complete(start())
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        loop.close()
+        del task, loop
+        gc.collect()
+    until_sync(lambda: not os.path.exists(f"/proc/{pid}"), "end of the child")
