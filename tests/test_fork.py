@@ -84,6 +84,9 @@ loop = new_loop()
 proc = loop.run_until_complete(main())
 pid = os.fork()
 if pid == 0:
+    if args[0] == "kept":
+        import ctypes
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(loop))
     sys.exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
@@ -101,7 +104,13 @@ loop.close()
 @pytest.mark.differs
 def test_forked_child_that_exits_leaves_the_parents_process_alone(loop_name: str) -> None:
     """A whole interpreter exit in the child, with the parent's Process and loop among its globals."""
-    assert script_result(EXIT, loop=loop_name) is None
+    assert script_result(EXIT, "dropped", loop=loop_name) is None
+
+
+@pytest.mark.differs
+def test_forked_child_that_exits_with_its_loop_kept(loop_name: str) -> None:
+    """The same, but the loop is not collected in the child, whose loop would disturb the parent's by itself."""
+    assert script_result(EXIT, "kept", loop=loop_name) is None
 
 
 MULTIPROCESSING = """

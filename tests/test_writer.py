@@ -71,7 +71,7 @@ async def test_buffer_changed_after_write() -> None:
 
 
 async def test_drain_waits_for_the_reader() -> None:
-    proc = await sh("cat >/dev/null", stdin=PIPE)
+    proc = await sh("exec cat >/dev/null", stdin=PIPE)
     try:
         proc.send_signal(signal.SIGSTOP)
         await until(lambda: state(proc.pid) == "T", "stop")

@@ -9,6 +9,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,11 +27,18 @@ use crate::status::{Exit, ExitStatus, Usage};
 pub(crate) struct Process {
     pid: i32,
     pidfd: Option<OwnedFd>,
+    /// The thread that waits for it has seen its end: from then on, without a pidfd, its number
+    /// may be another's, if somebody else reaped it.
+    ended: Arc<AtomicBool>,
 }
 
 impl Process {
     pub(crate) fn new(pid: i32, pidfd: Option<OwnedFd>) -> Self {
-        Process { pid, pidfd }
+        Process {
+            pid,
+            pidfd,
+            ended: Arc::default(),
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -47,7 +56,7 @@ impl Process {
             return Ok(());
         }
         let notifier = poller.notifier()?;
-        let pid = self.pid;
+        let (pid, ended) = (self.pid, self.ended.clone());
         let name = format!("procio-wait-{pid}");
         // WNOWAIT: the thread only looks; reaping stays with whoever holds the lock. Should
         // somebody else reap the child, it ends with ECHILD, which is also news.
@@ -56,6 +65,7 @@ impl Process {
             .stack_size(64 * 1024)
             .spawn(move || {
                 let _ = exit::wait(Target::Pid(pid), Wait::Block);
+                ended.store(true, Ordering::SeqCst);
                 notifier.notify(token);
             })?;
         Ok(())
@@ -80,12 +90,10 @@ impl Process {
         };
         match result {
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
-                let status = exit::status_of_reaped(self.pidfd());
-                Ok(Some(Exit {
-                    status,
-                    usage: Usage::default(),
-                }))
+                Ok(Some(lost(exit::status_of_reaped(self.pidfd()))))
             }
+            // The number belongs to another child already, which has not ended.
+            Ok(None) if self.ended.load(Ordering::SeqCst) => Ok(Some(lost(ExitStatus::Lost))),
             result => result,
         }
     }
@@ -102,6 +110,9 @@ impl Process {
                 Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
                 result => return Ok(result?),
             }
+        }
+        if self.ended.load(Ordering::SeqCst) {
+            return Ok(());
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(kill_process(pid, signal)?)
@@ -140,6 +151,13 @@ impl Process {
             Ok(Some(exit)) => exit.status,
             _ => ExitStatus::Lost,
         }
+    }
+}
+
+fn lost(status: ExitStatus) -> Exit {
+    Exit {
+        status,
+        usage: Usage::default(),
     }
 }
 
