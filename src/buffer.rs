@@ -75,7 +75,7 @@ impl Buffer {
 
 /// Where an operation collects its bytes, so that they need not be copied once more at the end.
 pub(crate) trait Sink: Send {
-    /// Appends bytes. An error leaves the sink as it was.
+    /// Appends bytes. On an error what was collected may be lost.
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory>;
     fn as_slice(&self) -> &[u8];
 }
