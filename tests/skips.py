@@ -15,7 +15,7 @@ TEST_PACKAGE_MISSING = "this interpreter comes without the `test` package"
 UVLOOP_LOW_FDS = "libuv aborts when its own descriptors are 0, 1 or 2"
 NOT_ROOT = "needs root: only root may become another user"
 NOT_LINUX = "looks at /proc"
-PID_NOT_CHOSEN = "the kernel does not let us choose the next pid"
+PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
 MYPY_MISSING = "mypy is not installed"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 

@@ -253,12 +253,13 @@ def run_script(
     timeout: float = 40.0,
     env: dict[str, str] | None = None,
     python: tuple[str, ...] = (),
+    prefix: tuple[str, ...] = (),
     **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that uses procio in a fresh interpreter; it sees this module's names and `run`."""
     source = PRELUDE.format(tests=str(TESTS), loop=loop) + code
     return subprocess.run(
-        [sys.executable, *python, "-c", source, *map(str, args)],
+        [*prefix, sys.executable, *python, "-c", source, *map(str, args)],
         capture_output=True,
         text=True,
         timeout=timeout,

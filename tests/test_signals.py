@@ -11,7 +11,7 @@ from typing import Any
 import procio
 import pytest
 import skips
-from support import PIPE, SH, cat, running, sh, state, turns, until, until_sync
+from support import PIPE, SH, cat, running, script_result, sh, state, turns, until, until_sync
 
 
 async def test_terminate_and_kill() -> None:
@@ -140,43 +140,48 @@ async def test_signals_race_with_the_exit() -> None:
         proc.stdin.close()
 
 
-def _popen_with_pid(pid: int) -> subprocess.Popen[bytes] | None:
-    """A process that has got a certain recycled pid."""
-    for _ in range(200):
-        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
-            file.write(str(pid - 1))
-        victim = subprocess.Popen(["sleep", "1000"])
-        if victim.pid == pid:
-            return victim
-        victim.kill()
-        victim.wait()
-    return None
+RECYCLED = """
+import logging, subprocess
 
+logging.disable()  # without pidfds the status is lost, and that is said
 
-@pytest.mark.differs
-@skips.needs_root
-async def test_recycled_pid_is_never_signalled() -> None:
-    """gh-127049: somebody else reaped the child, and its pid belongs to another process now."""
-    if not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK):
-        pytest.skip(skips.PID_NOT_CHOSEN)
-    # The child ends when it is told, and the loop does not run before it has: procio cannot have
-    # reaped it.
+async def main():
+    # The child ends when it is told, and the loop does not run before it has: procio cannot have reaped it.
     proc = await sh("read line; exit 3", stdin=PIPE)
     proc.stdin.close()
     until_sync(lambda: state(proc.pid) == "Z", "zombie")
     os.waitpid(proc.pid, 0)
-    victim = _popen_with_pid(proc.pid)
-    if victim is None:
-        pytest.skip(skips.PID_NOT_CHOSEN)
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write(str(proc.pid - 1))
+    victim = subprocess.Popen(["sleep", "1000"])
+    assert victim.pid == proc.pid
+    for signal_it in (proc.kill, proc.terminate):
+        with contextlib.suppress(ProcessLookupError):
+            signal_it()
+    assert state(victim.pid) != "Z"
+    assert victim.poll() is None
+    await proc.wait()
+    assert victim.poll() is None
+    del proc
+    gc.collect()
+    assert victim.poll() is None
+    victim.kill()
+    assert victim.wait() == -9
+    assert not children()
+run(main())
+"""
+
+
+@pytest.mark.differs
+@skips.needs_root
+def test_recycled_pid_is_never_signalled(loop_name: str) -> None:
+    """gh-127049: somebody else reaped the child, and its pid belongs to another process now.
+
+    In a pid namespace of its own, where the next pid can be chosen and nobody else takes one.
+    """
+    private = ("unshare", "--pid", "--fork", "--mount-proc")
     try:
-        for signal_it in (proc.kill, proc.terminate):
-            with contextlib.suppress(ProcessLookupError):
-                signal_it()
-        assert state(victim.pid) != "Z"
-        victim.send_signal(0)
-        assert victim.poll() is None
-        await proc.wait()
-        assert victim.poll() is None
-    finally:
-        victim.kill()
-        victim.wait()
+        subprocess.run([*private, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(skips.PID_NOT_CHOSEN)
+    assert script_result(RECYCLED, loop=loop_name, prefix=private) is None
