@@ -16,6 +16,7 @@ UVLOOP_LOW_FDS = "libuv aborts when its own descriptors are 0, 1 or 2"
 NOT_ROOT = "needs root: only root may become another user"
 NOT_LINUX = "looks at /proc"
 PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
+NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
 MYPY_MISSING = "mypy is not installed"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
