@@ -150,6 +150,8 @@ async def main():
     proc = await sh("read line; exit 3", stdin=PIPE)
     proc.stdin.close()
     until_sync(lambda: state(proc.pid) == "Z", "zombie")
+    # Without pidfds a number is all there is, and only who has seen the end knows that it is free.
+    until_sync(lambda: not any("wait" in name for name in threads().values()), "end of the waiting thread")
     os.waitpid(proc.pid, 0)
     with open("/proc/sys/kernel/ns_last_pid", "w") as file:
         file.write(str(proc.pid - 1))
