@@ -197,7 +197,8 @@ impl Command {
         self
     }
 
-    /// Half of what is read ahead from a piped stream while nobody asks for it, in bytes.
+    /// Half of what is read ahead from a piped stream while nobody asks for it, in bytes; 0 for
+    /// nothing at all.
     pub fn read_limit(&mut self, bytes: usize) -> &mut Self {
         self.read_limit = bytes;
         self

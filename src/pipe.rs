@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use crate::buffer::{OutOfMemory, Sink};
 use crate::reactor::{Readiness, Registered, Shared, Source, lock};
 use crate::reader::{Fill, Found, ReadIo, Reader, Want};
-use crate::sys::{AsHandle, AsRawHandle, Interest, PipeReader, PipeWriter, RawHandle};
+use crate::sys::{self, AsHandle, AsRawHandle, Interest, PipeReader, PipeWriter, RawHandle};
 use crate::waiters::Key;
 use crate::writer::{Flush, Piece, WriteIo, Writer};
 
@@ -64,15 +64,24 @@ impl ReadPipe {
                 reader,
             })
         };
-        let register = |source: &ReadSource, _| match lock(&source.reader).io() {
-            Some(io) => io.register(Interest::Read),
-            None => Ok(()),
+        let register = |source: &ReadSource, _| {
+            let mut reader = lock(&source.reader);
+            match reader.io().map(|io| io.register(Interest::Read)) {
+                Some(Err(error)) if sys::never_blocks(&error) => reader.mark_ready(true),
+                Some(Err(error)) => return Err(error),
+                _ => {}
+            }
+            Ok(())
         };
         shared.add(make, register).map(ReadPipe)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Reader<Input>> {
         lock(&self.0.reader)
+    }
+
+    pub(crate) fn handle(&self) -> Option<RawHandle> {
+        self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
     }
 
     /// Reads until `want` can be answered. One waker is kept: only one operation waits at a time.
@@ -266,9 +275,12 @@ impl WritePipe {
                 writer,
             })
         };
-        let register = |source: &WriteSource, _| match lock(&source.writer).io() {
-            Some(io) => io.register(Interest::Hangup),
-            None => Ok(()),
+        let register = |source: &WriteSource, _| {
+            let writer = lock(&source.writer);
+            match writer.io().map(|io| io.register(Interest::Hangup)) {
+                Some(Err(error)) if !sys::never_blocks(&error) => Err(error),
+                _ => Ok(()),
+            }
         };
         shared.add(make, register).map(WritePipe)
     }

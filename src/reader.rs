@@ -142,12 +142,14 @@ pub(crate) struct Reader<S> {
     buffer: Buffer,
     end: Option<End>,
     limit: usize,
-    /// Reading ahead pauses above this.
+    /// Reading ahead pauses above this; 0 when nothing is read that nobody asked for.
     mark: usize,
     /// An event has come since the last read that found nothing.
     ready: bool,
     hangup: bool,
     full_reads: u32,
+    /// Nothing is to be read ahead for the time being.
+    pub(crate) held: bool,
     pub(crate) waker: Option<Waker>,
     /// An operation is under way, and owns what is read.
     pub(crate) busy: bool,
@@ -168,6 +170,7 @@ impl<S: ReadIo> Reader<S> {
             ready: false,
             hangup: false,
             full_reads: 0,
+            held: false,
             waker: None,
             busy: false,
             operations: 0,
@@ -244,7 +247,7 @@ impl<S: ReadIo> Reader<S> {
     /// Whether to read although nobody asks. asyncio reads until twice the limit lies in the
     /// buffer, and programs rely on a child being able to write that much while nobody reads.
     pub(crate) fn wants_ahead(&self) -> bool {
-        self.is_ready() && self.buffer.len() <= self.mark
+        self.mark > 0 && !self.held && self.is_ready() && self.buffer.len() <= self.mark
     }
 
     /// Reads once.

@@ -11,6 +11,7 @@ from typing import Any as _Any
 
 from . import subprocess
 from ._core import __version__
+from ._loops import EventLoop, SubprocessLoopMixin, new_event_loop, new_uvloop_event_loop
 from .install import install, installed, uninstall
 from .streams import StreamReader, StreamWriter
 from .subprocess import (
@@ -26,14 +27,18 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "EventLoop",
     "Process",
     "StreamReader",
     "StreamWriter",
+    "SubprocessLoopMixin",
     "__version__",
     "create_subprocess_exec",
     "create_subprocess_shell",
     "install",
     "installed",
+    "new_event_loop",
+    "new_uvloop_event_loop",
     "subprocess",
     "uninstall",
 ]

@@ -27,6 +27,7 @@ class Request(TypedDict):
     stdout: int | None
     stderr: int | None
     limit: int | None
+    read_ahead: bool
     close_fds: bool
     pass_fds: list[int]
     restore_signals: bool
@@ -119,6 +120,7 @@ def prepare(
         "args": [_encode(arg) for arg in args],
         "cwd": None if cwd is None else _encode(cwd),
         "limit": limit,
+        "read_ahead": True,
         "close_fds": bool(close_fds),
         "pass_fds": _kept(pass_fds),
         "restore_signals": bool(restore_signals),

@@ -1,49 +1,161 @@
 """Give procio to libraries that know only asyncio."""
 
 import asyncio
+import asyncio.base_events
 import asyncio.subprocess
 import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
 import threading
-from collections.abc import Iterator
+import types
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import subprocess
+from ._loops import METHODS
 
-_NAMES = ("create_subprocess_exec", "create_subprocess_shell")
-_lock = threading.Lock()
+_FUNCTIONS = {
+    "create_subprocess_exec": subprocess.create_subprocess_exec,
+    "create_subprocess_shell": subprocess.create_subprocess_shell,
+}
+_MISSING = object()
+
+_lock = threading.RLock()
+# What was there before: (module or class, name) -> the attribute of its own, or _MISSING.
 _saved: dict[tuple[Any, str], Any] = {}
+# `install` was called, and so many `with installed()` blocks are open.
+_wanted = False
+_blocks = 0
 
 
-def install() -> None:
-    """Route ``asyncio.create_subprocess_exec`` and ``_shell`` to procio.
+def install(*loop_classes: type) -> None:
+    """Route asyncio's subprocess functions, and those of its event loops, to procio.
+
+    That is ``create_subprocess_exec`` and ``create_subprocess_shell`` of ``asyncio`` and
+    ``asyncio.subprocess``; and ``subprocess_exec``, ``subprocess_shell``, ``connect_read_pipe`` and
+    ``connect_write_pipe`` of asyncio's own loops, of uvloop's (also if it is imported later), of the
+    class of the loop that runs now, and of ``loop_classes``.
 
     Idempotent and thread-safe. A module that has already executed ``from asyncio import
     create_subprocess_exec`` keeps the function it has: install first, then import it.
+
+    Raises TypeError for a loop class whose attributes cannot be set.
     """
+    global _wanted
     with _lock:
-        if _saved:
-            return
-        for module in (asyncio, asyncio.subprocess):
-            for name in _NAMES:
-                _saved[module, name] = getattr(module, name)
-                setattr(module, name, getattr(subprocess, name))
+        _patch_all(loop_classes)
+        _wanted = True
 
 
 def uninstall() -> None:
-    """Undo :func:`install`; without it, do nothing."""
+    """Undo :func:`install`; without it, do nothing. Open ``with installed()`` blocks go on."""
+    global _wanted
     with _lock:
-        for (module, name), original in _saved.items():
-            setattr(module, name, original)
-        _saved.clear()
+        _wanted = False
+        if not _blocks:
+            _restore()
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[None]:
+def installed(*loop_classes: type) -> Iterator[None]:
     """Have procio installed within a ``with`` block; afterwards things are as before it."""
-    was_installed = bool(_saved)
-    install()
+    global _blocks
+    with _lock:
+        _patch_all(loop_classes)
+        _blocks += 1
     try:
         yield
     finally:
-        if not was_installed:
-            uninstall()
+        with _lock:
+            _blocks -= 1
+            if not _blocks and not _wanted:
+                _restore()
+
+
+def _patch_all(loop_classes: tuple[type, ...]) -> None:
+    for loop_class in loop_classes:
+        _patch_class(loop_class)
+    for module in (asyncio, asyncio.subprocess):
+        for name, function in _FUNCTIONS.items():
+            _patch(module, name, function)
+    _patch_class(asyncio.base_events.BaseEventLoop)
+    if uvloop := sys.modules.get("uvloop"):
+        _patch_class(uvloop.Loop)
+    elif _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+    with contextlib.suppress(RuntimeError):
+        running = type(asyncio.get_running_loop())
+        try:
+            _patch_class(running)
+        except TypeError:
+            text = f"procio cannot be installed in {running!r}: its attributes cannot be set"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _patch_class(loop_class: type) -> None:
+    for name, function in METHODS.items():
+        if getattr(loop_class, name, None) is not function:
+            _patch(loop_class, name, function)
+
+
+def _patch(owner: Any, name: str, value: Any) -> None:
+    original = vars(owner).get(name, _MISSING)
+    if original is not value:
+        setattr(owner, name, value)
+        _saved.setdefault((owner, name), original)
+
+
+def _restore() -> None:
+    """Put back what was there. What somebody else has put in the place of ours meanwhile stays."""
+    ours = {**_FUNCTIONS, **METHODS}
+    for (owner, name), original in _saved.items():
+        if vars(owner).get(name) is not ours[name]:
+            continue
+        if original is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)
+    _saved.clear()
+    with contextlib.suppress(ValueError):
+        sys.meta_path.remove(_FINDER)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Waits for somebody to import uvloop, whose loop class does not exist before."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != "uvloop":
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    """Loads a module as its own loader does, and then has its loop class patched."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        with _lock:
+            if _saved:
+                _patch_class(module.Loop)
+
+
+_FINDER = _Finder()

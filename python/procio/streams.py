@@ -22,6 +22,11 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader):
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         """Do nothing: there is no transport to set, the stream reads its pipe itself."""
 
+    @property
+    def _transport(self) -> transports.ReadPipeTransport:
+        transport: transports.ReadPipeTransport = transports.view(self)
+        return transport
+
 
 class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
     """The writing end of a child's standard input.
@@ -38,9 +43,18 @@ class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
     @property
     def transport(self) -> asyncio.WriteTransport:
         """The transport that asyncio would have beneath: the same pipe by other names."""
-        return transports.WritePipeTransport(self)
+        transport: asyncio.WriteTransport = transports.view(self)
+        return transport
 
     _transport = transport
+
+    @property
+    def _protocol(self) -> "_FlowControl":
+        return _FlowControl(self)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``"pipe"`` gives an object with the descriptor's ``fileno()``."""
@@ -48,3 +62,17 @@ class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
 
     def __repr__(self) -> str:
         return f"<StreamWriter transport={self.transport!r}>"
+
+
+class _FlowControl:
+    """What ``StreamWriter._protocol`` is to those who look at it: the state of the flow control."""
+
+    def __init__(self, stream: StreamWriter) -> None:
+        self._stream = stream
+
+    @property
+    def _paused(self) -> bool:
+        return self._stream._is_paused()
+
+    async def _drain_helper(self) -> None:
+        await self._stream.drain()

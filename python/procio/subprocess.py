@@ -1,11 +1,14 @@
 """The counterpart of the module ``asyncio.subprocess``."""
 
+import asyncio
 import asyncio.subprocess
 import subprocess
+import weakref
 from typing import Any
 
 from . import _core, _options
 from ._options import File, StrOrBytesPath
+from ._subprocess_transport import SubprocessTransport
 from .streams import StreamReader, StreamWriter
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
@@ -28,6 +31,36 @@ class Process(_core.Process, asyncio.subprocess.Process):
 
     def __init__(self, *args: Any) -> None:
         """Made by the functions of this module only."""
+
+    @property
+    def _transport(self) -> SubprocessTransport:
+        """The transport that asyncio would have beneath: the same child by other names."""
+        known: Any = self.__dict__.get("_view")
+        transport: SubprocessTransport | None = None if known is None else known()
+        if transport is None:
+            transport = SubprocessTransport(self, ())
+            self.__dict__["_view"] = weakref.ref(transport)
+        return transport
+
+    @property
+    def _protocol(self) -> "_StreamProtocol":
+        return _StreamProtocol(self)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+
+class _StreamProtocol(asyncio.subprocess.SubprocessStreamProtocol):
+    """What ``Process._protocol`` is to those who look at it."""
+
+    def __init__(self, process: Process) -> None:
+        self._transport = process._transport
+        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
+
+    @property
+    def _process_exited(self) -> bool:
+        return self._transport.get_returncode() is not None
 
 
 _core._register_classes(Process, StreamReader, StreamWriter)

@@ -1,16 +1,28 @@
-"""The pipe of a child's standard input as asyncio's transports present it."""
+"""asyncio's pipe transports over procio's pipes.
+
+The same pipe has two faces. Driven by a protocol, a transport delivers what it reads by callbacks,
+as asyncio's does. Without one it is a view of a stream, which goes on to own the pipe.
+"""
 
 import asyncio
-from collections.abc import Iterable
+import contextvars
+import errno
+import warnings
+import weakref
+from asyncio.log import logger
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _core
 
+# What one data_received is given at most, as in asyncio.
+_MAX_SIZE = 256 * 1024
+
 
 class PipeInfo:
-    """What ``get_extra_info("pipe")`` gives: the descriptor, which procio owns."""
+    """What ``get_extra_info("pipe")`` gives for a child's pipe: the descriptor, which procio owns."""
 
-    def __init__(self, stream: _core.StreamWriter) -> None:
+    def __init__(self, stream: "_core.StreamReader | _core.StreamWriter") -> None:
         self._stream = stream
 
     def fileno(self) -> int:
@@ -22,23 +34,257 @@ class PipeInfo:
         """Whether the descriptor is closed."""
         return self.fileno() == -1
 
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._stream.close()
 
-class WritePipeTransport(asyncio.WriteTransport):
+
+class _PipeTransport(asyncio.BaseTransport):
+    """What both directions share: the protocol, its callbacks, and the end."""
+
+    _stream: Any
+
+    def __init__(
+        self,
+        loop: Any,
+        stream: Any,
+        protocol: Any = None,
+        pipe: Any = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        super().__init__({"pipe": PipeInfo(stream) if pipe is None else pipe})
+        self._loop = loop
+        self._stream = stream
+        self._protocol = protocol
+        self._pipe = pipe
+        self._context = contextvars.copy_context() if context is None else context
+        self._connected = protocol is not None
+        # What waits for the stream, and the future by which it does.
+        self._operation: Any = None
+        self._future: Any = None
+
+    def get_protocol(self) -> Any:
+        """The protocol, or None for the pipe of a stream."""
+        return self._protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Deliver to another protocol from now on."""
+        self._protocol = protocol
+
+    def _connect(self) -> None:
+        """Call connection_made: at once, so that nobody can be cancelled between it and the pipe."""
+        self._call(self._protocol.connection_made, self, context=self._context)
+
+    def _call(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
+        """Call the protocol. What it raises goes to the loop's exception handler, as in asyncio."""
+        try:
+            if context is None:
+                callback(*args)
+            else:
+                context.run(callback, *args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._report(exc, f"Exception in {getattr(callback, '__qualname__', callback)}")
+
+    def _report(self, exc: BaseException, message: str) -> None:
+        self._loop.call_exception_handler(
+            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+        )
+
+    def _soon(self, callback: Callable[..., Any], *args: Any) -> None:
+        self._loop.call_soon(callback, *args, context=self._context)
+
+    def _wait(self, callback: Callable[[Any], None]) -> None:
+        """Let the operation go on; ``callback`` takes it up again. Raises StopIteration at its end."""
+        try:
+            self._future = self._operation.send(None)
+        except BaseException:
+            self._operation = self._future = None
+            raise
+        self._future.add_done_callback(callback, context=self._context)
+
+    def _give_up(self) -> None:
+        """End the operation that waits; it loses nothing."""
+        operation, self._operation, self._future = self._operation, None, None
+        if operation is not None:
+            operation.close()
+
+    def _lose(self, exc: BaseException | None) -> None:
+        """Tell the protocol, once, in a turn of its own."""
+        if not self._connected:
+            return
+        self._connected = False
+        if self._loop.is_closed():
+            self._release()
+        else:
+            self._soon(self._connection_lost, exc)
+
+    def _connection_lost(self, exc: BaseException | None) -> None:
+        try:
+            self._protocol.connection_lost(exc)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._protocol = None
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def _fatal_error(self, exc: BaseException) -> None:
+        """Report what ended the pipe. EIO is the end of a pseudo-terminal and no news."""
+        if isinstance(exc, OSError) and exc.errno == errno.EIO:
+            if self._loop.get_debug():
+                logger.debug("%r: fatal error on pipe transport", self, exc_info=exc)
+        else:
+            self._report(exc, "Fatal error on pipe transport")
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if self._connected and self._pipe is not None:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            self._pipe.close()
+
+    def _state(self) -> str:
+        if self._stream._fileno() == -1:
+            return "closed"
+        return "closing" if self.is_closing() else "open"
+
+
+class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
+    """The reading end of a pipe, by the names of :class:`asyncio.ReadTransport`."""
+
+    _stream: _core.StreamReader
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        super().__init__(*args, **kwds)
+        self._closing = False
+        self._paused = False
+
+    def _start(self) -> None:
+        self._soon(self._read)
+
+    def _read(self, done: object = None) -> None:
+        """Deliver one piece, as asyncio does in one turn of the loop, or wait for it.
+
+        ``done`` is what was waited for. Something else is waited for by now if reading was paused
+        and resumed meanwhile, or went on by itself.
+        """
+        if done is not self._future or not self._connected or not self.is_reading():
+            return
+        if self._operation is None:
+            self._operation = self._stream.read(_MAX_SIZE)
+        try:
+            self._wait(self._read)
+        except StopIteration as stop:
+            self._received(stop.value)
+        except OSError as exc:
+            self._closing = True
+            self._fatal_error(exc)
+            self._stream.close()
+            self._lose(exc)
+
+    def _received(self, data: bytes) -> None:
+        if not data:
+            self._closing = True
+            if self._loop.get_debug():
+                logger.info("%r was closed by peer", self)
+            self._soon(self._protocol.eof_received)
+            self._lose(None)
+            return
+        try:
+            self._call(self._protocol.data_received, data)
+        finally:
+            self._soon(self._read)
+
+    def is_reading(self) -> bool:
+        """Whether bytes that come will be delivered."""
+        return not self._paused and not self.is_closing()
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more until :meth:`resume_reading`. Idempotent."""
+        if not self.is_reading():
+            return
+        self._paused = True
+        self._give_up()
+        self._stream._hold(True)
+
+    def resume_reading(self) -> None:
+        """Deliver again. Idempotent."""
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        self._stream._hold(False)
+        if self._connected:
+            self._soon(self._read)
+
+    def is_closing(self) -> bool:
+        """Whether it was closed, or has ended."""
+        return self._closing or (self._protocol is None and self._stream._fileno() == -1)
+
+    def close(self) -> None:
+        """Close the pipe now. A child that goes on writing gets SIGPIPE."""
+        self._closing = True
+        self._give_up()
+        self._stream.close()
+        self._lose(None)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state()} fd={self._stream._fileno()}>"
+
+
+class WritePipeTransport(_PipeTransport, asyncio.WriteTransport):
     """The writing end of a pipe, by the names of :class:`asyncio.WriteTransport`."""
 
-    __slots__ = ("_stream",)
+    _stream: _core.StreamWriter
 
-    def __init__(self, stream: _core.StreamWriter) -> None:
-        super().__init__({"pipe": PipeInfo(stream)})
-        self._stream = stream
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        super().__init__(*args, **kwds)
+        self._paused = False
+        self._drain: Any = None
+
+    def _start(self) -> None:
+        self._operation = self._stream.wait_closed()
+        self._closed()
+
+    def _closed(self, _done: object = None) -> None:
+        """Wait for the end of writing, whoever brings it about."""
+        try:
+            self._wait(self._closed)
+        except StopIteration:
+            self._lose(None)
+        except OSError as exc:
+            self._lose(exc)
 
     def write(self, data: Any) -> None:
         """Write bytes: at once what the pipe takes, the rest in the background."""
         self._stream.write(data)
+        self._flow()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Write each of an iterable."""
         self._stream.writelines(list_of_data)
+        self._flow()
+
+    def _flow(self) -> None:
+        """Tell the protocol, once, that more is queued than the high-water mark."""
+        if self._connected and not self._paused and self._stream._is_paused():
+            self._paused = True
+            self._call(self._protocol.pause_writing)
+            self._drain = self._stream.drain()
+            self._drained()
+
+    def _drained(self, _done: object = None) -> None:
+        """Tell the protocol that it is at or below the low one."""
+        try:
+            self._drain.send(None).add_done_callback(self._drained, context=self._context)
+        except OSError:
+            # connection_lost tells of it, and of the waiting drains of asyncio's protocols.
+            self._drain = None
+        except StopIteration:
+            self._drain = None
+            self._paused = False
+            if self._protocol is not None:
+                self._call(self._protocol.resume_writing)
 
     def write_eof(self) -> None:
         """Close once everything is written."""
@@ -51,13 +297,20 @@ class WritePipeTransport(asyncio.WriteTransport):
     def close(self) -> None:
         """Close once everything is written."""
         self._stream.close()
+        self._end()
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
         self._stream.abort()
+        self._end()
+
+    def _end(self) -> None:
+        """Without a loop nobody takes up what waits for the end of writing."""
+        if self._connected and self._loop.is_closed():
+            self._lose(None)
 
     def is_closing(self) -> bool:
-        """Whether it was closed, or the child no longer reads."""
+        """Whether it was closed, or the other side no longer reads."""
         return self._stream.is_closing()
 
     def get_write_buffer_size(self) -> int:
@@ -71,13 +324,19 @@ class WritePipeTransport(asyncio.WriteTransport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the marks, in bytes."""
         self._stream.set_write_buffer_limits(high, low)
+        self._flow()
 
     def __repr__(self) -> str:
-        if self.get_extra_info("pipe").closed:
-            state = "closed"
-        elif self.is_closing():
-            state = "closing"
-        else:
-            state = "open"
         size = self.get_write_buffer_size()
-        return f"<WritePipeTransport {state} bufsize={size}>"
+        return f"<{type(self).__name__} {self._state()} fd={self._stream._fileno()} bufsize={size}>"
+
+
+def view(stream: "_core.StreamReader | _core.StreamWriter") -> Any:
+    """The transport beneath a stream that owns its pipe: the same one for as long as it is held."""
+    known = stream.__dict__.get("_view")
+    transport = None if known is None else known()
+    if transport is None:
+        kind = ReadPipeTransport if isinstance(stream, _core.StreamReader) else WritePipeTransport
+        transport = kind(None, stream)
+        stream.__dict__["_view"] = weakref.ref(transport)
+    return transport

@@ -6,6 +6,7 @@
 mod awaitable;
 #[allow(unsafe_code)]
 mod buffer;
+mod ends;
 mod errors;
 mod fork;
 mod host;
@@ -23,6 +24,8 @@ use pyo3::prelude::*;
 mod core {
     #[pymodule_export]
     use super::awaitable::Awaitable;
+    #[pymodule_export]
+    use super::ends::{open_reader, open_writer};
     #[pymodule_export]
     use super::process::{Process, register_classes};
     #[pymodule_export]

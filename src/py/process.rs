@@ -15,7 +15,7 @@ use super::host::Host;
 use super::operations::{CommunicateOp, WaitOp};
 use super::reader::{Stream, to_bytes};
 use crate::life::Held;
-use crate::pipe::WritePipe;
+use crate::pipe::{ReadPipe, WritePipe};
 use crate::start::Pipes;
 use crate::status::ExitStatus;
 
@@ -45,6 +45,11 @@ pub fn register_classes(
     CLASSES
         .set(py, classes)
         .map_err(|_| PyRuntimeError::new_err("already registered"))
+}
+
+fn classes(py: Python<'_>) -> PyResult<&Classes> {
+    let classes = CLASSES.get(py);
+    classes.ok_or_else(|| PyRuntimeError::new_err("import procio first"))
 }
 
 /// What the process, its streams and their operations hold: while one of them is there, the child
@@ -129,6 +134,26 @@ impl Handle {
     }
 }
 
+/// The Python object of a pipe's reading end that is no child's.
+pub(super) fn make_reader(
+    py: Python<'_>,
+    host: &Arc<Host>,
+    pipe: ReadPipe,
+) -> PyResult<Py<PyAny>> {
+    let part = Part::Reader(host.clone(), Stream::new(pipe, None));
+    Ok(Handle::make(py, &classes(py)?.reader, part)?.unbind())
+}
+
+/// The Python object of a pipe's writing end that is no child's.
+pub(super) fn make_writer(
+    py: Python<'_>,
+    host: &Arc<Host>,
+    pipe: WritePipe,
+) -> PyResult<Py<PyAny>> {
+    let part = Part::Writer(host.clone(), Arc::new(pipe), None);
+    Ok(Handle::make(py, &classes(py)?.writer, part)?.unbind())
+}
+
 /// A child process, with the methods of `asyncio.subprocess.Process`.
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct Process {
@@ -147,9 +172,7 @@ pub(super) fn make_process(
     pipes: Pipes,
 ) -> PyResult<Py<PyAny>> {
     let life = Arc::new(Lifeline(life, AtomicBool::new(false)));
-    let classes = CLASSES
-        .get(py)
-        .ok_or_else(|| PyRuntimeError::new_err("import procio first"))?;
+    let classes = classes(py)?;
     let stream = |pipe: Option<_>| pipe.map(|pipe| Stream::new(pipe, Some(life.clone())));
     let (stdout, stderr) = (stream(pipes.stdout), stream(pipes.stderr));
     let stdin = pipes.stdin.map(Arc::new);
@@ -196,6 +219,13 @@ impl Process {
     /// The exit code; the negative number of the signal that ended it; None while it runs.
     #[getter]
     fn returncode(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        self.life.returncode(py)
+    }
+
+    /// Looks whether it has ended, and returns `returncode`.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        let _ = self.life.try_wait();
+        self.host.settle(py)?;
         self.life.returncode(py)
     }
 

@@ -198,6 +198,18 @@ impl StreamReader {
         self.host.settle(py)
     }
 
+    /// Stops reading ahead, or lets it go on.
+    fn _hold(&self, py: Python<'_>, hold: bool) -> PyResult<()> {
+        self.stream.pipe.lock().held = hold;
+        self.stream.pipe.nudge();
+        self.host.settle(py)
+    }
+
+    /// The descriptor, or -1 once it is closed.
+    fn _fileno(&self) -> i64 {
+        self.stream.pipe.handle().map_or(-1, i64::from)
+    }
+
     fn __repr__(&self) -> String {
         let reader = self.stream.pipe.lock();
         let mut text = "<StreamReader".to_owned();

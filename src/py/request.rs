@@ -33,6 +33,7 @@ pub struct Request {
     stdout: Option<i64>,
     stderr: Option<i64>,
     limit: Option<usize>,
+    read_ahead: bool,
     close_fds: bool,
     pass_fds: Vec<sys::RawHandle>,
     restore_signals: bool,
@@ -77,6 +78,9 @@ impl Request {
         command.stderr = stdio(self.stderr);
         if let Some(limit) = self.limit {
             (command.line_limit, command.read_limit) = (limit, limit);
+        }
+        if !self.read_ahead {
+            command.read_limit = 0;
         }
         command.close_fds = self.close_fds;
         command.pass_fds.clone_from(&self.pass_fds);

@@ -147,6 +147,11 @@ impl StreamWriter {
         self.host.settle(py)
     }
 
+    /// Whether more is queued than the high-water mark, and not yet less than the low one.
+    fn _is_paused(&self) -> bool {
+        self.pipe.lock().is_paused()
+    }
+
     /// The descriptor, or -1 once it is closed.
     fn _fileno(&self) -> i64 {
         self.pipe.handle().map_or(-1, i64::from)

@@ -11,6 +11,8 @@
 //! | [`Event`] | which token, and what it became: readable, writable, hung up |
 //! | [`Notifier`] | wakes a `Poller` from any thread with a token |
 //! | [`PipeReader`], [`PipeWriter`] | the parent's ends of pipes, never blocking: `WouldBlock` promises an event |
+//! | [`never_blocks`] | whether a `Poller` refused a descriptor because it is always ready |
+//! | [`duplicate`] | an end of somebody else's pipe as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
 //! | [`Plan`] | a validated command in the form in which the child half can use it without allocating |
 //! | [`Spawner::spawn`] | starts a plan and returns at once: the [`Process`], and the [`Outcome`] of its exec, which comes later |

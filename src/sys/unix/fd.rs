@@ -37,6 +37,24 @@ pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// A copy of somebody else's descriptor. It stays what it is when theirs is closed and its number
+/// goes to another file. F_DUPFD_CLOEXEC in fcntl(2).
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    check_open(fd)?;
+    // SAFETY: it was open just now, and the kernel checks the number again.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// Whether a poller refused a descriptor because there is nothing to wait for: `/dev/null`, which
+/// is always ready. EPERM in epoll_ctl(2); EINVAL and ENODEV of the kqueues.
+pub(crate) fn never_blocks(error: &io::Error) -> bool {
+    matches!(
+        rustix::io::Errno::from_io_error(error),
+        Some(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::NODEV)
+    )
+}
+
 /// Makes reads and writes return `WouldBlock` instead of waiting.
 pub(crate) fn set_nonblocking(fd: &impl AsHandle) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;

@@ -21,7 +21,7 @@ use super::linux as os;
 
 pub(crate) use child::Job;
 pub(crate) use config::{config, relay_forced};
-pub(crate) use fd::{above_stdio, check_open, open_null};
+pub(crate) use fd::{above_stdio, check_open, duplicate, never_blocks, open_null};
 pub(crate) use os::{Notifier, Poller};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;

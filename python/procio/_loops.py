@@ -1,0 +1,156 @@
+"""The loop's low-level methods, for loops that are procio's by class or by installation."""
+
+import asyncio
+import asyncio.subprocess
+import os
+import stat
+import subprocess
+import sys
+from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any
+
+from . import _core, _options
+from ._options import File, StrOrBytesPath
+from ._subprocess_transport import SubprocessTransport
+from .transports import ReadPipeTransport, WritePipeTransport
+
+
+async def _start(
+    loop: asyncio.AbstractEventLoop,
+    protocol_factory: Callable[[], Any],
+    args: list[StrOrBytesPath],
+    streams: tuple[File, File, File],
+    kwds: dict[str, Any],
+) -> tuple[Any, Any]:
+    """Start a child and connect it to a protocol: the two halves of the loop's methods."""
+    protocol = protocol_factory()
+    if loop.get_debug():
+        # Not the arguments: they may be long, and hold passwords.
+        logger.debug("execute program %r", args[0])
+    # asyncio's own stream protocol does nothing but fill asyncio's own streams. A subclass may do
+    # anything else, so it gets its callbacks.
+    plain = type(protocol) is asyncio.subprocess.SubprocessStreamProtocol
+    limit = protocol._limit if plain else None
+    request = _options.prepare(args, *streams, limit, **kwds)
+    request["read_ahead"] = plain
+    process = await _core.spawn(request)
+    if plain:
+        transport = SubprocessTransport(process, args, loop)
+        protocol._transport = transport
+        protocol.stdin, protocol.stdout, protocol.stderr = process.stdin, process.stdout, process.stderr
+    else:
+        transport = SubprocessTransport(process, args, loop, protocol)
+        transport._start()
+    if loop.get_debug():
+        logger.info("execute program %r: %r", args[0], transport)
+    return transport, protocol
+
+
+def _check_pipe(fd: int, text: str) -> None:
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
+        raise ValueError(text)
+
+
+class SubprocessLoopMixin:
+    """Gives a loop class procio's subprocesses and pipes. Put it before the loop among the bases.
+
+    ``class Loop(procio.SubprocessLoopMixin, uvloop.Loop): ...``
+    """
+
+    async def subprocess_exec(
+        self,
+        protocol_factory: Callable[[], Any],
+        program: StrOrBytesPath,
+        *args: StrOrBytesPath,
+        stdin: File = subprocess.PIPE,
+        stdout: File = subprocess.PIPE,
+        stderr: File = subprocess.PIPE,
+        **kwds: Any,
+    ) -> tuple[Any, Any]:
+        """Run ``program`` and return its transport and protocol; ``connection_made`` has run.
+
+        The parameters are those of :meth:`asyncio.loop.subprocess_exec`, ``kwds`` those of
+        :class:`subprocess.Popen`. Raises what ``Popen`` raises. Cancelled, it leaves nothing.
+        """
+        loop: Any = self
+        _options.refuse_text(kwds, shell=False)
+        streams = (stdin, stdout, stderr)
+        return await _start(loop, protocol_factory, [program, *args], streams, kwds)
+
+    async def subprocess_shell(
+        self,
+        protocol_factory: Callable[[], Any],
+        cmd: str | bytes,
+        *,
+        stdin: File = subprocess.PIPE,
+        stdout: File = subprocess.PIPE,
+        stderr: File = subprocess.PIPE,
+        **kwds: Any,
+    ) -> tuple[Any, Any]:
+        """Run a shell command; otherwise as :meth:`subprocess_exec`."""
+        if not isinstance(cmd, bytes | str):
+            raise ValueError("cmd must be a string")
+        loop: Any = self
+        _options.refuse_text(kwds, shell=True)
+        args = _options.shell_args(cmd, kwds)
+        return await _start(loop, protocol_factory, args, (stdin, stdout, stderr), kwds)
+
+    async def connect_read_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
+        """Read a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+
+        ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Raises
+        ValueError for a regular file.
+        """
+        loop: Any = self
+        protocol = protocol_factory()
+        _check_pipe(pipe.fileno(), "Pipe transport is for pipes/sockets only.")
+        transport = ReadPipeTransport(loop, _core.open_reader(pipe.fileno()), protocol, pipe)
+        transport._connect()
+        transport._start()
+        return transport, protocol
+
+    async def connect_write_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
+        """Write to a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+
+        As :meth:`connect_read_pipe`.
+        """
+        loop: Any = self
+        protocol = protocol_factory()
+        text = "Pipe transport is only for pipes, sockets and character devices"
+        _check_pipe(pipe.fileno(), text)
+        transport = WritePipeTransport(loop, _core.open_writer(pipe.fileno()), protocol, pipe)
+        transport._connect()
+        transport._start()
+        return transport, protocol
+
+
+class EventLoop(SubprocessLoopMixin, asyncio.SelectorEventLoop):
+    """asyncio's selector loop with procio's subprocesses and pipes, without any patching."""
+
+
+def new_event_loop() -> EventLoop:
+    """Return a new :class:`EventLoop`: for ``asyncio.Runner(loop_factory=procio.new_event_loop)``."""
+    return EventLoop()
+
+
+def new_uvloop_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new uvloop with procio's subprocesses and pipes. Raises ImportError without uvloop."""
+    import uvloop
+
+    if (loop_class := _uvloop_classes.get(uvloop.Loop)) is None:
+        loop_class = type("UvloopEventLoop", (SubprocessLoopMixin, uvloop.Loop), {"__module__": __name__})
+        _uvloop_classes[uvloop.Loop] = loop_class
+    loop: asyncio.AbstractEventLoop = loop_class()
+    return loop
+
+
+_uvloop_classes: dict[type, type] = {}
+
+# What a loop class is given, by name. asyncio's Proactor can only use pipes that it opened itself.
+METHODS = {
+    name: vars(SubprocessLoopMixin)[name]
+    for name in ("subprocess_exec", "subprocess_shell", "connect_read_pipe", "connect_write_pipe")
+    if sys.platform != "win32" or name.startswith("subprocess")
+}

@@ -1,0 +1,268 @@
+"""``asyncio.SubprocessTransport`` over procio's process, and the ``Popen`` that it shows."""
+
+import asyncio
+import contextlib
+import contextvars
+import subprocess
+import time
+from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any
+
+from . import _core
+from .transports import ReadPipeTransport, WritePipeTransport, _PipeTransport, view
+
+
+class Popen(subprocess.Popen[bytes]):
+    """What ``get_extra_info("subprocess")`` gives: the same child for code that expects a Popen.
+
+    It owns nothing: signals and reaping go through procio, so it cannot hit another process and
+    cannot take the status away from the event loop.
+    """
+
+    def __init__(self, process: _core.Process, args: Any) -> None:
+        self._process = process
+        self.args = args
+        self.pid = process.pid
+        # The pipes belong to procio.
+        self.stdin = self.stdout = self.stderr = None
+
+    @property
+    def returncode(self) -> Any:
+        """The exit code, the negative number of a signal, or None as far as is known."""
+        return self._process.returncode
+
+    def poll(self) -> int | None:
+        """Look whether the child has ended, and return ``returncode``."""
+        return self._process._poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Block until the child has ended, at most ``timeout`` seconds, and return ``returncode``.
+
+        Raises TimeoutExpired. It blocks the event loop, too.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        delay = 0.0005
+        while (returncode := self._process._poll()) is None:
+            if end is not None:
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+                delay = min(delay, left)
+            time.sleep(delay)
+            delay = min(delay * 2, 0.05)
+        return returncode
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> Any:
+        """Wait for the end; the pipes are procio's, so there is nothing to collect."""
+        if input:
+            raise ValueError("the pipes of this process belong to its transport")
+        self.wait(timeout)
+        return (None, None)
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal; do nothing after the end, as Popen."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(sig)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def __exit__(self, *exc: object) -> None:
+        self.wait()
+
+    def __del__(self, *_: Any) -> None:
+        """Nothing: the process is procio's to end."""
+
+    def __repr__(self) -> str:
+        return f"<Popen: returncode: {self.returncode} args: {self.args!r}>"
+
+
+class _Pipe(asyncio.Protocol):
+    """Passes on what one pipe of a child tells to the protocol of the whole."""
+
+    def __init__(self, owner: "SubprocessTransport", fd: int) -> None:
+        self._owner = owner
+        self._fd = fd
+
+    def data_received(self, data: bytes) -> None:
+        self._owner._protocol.pipe_data_received(self._fd, data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._owner._pipe_lost(self._fd, exc)
+
+    def pause_writing(self) -> None:
+        self._owner._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._owner._protocol.resume_writing()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} fd={self._fd}>"
+
+
+class SubprocessTransport(asyncio.SubprocessTransport):
+    """A child with the methods of :class:`asyncio.SubprocessTransport`.
+
+    Given a protocol it delivers by callbacks: ``connection_made``; ``pipe_data_received`` and then
+    ``pipe_connection_lost`` for each pipe; ``process_exited``, which may come before or after those;
+    at last ``connection_lost``. They run in the context in which the child was started. Without one
+    it is a view of a :class:`procio.Process`, whose streams own the pipes.
+    """
+
+    def __init__(self, process: Any, args: Any, loop: Any = None, protocol: Any = None) -> None:
+        super().__init__()
+        self._process = process
+        self._args = args
+        self._loop = loop
+        self._protocol = protocol
+        self._driven = protocol is not None
+        self._closed = False
+        self._exited = False
+        self._operation: Any = None
+        self._context = contextvars.copy_context()
+        self._pipes: dict[int, Any] = {}
+        self._open: set[int] = set()
+        for fd, stream in enumerate((process.stdin, process.stdout, process.stderr)):
+            if stream is not None:
+                self._pipes[fd] = self._pipe(fd, stream) if self._driven else view(stream)
+
+    def _pipe(self, fd: int, stream: Any) -> _PipeTransport:
+        kind: type[_PipeTransport] = ReadPipeTransport if fd else WritePipeTransport
+        self._open.add(fd)
+        return kind(self._loop, stream, _Pipe(self, fd), None, self._context)
+
+    def _start(self) -> None:
+        """Begin to deliver. ``connection_made`` runs now: nobody can be cancelled half-way."""
+        self._call(self._context.run, self._protocol.connection_made, self)
+        for pipe in self._pipes.values():
+            pipe._start()
+        self._operation = self._process.wait()
+        self._watch()
+
+    def _call(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Call the protocol. What it raises goes to the loop's exception handler, as in asyncio."""
+        try:
+            callback(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            name = getattr(args[0] if args else callback, "__qualname__", "callback")
+            context = {"message": f"Exception in {name}", "exception": exc}
+            self._loop.call_exception_handler({**context, "transport": self, "protocol": self._protocol})
+
+    def _watch(self, _done: object = None) -> None:
+        """Wait for the end of the process."""
+        try:
+            self._operation.send(None).add_done_callback(self._watch, context=self._context)
+        except StopIteration as stop:
+            self._operation = None
+            self._loop.call_soon(self._process_exited, stop.value, context=self._context)
+
+    def _process_exited(self, returncode: int) -> None:
+        if self._loop.get_debug():
+            logger.info("%r exited with return code %r", self, returncode)
+        self._exited = True
+        self._call(self._protocol.process_exited)
+        self._finish()
+
+    def _pipe_lost(self, fd: int, exc: BaseException | None) -> None:
+        self._open.discard(fd)
+        self._call(self._protocol.pipe_connection_lost, fd, exc)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._exited and not self._open and self._driven:
+            self._driven = False
+            self._loop.call_soon(self._connection_lost, context=self._context)
+
+    def _connection_lost(self) -> None:
+        try:
+            self._protocol.connection_lost(None)
+        finally:
+            self._protocol = None
+
+    async def _wait(self) -> int:
+        """What asyncio.subprocess.Process calls."""
+        returncode: int = await self._process.wait()
+        return returncode
+
+    def get_pid(self) -> int:
+        """The process id. It stays readable after the end."""
+        pid: int = self._process.pid
+        return pid
+
+    def get_returncode(self) -> int | None:
+        """The exit code, the negative number of a signal, or None while the child runs."""
+        returncode: int | None = self._process.returncode
+        return returncode
+
+    def get_pipe_transport(self, fd: int) -> Any:
+        """The transport of standard input (0), output (1) or error (2); None if that is no pipe."""
+        return self._pipes.get(fd)
+
+    def get_protocol(self) -> Any:
+        """The protocol; None after ``connection_lost``."""
+        return self._protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Deliver to another protocol from now on."""
+        self._protocol = protocol
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``"subprocess"`` gives a :class:`subprocess.Popen` of the same child."""
+        if name == "subprocess":
+            return Popen(self._process, self._args)
+        return super().get_extra_info(name, default)
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal. Raises ProcessLookupError after the end. It reaches no other process."""
+        self._process.send_signal(signal)
+
+    def terminate(self) -> None:
+        """Send SIGTERM. Raises as :meth:`send_signal`."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL. Raises as :meth:`send_signal`."""
+        self._process.kill()
+
+    def is_closing(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Close the pipes, and kill the child if it still runs. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        running = self._process._poll() is None
+        for fd, pipe in self._pipes.items():
+            if fd == 0 and running:
+                # What is queued has nobody to read it.
+                pipe.abort()
+            else:
+                pipe.close()
+        if running:
+            if self._loop is not None and self._loop.get_debug():
+                logger.warning("Close running child process: kill %r", self)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                self._process.kill()
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._closed:
+            info.append("closed")
+        info.append(f"pid={self.get_pid()}")
+        returncode = self.get_returncode()
+        info.append("running" if returncode is None else f"returncode={returncode}")
+        names = ("stdin", "stdout", "stderr")
+        info.extend(f"{names[fd]}={pipe._stream!r}" for fd, pipe in self._pipes.items())
+        return f"<{' '.join(info)}>"

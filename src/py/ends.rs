@@ -1,0 +1,32 @@
+//! Ends of pipes that belong to no child: what `connect_read_pipe` and `connect_write_pipe` are given.
+
+use pyo3::prelude::*;
+
+use super::errors::os_error;
+use super::host::Host;
+use super::process::{make_reader, make_writer};
+use crate::pipe::{ReadPipe, WritePipe};
+use crate::reader::LINE_CEILING;
+use crate::sys;
+
+/// A reader of a copy of this descriptor, which is made non-blocking. Nothing is read ahead.
+#[pyfunction]
+pub fn open_reader(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
+    let host = Host::current(py)?;
+    let pipe = sys::duplicate(fd)
+        .and_then(TryInto::try_into)
+        .and_then(|end| ReadPipe::new(&host.shared, end, LINE_CEILING, 0))
+        .map_err(|error| os_error(py, &error, None))?;
+    make_reader(py, &host, pipe)
+}
+
+/// A writer to a copy of this descriptor, which is made non-blocking.
+#[pyfunction]
+pub fn open_writer(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
+    let host = Host::current(py)?;
+    let pipe = sys::duplicate(fd)
+        .and_then(TryInto::try_into)
+        .and_then(|end| WritePipe::new(&host.shared, end))
+        .map_err(|error| os_error(py, &error, None))?;
+    make_writer(py, &host, pipe)
+}
