@@ -65,7 +65,7 @@ def test_readme_opens_with_commands_that_work() -> None:
 
 def test_examples_change_only_the_import() -> None:
     """An example is a program for asyncio with one import changed."""
-    for name in ("run_commands.py", "get_date.py"):
+    for name in ("run_commands.py", "get_date.py", "get_date_protocol.py"):
         text = (EXAMPLES / name).read_text()
         assert "procio" in text
         assert not re.search(r"asyncio\.create_subprocess", text) or "as asyncio" in text or "procio.install" in text

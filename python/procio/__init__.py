@@ -11,7 +11,13 @@ from typing import Any as _Any
 
 from . import subprocess
 from ._core import __version__
-from ._loops import EventLoop, SubprocessLoopMixin, new_event_loop, new_uvloop_event_loop
+from ._loops import (
+    EventLoop,
+    SubprocessLoopMixin,
+    new_event_loop,
+    new_uvloop_event_loop,
+    run,
+)
 from .install import install, installed, uninstall
 from .streams import StreamReader, StreamWriter
 from .subprocess import (
@@ -39,6 +45,7 @@ __all__ = [
     "installed",
     "new_event_loop",
     "new_uvloop_event_loop",
+    "run",
     "subprocess",
     "uninstall",
 ]

@@ -7,13 +7,16 @@ import stat
 import subprocess
 import sys
 from asyncio.log import logger
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from . import _core, _options
 from ._options import File, StrOrBytesPath
 from ._subprocess_transport import SubprocessTransport
 from .transports import ReadPipeTransport, WritePipeTransport
+
+
+_T = TypeVar("_T")
 
 
 async def _start(
@@ -130,23 +133,55 @@ class EventLoop(SubprocessLoopMixin, asyncio.SelectorEventLoop):
     """asyncio's selector loop with procio's subprocesses and pipes, without any patching."""
 
 
-def new_event_loop() -> EventLoop:
-    """Return a new :class:`EventLoop`: for ``asyncio.Runner(loop_factory=procio.new_event_loop)``."""
-    return EventLoop()
+def _class_with(loop_class: type) -> type:
+    """The same class with procio's methods."""
+    if issubclass(loop_class, SubprocessLoopMixin):
+        return loop_class
+    if loop_class is asyncio.SelectorEventLoop:
+        return EventLoop
+    if (known := _classes.get(loop_class)) is None:
+        space = {"__module__": __name__, "__doc__": f"{loop_class.__name__} with procio's subprocesses."}
+        known = type(f"Procio{loop_class.__name__}", (SubprocessLoopMixin, loop_class), space)
+        _classes[loop_class] = known
+    return known
+
+
+_classes: dict[type, type] = {}
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new loop with procio's subprocesses and pipes, without any patching.
+
+    It is the loop that :func:`asyncio.new_event_loop` makes: an :class:`EventLoop`, unless somebody
+    has set another event loop policy. For ``asyncio.Runner(loop_factory=procio.new_event_loop)``.
+    """
+    loop = asyncio.new_event_loop()
+    # Nothing is added to the object but methods, so it may change its class.
+    loop.__class__ = _class_with(type(loop))
+    return loop
 
 
 def new_uvloop_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new uvloop with procio's subprocesses and pipes. Raises ImportError without uvloop."""
     import uvloop
 
-    if (loop_class := _uvloop_classes.get(uvloop.Loop)) is None:
-        loop_class = type("UvloopEventLoop", (SubprocessLoopMixin, uvloop.Loop), {"__module__": __name__})
-        _uvloop_classes[uvloop.Loop] = loop_class
-    loop: asyncio.AbstractEventLoop = loop_class()
+    loop: asyncio.AbstractEventLoop = _class_with(uvloop.Loop)()
     return loop
 
 
-_uvloop_classes: dict[type, type] = {}
+def run(
+    main: Coroutine[Any, Any, _T],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _T:
+    """:func:`asyncio.run` on a loop which, when nothing else is said, is procio's."""
+    if asyncio._get_running_loop() is not None:
+        main.close()
+        raise RuntimeError("run() cannot be called from a running event loop")
+    with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
+        return runner.run(main)
+
 
 # What a loop class is given, by name. asyncio's Proactor can only use pipes that it opened itself.
 METHODS = {

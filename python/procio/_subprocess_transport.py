@@ -32,6 +32,10 @@ class Popen(subprocess.Popen[bytes]):
         """The exit code, the negative number of a signal, or None as far as is known."""
         return self._process.returncode
 
+    @returncode.setter
+    def returncode(self, value: Any) -> None:
+        """Some programs set what they think they know. procio knows."""
+
     def poll(self) -> int | None:
         """Look whether the child has ended, and return ``returncode``."""
         return self._process._poll()
@@ -120,11 +124,12 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def __init__(self, process: Any, args: Any, loop: Any = None, protocol: Any = None) -> None:
         super().__init__()
         self._process = process
-        self._args = args
+        self._popen = Popen(process, args)
         self._loop = loop
         self._protocol = protocol
         self._driven = protocol is not None
         self._closed = False
+        # Known to the protocol: it is told first.
         self._exited = False
         self._operation: Any = None
         self._context = contextvars.copy_context()
@@ -201,6 +206,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def get_returncode(self) -> int | None:
         """The exit code, the negative number of a signal, or None while the child runs."""
+        if self._driven and not self._exited:
+            return None
         returncode: int | None = self._process.returncode
         return returncode
 
@@ -219,7 +226,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``"subprocess"`` gives a :class:`subprocess.Popen` of the same child."""
         if name == "subprocess":
-            return Popen(self._process, self._args)
+            return self._popen
         return super().get_extra_info(name, default)
 
     def send_signal(self, signal: int) -> None:
@@ -243,18 +250,19 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         if self._closed:
             return
         self._closed = True
-        running = self._process._poll() is None
+        running = self._popen.poll() is None
+        if running:
+            if self._loop is not None and self._loop.get_debug():
+                logger.warning("Close running child process: kill %r", self)
+            # Before the pipes are closed: by an end of its input it could exit as if all were well.
+            with contextlib.suppress(PermissionError):
+                self._popen.kill()
         for fd, pipe in self._pipes.items():
             if fd == 0 and running:
                 # What is queued has nobody to read it.
                 pipe.abort()
             else:
                 pipe.close()
-        if running:
-            if self._loop is not None and self._loop.get_debug():
-                logger.warning("Close running child process: kill %r", self)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                self._process.kill()
 
     def __repr__(self) -> str:
         info = [type(self).__name__]

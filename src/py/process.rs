@@ -135,11 +135,7 @@ impl Handle {
 }
 
 /// The Python object of a pipe's reading end that is no child's.
-pub(super) fn make_reader(
-    py: Python<'_>,
-    host: &Arc<Host>,
-    pipe: ReadPipe,
-) -> PyResult<Py<PyAny>> {
+pub(super) fn make_reader(py: Python<'_>, host: &Arc<Host>, pipe: ReadPipe) -> PyResult<Py<PyAny>> {
     let part = Part::Reader(host.clone(), Stream::new(pipe, None));
     Ok(Handle::make(py, &classes(py)?.reader, part)?.unbind())
 }
