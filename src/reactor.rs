@@ -262,14 +262,19 @@ impl Shared {
 
     /// Takes bytes out of this turn's budget.
     pub(crate) fn spend(&self, bytes: usize) {
-        self.left
-            .fetch_sub(bytes.max(CALL_COST) as isize, Ordering::Relaxed);
+        self.take(bytes.max(CALL_COST) as isize);
     }
 
     /// Takes one operation out of this turn's budget.
     pub(crate) fn spend_operation(&self) {
-        self.left
-            .fetch_sub(OPERATION_COST as isize, Ordering::Relaxed);
+        self.take(OPERATION_COST as isize);
+    }
+
+    /// A reactor is driven by one thread. Should another take at the same moment, the turn becomes
+    /// a little longer; a count that allows for that costs more than what it counts.
+    fn take(&self, amount: isize) {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left - amount, Ordering::Relaxed);
     }
 
     pub(crate) fn is_spent(&self) -> bool {

@@ -63,43 +63,39 @@ pub(crate) enum Want {
 /// Separators, the shortest first, and how far the buffer was searched in vain.
 #[derive(Debug)]
 pub(crate) struct Separators {
-    /// Empty for the newline, the one that matters and needs no memory.
-    list: Vec<Vec<u8>>,
+    /// None for the newline, the one that matters and needs no memory.
+    list: Option<Box<[Vec<u8>]>>,
     searched: usize,
-    longest: usize,
 }
 
 impl Separators {
     /// `None` if there are none, or one is empty.
     pub(crate) fn new(mut list: Vec<Vec<u8>>) -> Option<Self> {
         list.sort_by_key(Vec::len);
-        let longest = list.last()?.len();
-        (!list.first()?.is_empty()).then_some(Separators {
-            list,
+        (!list.first()?.is_empty()).then(|| Separators {
+            list: Some(list.into()),
             searched: 0,
-            longest,
         })
     }
 
     pub(crate) fn newline() -> Self {
         Separators {
-            list: Vec::new(),
+            list: None,
             searched: 0,
-            longest: 1,
         }
     }
 
     /// Start and end of the first match: the one that ends first.
     fn find(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
         let tail = bytes.get(self.searched..).unwrap_or_default();
-        if self.list.is_empty() {
+        let Some(list) = &self.list else {
             let Some(at) = memchr(b'\n', tail) else {
                 self.searched = bytes.len();
                 return None;
             };
             let start = self.searched + at;
             return Some((start, start + 1));
-        }
+        };
         let search = |separator: &Vec<u8>| {
             let at = match separator.as_slice() {
                 [byte] => memchr(*byte, tail),
@@ -108,14 +104,11 @@ impl Separators {
             let start = self.searched + at;
             Some((start, start + separator.len()))
         };
-        let found = self
-            .list
-            .iter()
-            .filter_map(search)
-            .min_by_key(|(_, end)| *end);
+        let found = list.iter().filter_map(search).min_by_key(|(_, end)| *end);
         if found.is_none() {
             // A separator may have begun in the last bytes.
-            self.searched = (bytes.len() + 1).saturating_sub(self.longest);
+            let longest = list.last().map_or(1, Vec::len);
+            self.searched = (bytes.len() + 1).saturating_sub(longest);
         }
         found
     }

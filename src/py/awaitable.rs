@@ -8,7 +8,7 @@
 //! is cancelled between the two loses nothing.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
@@ -18,7 +18,8 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::errors::in_drop;
 use super::host::{Host, running_loop};
-use super::operations::ReadOp;
+use super::operations::{DrainOp, ReadOp};
+use super::send::Giving;
 use crate::reactor::lock;
 
 /// A state machine of the core as an awaitable drives it.
@@ -44,10 +45,21 @@ pub(super) trait Operation: Send + Sync {
     }
 }
 
-/// An operation. The one that is made for every line needs no memory of its own.
+/// An operation. Those that are made for every line or chunk need no memory of their own, and the
+/// first gets by without counting in anybody who could be of another thread.
 pub(super) enum Op {
     Read(ReadOp),
-    Other(Box<dyn Operation>),
+    Drain(Arc<Host>, DrainOp),
+    Other(Arc<Host>, Box<dyn Operation>),
+}
+
+impl Op {
+    fn host(&self) -> &Arc<Host> {
+        match self {
+            Op::Read(op) => op.host(),
+            Op::Drain(host, _) | Op::Other(host, _) => host,
+        }
+    }
 }
 
 impl Deref for Op {
@@ -56,7 +68,8 @@ impl Deref for Op {
     fn deref(&self) -> &Self::Target {
         match self {
             Op::Read(op) => op,
-            Op::Other(op) => &**op,
+            Op::Drain(_, op) => op,
+            Op::Other(_, op) => &**op,
         }
     }
 }
@@ -65,7 +78,8 @@ impl DerefMut for Op {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
             Op::Read(op) => op,
-            Op::Other(op) => &mut **op,
+            Op::Drain(_, op) => op,
+            Op::Other(_, op) => &mut **op,
         }
     }
 }
@@ -174,33 +188,34 @@ impl Drop for Slot {
 
 /// What the stream and process methods return: a coroutine to `await`, `create_task`, `wait_for`,
 /// `gather` and `TaskGroup`, implemented in Rust.
-#[pyclass(frozen, module = "procio._core", freelist = 128)]
+#[pyclass(frozen, module = "procio._core")]
 pub struct Awaitable {
-    host: Arc<Host>,
     state: Mutex<State>,
+    /// How `__next__` is to give a result; see [`send`](super::send).
+    pub(super) giving: Giving,
 }
 
 enum State {
     New(Op),
     Waiting(Arc<Slot>),
     /// Cancelled, but the operation has to be wound up first.
-    Winding(Arc<Slot>, PyErr),
+    Winding(Arc<Slot>, Box<PyErr>),
     Done,
 }
 
 impl Awaitable {
     pub(super) fn new(host: &Arc<Host>, op: impl Operation + 'static) -> Self {
-        Awaitable::with(host, Op::Other(Box::new(op)))
+        Awaitable::with(Op::Other(host.clone(), Box::new(op)))
     }
 
-    pub(super) fn with(host: &Arc<Host>, op: Op) -> Self {
+    pub(super) fn with(op: Op) -> Self {
         Awaitable {
-            host: host.clone(),
             state: Mutex::new(State::New(op)),
+            giving: Giving::default(),
         }
     }
 
-    /// `None` with a value, or the future to wait for.
+    /// A value, or the future to wait for.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         let state = {
             let mut state = lock(&self.state);
@@ -209,8 +224,9 @@ impl Awaitable {
             {
                 let used = std::mem::replace(&mut *state, State::Done);
                 drop(state);
-                drop(used);
-                self.host.settle(py)?;
+                if let State::New(op) = &used {
+                    op.host().settle(py)?;
+                }
                 return result.map(Step::Return);
             }
             std::mem::replace(&mut *state, State::Done)
@@ -231,30 +247,28 @@ impl Awaitable {
     }
 
     fn first(&self, py: Python<'_>, mut op: Op) -> PyResult<Step> {
-        self.host.check_loop(py)?;
+        op.host().check_loop(py)?;
         op.start(py)?;
         // Most operations end here, so they are not given a waker of their own yet.
         if op.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             let result = op.finish(py);
-            self.host.settle(py)?;
+            op.host().settle(py)?;
             return result.map(Step::Return);
         }
+        let host = op.host().clone();
         let state = Mutex::new(SlotState {
             op: Some(op),
             future: None,
             done: false,
         });
-        let slot = Arc::new(Slot {
-            host: self.host.clone(),
-            state,
-        });
-        self.host.note_waiting(&slot);
+        let slot = Arc::new(Slot { host, state });
+        slot.host.note_waiting(&slot);
         self.go_on(py, slot, None)
     }
 
-    fn go_on(&self, py: Python<'_>, slot: Arc<Slot>, error: Option<PyErr>) -> PyResult<Step> {
+    fn go_on(&self, py: Python<'_>, slot: Arc<Slot>, error: Option<Box<PyErr>>) -> PyResult<Step> {
         let resumed = slot.resume(py).and_then(|future| {
-            self.host.settle(py)?;
+            slot.host.settle(py)?;
             Ok(future)
         });
         let future = match resumed {
@@ -274,17 +288,33 @@ impl Awaitable {
         }
         let op = slot.take();
         match (op, error) {
-            (_, Some(error)) => Err(error),
+            (_, Some(error)) => Err(*error),
             (Some(mut op), None) => {
                 let result = op.finish(py);
                 drop(op);
-                self.host.settle(py)?;
+                slot.host.settle(py)?;
                 result.map(Step::Return)
             }
             (None, None) => Err(PyRuntimeError::new_err(
                 "cannot reuse already awaited coroutine",
             )),
         }
+    }
+}
+
+impl State {
+    /// Ends the operation, and does what that led to.
+    fn give_up(self, py: Python<'_>) -> PyResult<()> {
+        let host = match &self {
+            State::New(op) => op.host().clone(),
+            State::Waiting(slot) | State::Winding(slot, _) => {
+                drop(slot.take());
+                slot.host.clone()
+            }
+            State::Done => return Ok(()),
+        };
+        drop(self);
+        host.settle(py)
     }
 }
 
@@ -304,8 +334,13 @@ impl Awaitable {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let plainly = self.giving.is_plain();
         match self.step(py)? {
             Step::Yield(future) => Ok(Some(future)),
+            Step::Return(value) if plainly => {
+                self.giving.note_return();
+                Ok(Some(value))
+            }
             Step::Return(value) if value.is_none(py) => Ok(None),
             Step::Return(value) => Err(stop(py, value)),
         }
@@ -335,18 +370,16 @@ impl Awaitable {
         let error = exception(typ, val, tb)?;
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
         let State::Waiting(slot) = state else {
-            drop(state);
-            self.host.settle(py)?;
+            state.give_up(py)?;
             return Err(error);
         };
         let winds = lock(&slot.state).op.as_mut().is_some_and(|op| op.cancel());
         if !winds {
-            drop(slot.take());
-            self.host.settle(py)?;
+            State::Waiting(slot).give_up(py)?;
             return Err(error);
         }
         lock(&slot.state).done = false;
-        match self.go_on(py, slot, Some(error))? {
+        match self.go_on(py, slot, Some(Box::new(error)))? {
             Step::Yield(future) => Ok(future),
             Step::Return(value) => Ok(value),
         }
@@ -355,11 +388,7 @@ impl Awaitable {
     /// Gives it up, as a coroutine's `close`.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
-        if let State::Waiting(slot) | State::Winding(slot, _) = &state {
-            drop(slot.take());
-        }
-        drop(state);
-        self.host.settle(py)
+        state.give_up(py)
     }
 
     #[getter]
@@ -392,12 +421,10 @@ impl Awaitable {
 
 impl Drop for Awaitable {
     fn drop(&mut self) {
-        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
-        if let State::New(op) = &state {
-            in_drop(|py| never_awaited(py, op.name()));
-        }
-        if let State::Waiting(slot) | State::Winding(slot, _) = &state {
-            drop(slot.take());
+        match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            State::New(op) => in_drop(|py| never_awaited(py, op.name())),
+            State::Waiting(slot) | State::Winding(slot, _) => drop(slot.take()),
+            State::Done => {}
         }
     }
 }

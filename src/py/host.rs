@@ -168,7 +168,8 @@ impl Host {
     /// After anything that was done outside of a dispatch: completes the futures of operations
     /// that it woke, and has the loop call us if work was put off to the next turn.
     pub(super) fn settle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        if !self.dispatching.load(Ordering::Relaxed) {
+        let ready = self.has_ready.load(Ordering::Acquire);
+        if ready && !self.dispatching.load(Ordering::Relaxed) {
             self.run_ready(py)?;
         }
         self.schedule(py)

@@ -15,6 +15,8 @@ mod process;
 mod reader;
 mod relay;
 mod request;
+#[allow(unsafe_code)]
+mod send;
 mod writer;
 
 use pyo3::prelude::*;
@@ -39,6 +41,7 @@ mod core {
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::send::install(m.py())?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))?;
         m.add(
             "build_profile",

@@ -12,8 +12,9 @@ use pyo3::types::{PyBytes, PyType};
 use super::awaitable::Operation;
 use super::buffer::BytesSink;
 use super::errors::os_error;
+use super::host::Host;
 use super::process::Lifeline;
-use super::reader::Stream;
+use super::reader::{Stream, StreamReader};
 use crate::communicate::{Collect, Communicate};
 use crate::pipe::WritePipe;
 use crate::reactor::lock;
@@ -32,9 +33,10 @@ pub(super) enum Shape {
     Next,
 }
 
-/// One of the reader's methods that finds its answer in the buffer.
+/// One of the reader's methods that finds its answer in the buffer. It holds the reader as Python
+/// does: that costs less than a count that threads could share.
 pub(super) struct ReadOp {
-    pub stream: Arc<Stream>,
+    reader: Py<StreamReader>,
     pub want: Want,
     pub shape: Shape,
     found: Option<Found>,
@@ -42,9 +44,9 @@ pub(super) struct ReadOp {
 }
 
 impl ReadOp {
-    pub(super) fn new(stream: Arc<Stream>, want: Want, shape: Shape) -> Self {
+    pub(super) fn new(reader: Py<StreamReader>, want: Want, shape: Shape) -> Self {
         ReadOp {
-            stream,
+            reader,
             want,
             shape,
             found: None,
@@ -52,8 +54,16 @@ impl ReadOp {
         }
     }
 
+    pub(super) fn host(&self) -> &Arc<Host> {
+        &self.reader.get().host
+    }
+
+    fn stream(&self) -> &Arc<Stream> {
+        &self.reader.get().stream
+    }
+
     fn take(&self, py: Python<'_>, count: usize) -> Py<PyBytes> {
-        let mut reader = self.stream.pipe.lock();
+        let mut reader = self.stream().pipe.lock();
         let bytes = PyBytes::new(py, reader.buffered().get(..count).unwrap_or_default()).unbind();
         reader.consume(count);
         bytes
@@ -98,32 +108,34 @@ impl Operation for ReadOp {
     }
 
     fn try_now(&mut self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        if self.stream.has_exception() {
+        if self.stream().has_exception() {
             return None;
         }
         let take = |bytes: &[u8]| Ok(PyBytes::new(py, bytes).into_any().unbind());
-        self.stream.pipe.take_now(&mut self.want, take)
+        let stream = &self.reader.get().stream;
+        stream.pipe.take_now(&mut self.want, take)
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.stream.check(py)?;
-        claim(&self.stream, method(self.name()))?;
+        self.stream().check(py)?;
+        claim(self.stream(), method(self.name()))?;
         self.claimed = true;
         Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stream.has_exception() {
+        if self.stream().has_exception() {
             return Poll::Ready(());
         }
-        self.stream
+        let stream = &self.reader.get().stream;
+        stream
             .pipe
             .poll(&mut self.want, cx)
             .map(|found| self.found = Some(found))
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.stream.check(py)?;
+        self.stream().check(py)?;
         let bytes = match (self.found, self.shape) {
             (Some(Found::Complete(count)), _) => self.take(py, count),
             (Some(Found::Incomplete(0)), Shape::Next) => {
@@ -140,7 +152,7 @@ impl Operation for ReadOp {
             (Some(Found::Overrun { consumed, found }), shape) => {
                 return Err(overrun(py, consumed, found, shape));
             }
-            (Some(Found::Failed) | None, _) => return Err(self.stream.failure(py)),
+            (Some(Found::Failed) | None, _) => return Err(self.stream().failure(py)),
         };
         Ok(bytes.into_any())
     }
@@ -149,7 +161,7 @@ impl Operation for ReadOp {
 impl Drop for ReadOp {
     fn drop(&mut self) {
         if self.claimed {
-            release(&self.stream);
+            release(self.stream());
         }
     }
 }

@@ -67,17 +67,18 @@ impl Stream {
 /// The reading end of a pipe, with the methods of `asyncio.StreamReader`.
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct StreamReader {
-    stream: Arc<Stream>,
-    host: Arc<Host>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) host: Arc<Host>,
 }
 
 impl StreamReader {
-    fn awaitable(&self, want: Want, shape: Shape) -> Awaitable {
-        Awaitable::with(
-            &self.host,
-            Op::Read(ReadOp::new(self.stream.clone(), want, shape)),
-        )
+    fn collect(&self, want: Option<usize>) -> Awaitable {
+        Awaitable::new(&self.host, CollectOp::new(self.stream.clone(), want))
     }
+}
+
+fn awaitable(reader: Py<StreamReader>, want: Want, shape: Shape) -> Awaitable {
+    Awaitable::with(Op::Read(ReadOp::new(reader, want, shape)))
 }
 
 #[pymethods]
@@ -91,26 +92,32 @@ impl StreamReader {
     /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at
     /// the end. Cancelled, it loses nothing.
     #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
-    fn read(&self, n: isize) -> Awaitable {
+    fn read(slf: Py<Self>, n: isize) -> Awaitable {
         match usize::try_from(n) {
-            Ok(count) => self.awaitable(Want::Some(count), Shape::Read),
-            Err(_) => Awaitable::new(&self.host, CollectOp::new(self.stream.clone(), None)),
+            Ok(count) => awaitable(slf, Want::Some(count), Shape::Read),
+            Err(_) => slf.get().collect(None),
         }
     }
 
     /// A line with its newline; what is left at the end; `b""` after it. Raises ValueError for a
     /// line longer than the limit, which stays to be read. Cancelled, it loses nothing.
-    fn readline(&self) -> Awaitable {
-        self.awaitable(Want::Until(Separators::newline()), Shape::Line)
+    fn readline(slf: Py<Self>) -> Awaitable {
+        awaitable(slf, Want::Until(Separators::newline()), Shape::Line)
     }
 
     /// All bytes up to and with the first separator: bytes, or a tuple of them. Raises
     /// IncompleteReadError at the end, LimitOverrunError above the limit. Cancelled, it loses
     /// nothing.
     #[pyo3(signature = (separator=None), text_signature = "($self, separator=b'\\n')")]
-    fn readuntil(&self, separator: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
+    fn readuntil(slf: Py<Self>, separator: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
         let separators = match separator {
-            None => return Ok(self.awaitable(Want::Until(Separators::newline()), Shape::Until)),
+            None => {
+                return Ok(awaitable(
+                    slf,
+                    Want::Until(Separators::newline()),
+                    Shape::Until,
+                ));
+            }
             Some(separator) => match separator.cast::<PyTuple>() {
                 Ok(tuple) => tuple
                     .iter()
@@ -125,28 +132,25 @@ impl StreamReader {
             "Separator should be at least one-byte string"
         };
         let separators = Separators::new(separators).ok_or_else(|| PyValueError::new_err(text))?;
-        Ok(self.awaitable(Want::Until(separators), Shape::Until))
+        Ok(awaitable(slf, Want::Until(separators), Shape::Until))
     }
 
     /// Exactly `n` bytes. Raises IncompleteReadError at the end. Cancelled, it loses nothing.
-    fn readexactly(&self, n: isize) -> PyResult<Awaitable> {
+    fn readexactly(slf: Py<Self>, n: isize) -> PyResult<Awaitable> {
         let count = usize::try_from(n)
             .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
         if count > COLLECT {
-            return Ok(Awaitable::new(
-                &self.host,
-                CollectOp::new(self.stream.clone(), Some(count)),
-            ));
+            return Ok(slf.get().collect(Some(count)));
         }
-        Ok(self.awaitable(Want::Exactly(count), Shape::Exactly))
+        Ok(awaitable(slf, Want::Exactly(count), Shape::Exactly))
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    fn __anext__(&self) -> Awaitable {
-        self.awaitable(Want::Until(Separators::newline()), Shape::Next)
+    fn __anext__(slf: Py<Self>) -> Awaitable {
+        awaitable(slf, Want::Until(Separators::newline()), Shape::Next)
     }
 
     /// Whether the end was reached and everything was taken.

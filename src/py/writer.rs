@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use super::awaitable::Awaitable;
+use super::awaitable::{Awaitable, Op};
 use super::host::Host;
 use super::operations::{ClosedOp, DrainOp};
 use super::process::{Handle, Lifeline};
@@ -69,14 +69,12 @@ impl StreamWriter {
     /// Waits until at most the low-water mark is queued, if more than the high-water mark was.
     /// Raises BrokenPipeError or ConnectionResetError when the child no longer reads.
     fn drain(&self) -> Awaitable {
-        Awaitable::new(
-            &self.host,
-            DrainOp {
-                pipe: self.pipe.clone(),
-                key: None,
-                waited: false,
-            },
-        )
+        let op = DrainOp {
+            pipe: self.pipe.clone(),
+            key: None,
+            waited: false,
+        };
+        Awaitable::with(Op::Drain(self.host.clone(), op))
     }
 
     /// Closes once everything is written.
