@@ -406,6 +406,22 @@ async def test_awaitable_cannot_be_awaited_twice(pair: procio.Process) -> None:
         await read
 
 
+async def test_an_awaitable_that_is_done_stays_itself(pair: procio.Process) -> None:
+    """It is not one that was made later, however many are."""
+    pair.stdin.write(b"0\n1\n2\n3\n4\n5\n6\n")
+    pair.stdin.close()
+    first = pair.stdout.readline()
+    assert await first == b"0\n"
+    later = [pair.stdout.readline() for _ in range(4)]
+    assert len({id(one) for one in (first, *later)}) == 5
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited"):
+        await first
+    assert [await one for one in later] == [b"1\n", b"2\n", b"3\n", b"4\n"]
+    del later
+    assert [line async for line in pair.stdout] == [b"5\n", b"6\n"]
+
+
+
 async def test_closed_awaitable_has_taken_nothing(pair: procio.Process) -> None:
     read = pair.stdout.readexactly(3)
     read.close()

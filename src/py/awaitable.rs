@@ -215,6 +215,11 @@ impl Awaitable {
         }
     }
 
+    /// Starts over: it was done, and is nobody else's.
+    pub(super) fn renew(&self, op: Op) {
+        *lock(&self.state) = State::New(op);
+    }
+
     /// A value, or the future to wait for.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         let state = {

@@ -1,4 +1,4 @@
-//! The only unsafe code of the Python layer: a `bytes` object that grows.
+//! A `bytes` object that grows.
 
 use std::ptr;
 

@@ -12,6 +12,7 @@ use super::errors::os_error;
 use super::host::Host;
 use super::operations::{CollectOp, ReadOp, Shape};
 use super::process::{Handle, Lifeline};
+use super::send;
 use crate::pipe::ReadPipe;
 use crate::reactor::lock;
 use crate::reader::{Reader, Separators, Want};
@@ -72,13 +73,17 @@ pub struct StreamReader {
 }
 
 impl StreamReader {
-    fn collect(&self, want: Option<usize>) -> Awaitable {
-        Awaitable::new(&self.host, CollectOp::new(self.stream.clone(), want))
+    fn collect<'py>(&self, py: Python<'py>, want: Option<usize>) -> Made<'py> {
+        let op = CollectOp::new(self.stream.clone(), want);
+        Bound::new(py, Awaitable::new(&self.host, op))
     }
 }
 
-fn awaitable(reader: Py<StreamReader>, want: Want, shape: Shape) -> Awaitable {
-    Awaitable::with(Op::Read(ReadOp::new(reader, want, shape)))
+type Made<'py> = PyResult<Bound<'py, Awaitable>>;
+
+fn awaitable<'py>(reader: &Bound<'py, StreamReader>, want: Want, shape: Shape) -> Made<'py> {
+    let op = ReadOp::new(reader.clone().unbind(), want, shape);
+    send::awaitable(reader.py(), Op::Read(op))
 }
 
 #[pymethods]
@@ -92,16 +97,16 @@ impl StreamReader {
     /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at
     /// the end. Cancelled, it loses nothing.
     #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
-    fn read(slf: Py<Self>, n: isize) -> Awaitable {
+    fn read<'py>(slf: &Bound<'py, Self>, n: isize) -> Made<'py> {
         match usize::try_from(n) {
             Ok(count) => awaitable(slf, Want::Some(count), Shape::Read),
-            Err(_) => slf.get().collect(None),
+            Err(_) => slf.get().collect(slf.py(), None),
         }
     }
 
     /// A line with its newline; what is left at the end; `b""` after it. Raises ValueError for a
     /// line longer than the limit, which stays to be read. Cancelled, it loses nothing.
-    fn readline(slf: Py<Self>) -> Awaitable {
+    fn readline<'py>(slf: &Bound<'py, Self>) -> Made<'py> {
         awaitable(slf, Want::Until(Separators::newline()), Shape::Line)
     }
 
@@ -109,14 +114,10 @@ impl StreamReader {
     /// IncompleteReadError at the end, LimitOverrunError above the limit. Cancelled, it loses
     /// nothing.
     #[pyo3(signature = (separator=None), text_signature = "($self, separator=b'\\n')")]
-    fn readuntil(slf: Py<Self>, separator: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
+    fn readuntil<'py>(slf: &Bound<'py, Self>, separator: Option<&Bound<'py, PyAny>>) -> Made<'py> {
         let separators = match separator {
             None => {
-                return Ok(awaitable(
-                    slf,
-                    Want::Until(Separators::newline()),
-                    Shape::Until,
-                ));
+                return awaitable(slf, Want::Until(Separators::newline()), Shape::Until);
             }
             Some(separator) => match separator.cast::<PyTuple>() {
                 Ok(tuple) => tuple
@@ -132,24 +133,24 @@ impl StreamReader {
             "Separator should be at least one-byte string"
         };
         let separators = Separators::new(separators).ok_or_else(|| PyValueError::new_err(text))?;
-        Ok(awaitable(slf, Want::Until(separators), Shape::Until))
+        awaitable(slf, Want::Until(separators), Shape::Until)
     }
 
     /// Exactly `n` bytes. Raises IncompleteReadError at the end. Cancelled, it loses nothing.
-    fn readexactly(slf: Py<Self>, n: isize) -> PyResult<Awaitable> {
+    fn readexactly<'py>(slf: &Bound<'py, Self>, n: isize) -> Made<'py> {
         let count = usize::try_from(n)
             .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
         if count > COLLECT {
-            return Ok(slf.get().collect(Some(count)));
+            return slf.get().collect(slf.py(), Some(count));
         }
-        Ok(awaitable(slf, Want::Exactly(count), Shape::Exactly))
+        awaitable(slf, Want::Exactly(count), Shape::Exactly)
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    fn __anext__(slf: Py<Self>) -> Awaitable {
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> Made<'py> {
         awaitable(slf, Want::Until(Separators::newline()), Shape::Next)
     }
 

@@ -1,13 +1,18 @@
-//! The slot `am_send` of [`Awaitable`], which PyO3 cannot declare: by it `await` is given a result
-//! as it is. Without it every result has to be raised, as a StopIteration.
+//! What PyO3 cannot do for [`Awaitable`], of which one is made for every line.
+//!
+//! - The slot `am_send`: by it `await` is given a result as it is. Without it every result has to
+//!   be raised, as a StopIteration.
+//! - Awaitables that are done are used again, once nobody has them any more. To make and to free
+//!   an object costs more than to read a short line.
 
-use std::ptr;
+use std::cell::UnsafeCell;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use pyo3::ffi::{self, PySendResult};
 use pyo3::prelude::*;
 
-use super::awaitable::Awaitable;
+use super::awaitable::{Awaitable, Op};
 
 /// How `__next__` gives a result to whoever called it.
 #[derive(Default)]
@@ -72,10 +77,70 @@ unsafe extern "C" fn send(
         *result = next(slf);
         let returned = giving.load(Ordering::Relaxed) == RETURNED;
         giving.store(RAISED, Ordering::Relaxed);
+        if returned {
+            SPARES.keep(py, slf);
+        }
         match ((*result).is_null(), returned) {
             (true, _) => PySendResult::PYGEN_ERROR,
             (false, true) => PySendResult::PYGEN_RETURN,
             (false, false) => PySendResult::PYGEN_NEXT,
         }
+    }
+}
+
+/// A few references to awaitables that are done. There is no weak reference to any, so one whose
+/// count is 1 is known to nobody else.
+struct Spares(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
+
+static SPARES: Spares = Spares(UnsafeCell::new(Vec::new()));
+
+/// Where threads run freely, the count of an object may change at any time, and nothing is kept.
+/// Such an interpreter has objects with a longer head.
+const HAS_LOCK: bool = size_of::<ffi::PyObject>() == 2 * size_of::<usize>();
+const MOST: usize = 16;
+
+// SAFETY: used only while attached to an interpreter whose lock makes that one thread at a time.
+// PyO3 lets the module into one interpreter only.
+unsafe impl Sync for Spares {}
+
+impl Spares {
+    /// # Safety
+    /// `object` is an awaitable that is done.
+    unsafe fn keep(&self, _py: Python<'_>, object: *mut ffi::PyObject) {
+        // SAFETY: attached; nothing in this block runs any Python code or comes back here.
+        let spares = unsafe { &mut *self.0.get() };
+        if let Some(kept) = NonNull::new(object)
+            && HAS_LOCK
+            && spares.len() < MOST
+        {
+            // SAFETY: the caller has a reference; this one becomes the list's.
+            unsafe { ffi::Py_INCREF(object) };
+            spares.push(kept);
+        }
+    }
+
+    fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Awaitable>> {
+        if !HAS_LOCK {
+            return None;
+        }
+        // SAFETY: as in `keep`; the borrow ends before anything is dropped.
+        let kept = unsafe { (*self.0.get()).pop() }?;
+        // SAFETY: the list's reference becomes ours, and only awaitables are in the list.
+        let object =
+            unsafe { Bound::from_owned_ptr(py, kept.as_ptr()).cast_into_unchecked::<Awaitable>() };
+        // SAFETY: an object that we have a reference to.
+        let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
+        (count == 1).then_some(object)
+    }
+}
+
+/// An awaitable for `op`: a new one, or one that was done and is nobody's.
+pub(super) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
+    match SPARES.take(py) {
+        Some(object) => {
+            object.get().renew(op);
+            Ok(object)
+        }
+        None => Bound::new(py, Awaitable::with(op)),
     }
 }

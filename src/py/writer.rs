@@ -12,6 +12,7 @@ use super::host::Host;
 use super::operations::{ClosedOp, DrainOp};
 use super::process::{Handle, Lifeline};
 use super::reader::to_bytes;
+use super::send;
 use crate::pipe::WritePipe;
 use crate::writer::Piece;
 
@@ -68,13 +69,13 @@ impl StreamWriter {
 
     /// Waits until at most the low-water mark is queued, if more than the high-water mark was.
     /// Raises BrokenPipeError or ConnectionResetError when the child no longer reads.
-    fn drain(&self) -> Awaitable {
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Awaitable>> {
         let op = DrainOp {
             pipe: self.pipe.clone(),
             key: None,
             waited: false,
         };
-        Awaitable::with(Op::Drain(self.host.clone(), op))
+        send::awaitable(py, Op::Drain(self.host.clone(), op))
     }
 
     /// Closes once everything is written.
