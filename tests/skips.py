@@ -37,6 +37,12 @@ CPYTHON: dict[str, str] = {
     "test_popen_error_with_stdin_pipe": _MOCKS_POPEN,
     "test_pause_reading": _MOCKS_PIPES,
 }
+if sys.version_info >= (3, 14):
+    CPYTHON |= {
+        "test_subprocess_read_pipe_cancelled": _MOCKS_PIPES,
+        "test_subprocess_write_pipe_cancelled": _MOCKS_PIPES,
+        "test_subprocess_read_write_pipe_cancelled": _MOCKS_PIPES,
+    }
 
 NO_LOW_LEVEL = "procio does not serve loop.subprocess_exec, so the test would be about the loop's own"
 
