@@ -24,6 +24,8 @@ pub(crate) struct Life {
     token: usize,
     kill_on_drop: AtomicBool,
     released: AtomicBool,
+    /// It was sent the signal that cannot be caught.
+    killed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -62,6 +64,7 @@ impl Life {
                 token,
                 kill_on_drop: AtomicBool::new(kill_on_drop),
                 released: AtomicBool::new(false),
+                killed: AtomicBool::new(false),
                 state: Mutex::new(state),
             })
         };
@@ -100,6 +103,11 @@ impl Life {
     /// Whether its end is not yet known.
     pub(crate) fn is_running(&self) -> bool {
         lock(&self.state).process.is_some() && !self.shared.is_foreign()
+    }
+
+    /// Whether it runs and nobody has killed it.
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.is_running() && !self.killed.load(Ordering::Relaxed)
     }
 
     /// How it ended, once that has been published.
@@ -170,6 +178,10 @@ impl Life {
         match process.signal(signal) {
             // Somebody else has reaped it.
             Err(error) if Process::is_gone(&error) => Ok(()),
+            Ok(()) if signal == KILL => {
+                self.killed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             result => result,
         }
     }

@@ -51,6 +51,18 @@ async def test_dropped_process_without_a_turn_of_the_loop() -> None:
     await until(lambda: state(pid) is None, "reaped")
 
 
+async def test_dropped_after_kill_is_silent() -> None:
+    """Who has killed it has not forgotten it."""
+    proc = await procio.create_subprocess_exec("sleep", "1000", stdin=PIPE, stdout=PIPE)
+    pid = proc.pid
+    proc.kill()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del proc
+        gc.collect()
+        await until(lambda: state(pid) is None, "reaped")
+
+
 async def test_dropped_after_the_end_is_silent() -> None:
     proc = await procio.create_subprocess_exec("echo", "unread", stdout=PIPE)
     await proc.wait()

@@ -170,6 +170,13 @@ def test_limit_is_a_keyword(create: Any) -> None:
 
 
 @pytest.mark.differs
+@pytest.mark.differs
+async def test_no_limit_given_by_name() -> None:
+    """None means that no limit is given, for callers that pass one on."""
+    async with running(*helper("emit", "x*200000", "\\n"), stdout=PIPE, limit=None) as proc:
+        assert len(await proc.stdout.readline()) == 200_001
+
+
 async def test_limit_of_a_wrong_type() -> None:
     with pytest.raises(TypeError):
         await procio.create_subprocess_exec("true", stdout=PIPE, limit="10")  # type: ignore[arg-type]

@@ -161,7 +161,6 @@ async def test_a_hundred_conversations_at_once() -> None:
     await asyncio.gather(*(talk(number) for number in range(100)))
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 async def test_children_that_are_killed_and_forgotten() -> None:
     """Kill without wait: the reaper needs nobody."""
     for _ in range(scaled(300, 10)):

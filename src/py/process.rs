@@ -87,7 +87,7 @@ impl Deref for Lifeline {
 
 impl Drop for Lifeline {
     fn drop(&mut self) {
-        if self.0.is_running() {
+        if self.0.is_unattended() {
             let pid = self.0.pid();
             in_drop(|py| warn_running(py, pid));
         }
