@@ -37,6 +37,7 @@ impl Buffer {
         &mut self.data
     }
 
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).extend_from_slice(bytes);
     }

@@ -9,11 +9,22 @@ use std::task::{Context, Poll};
 use crate::communicate::{Collect, Communicate};
 use crate::error::SpawnError;
 use crate::life::Held;
-use crate::pipe::{ReadPipe, WritePipe};
+use crate::pipe::ReadPipe;
+use crate::reactor::ended;
 use crate::start::{Pipes, Starting};
 use crate::status::{ExitStatus, Usage};
+use crate::stream::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
 
 /// A child that is being started; ends with the [`Child`] once its program was executed.
+///
+/// ```
+/// use procio::{Command, Reactor};
+///
+/// let reactor = Reactor::new()?;
+/// let starting = Command::new("true").spawn(&reactor)?;
+/// let child = reactor.run_until(starting)??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Cancel safety
 /// Dropping it kills the child, which the reactor reaps.
@@ -36,25 +47,65 @@ impl Future for Spawning {
     }
 }
 
-/// A child process. Belongs to the reactor that started it, and makes progress when that is
-/// dispatched.
-pub struct Child {
-    life: Arc<Held>,
-    stdin: Option<Arc<WritePipe>>,
-    stdout: Option<Arc<ReadPipe>>,
-    stderr: Option<Arc<ReadPipe>>,
-}
-
-impl std::fmt::Debug for Child {
+impl std::fmt::Debug for Spawning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Child")
-            .field("pid", &self.pid())
-            .finish_non_exhaustive()
+        f.debug_struct("Spawning").finish_non_exhaustive()
     }
 }
 
-/// What a child gave back.
+/// A child process. Belongs to the reactor that started it, and makes progress when that is
+/// dispatched.
+///
+/// Dropping it leaves the child running, as in the standard library, unless
+/// [`Command::kill_on_drop`](crate::Command::kill_on_drop) was asked for; either way the reactor
+/// reaps it, as long as it is dispatched.
+///
+/// ```
+/// use procio::{Command, ExitStatus, Reactor, Stdio};
+///
+/// let reactor = Reactor::new()?;
+/// reactor.run_until(async {
+///     let mut command = Command::new("sh");
+///     command.args(["-c", "read line; echo got $line; exit 3"]);
+///     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(&reactor)?.await?;
+///     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+///     stdin.write_all(b"it\n").await?;
+///     let mut line = String::new();
+///     stdout.read_line(&mut line).await?;
+///     assert_eq!(line, "got it\n");
+///     assert_eq!(child.wait().await?, ExitStatus::Exited(3));
+///     Ok::<_, Box<dyn std::error::Error>>(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
+pub struct Child {
+    /// The writing end of its standard input, if that was piped. May be taken out.
+    pub stdin: Option<ChildStdin>,
+    /// The reading end of its standard output, if that was piped. May be taken out.
+    pub stdout: Option<ChildStdout>,
+    /// The reading end of its standard error, if that was piped. May be taken out.
+    pub stderr: Option<ChildStderr>,
+    pub(crate) life: Arc<Held>,
+}
+
+/// What a child gave back.
+///
+/// ```
+/// # use procio::{Command, Reactor, Stdio};
+/// # let reactor = Reactor::new()?;
+/// # reactor.run_until(async {
+/// let mut child = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&reactor)?.await?;
+/// let output = child.communicate(None).await?;
+/// assert!(output.status.success());
+/// assert_eq!(output.stdout.as_deref(), Some(&b"hi\n"[..]));
+/// assert_eq!(output.stderr, None);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {
     /// How it ended.
@@ -66,43 +117,105 @@ pub struct Output {
 }
 
 impl Child {
-    fn new(life: Arc<Held>, pipes: Pipes) -> Self {
+    pub(crate) fn new(life: Arc<Held>, pipes: Pipes) -> Self {
         Child {
             life,
-            stdin: pipes.stdin.map(Arc::new),
-            stdout: pipes.stdout.map(Arc::new),
-            stderr: pipes.stderr.map(Arc::new),
+            stdin: pipes.stdin.map(ChildStdin::new),
+            stdout: pipes.stdout.map(|pipe| ChildStdout(Reading::new(pipe))),
+            stderr: pipes.stderr.map(|pipe| ChildStderr(Reading::new(pipe))),
         }
     }
 
     /// The process id. It stays readable after the end, when it may belong to another process.
+    ///
+    /// ```
+    /// # let reactor = procio::Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = procio::Command::new("true").spawn(&reactor)?.await?;
+    /// assert_ne!(child.pid(), std::process::id());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.life.pid()
     }
 
-    /// How it ended, if it has: looks now.
+    /// How it ended, if it has: looks now, without waiting.
+    ///
+    /// ```
+    /// # let reactor = procio::Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = procio::Command::new("sleep").arg("100").spawn(&reactor)?.await?;
+    /// assert_eq!(child.try_wait(), None);
+    /// # child.kill()?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn try_wait(&self) -> Option<ExitStatus> {
         self.life.try_wait().map(|exit| exit.status)
     }
 
     /// What it consumed; known once it has ended.
+    ///
+    /// ```
+    /// # let reactor = procio::Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = procio::Command::new("true").spawn(&reactor)?.await?;
+    /// child.wait().await?;
+    /// let usage = child.usage().expect("it has ended");
+    /// println!("{:?} of processor time", usage.user + usage.system);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         self.life.exit().map(|exit| exit.usage)
     }
 
-    /// Waits for its end, whoever still holds its pipes.
+    /// Waits for its end, whoever still holds its pipes. Its standard input is not closed by this:
+    /// for a child that reads to the end of that, drop `stdin` before. Any number may wait.
+    ///
+    /// ```
+    /// # use procio::{Command, ExitStatus, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("false").spawn(&reactor)?.await?;
+    /// assert_eq!(child.wait().await?, ExitStatus::Exited(1));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the reactor has ended and the child has not.
     ///
     /// # Cancel safety
-    /// Nothing is lost: wait again.
-    pub async fn wait(&self) -> ExitStatus {
-        let mut key = None;
-        poll_fn(|cx| self.life.poll_wait(&mut key, cx)).await.status
+    /// Safe: nothing is lost, wait again.
+    pub async fn wait(&self) -> io::Result<ExitStatus> {
+        let mut wait = Wait(&self.life, None);
+        let exit = poll_fn(|cx| wait.0.poll_wait(&mut wait.1, cx)).await?;
+        Ok(exit.status)
     }
 
-    /// Sends a signal. It can reach no other process.
+    /// Sends a signal. It can reach no other process. A child that has ended, but whose end is not
+    /// known yet, takes any signal, and nothing happens.
+    ///
+    /// ```
+    /// # use procio::{Command, ExitStatus, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("sleep").arg("100").spawn(&reactor)?.await?;
+    /// child.signal(15)?;
+    /// assert_eq!(child.wait().await?.signal(), Some(15));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `NotFound` once the end of the child is known; what kill(2) reports.
@@ -110,7 +223,48 @@ impl Child {
         self.life.signal(signal)
     }
 
-    /// Ends it at once.
+    /// Sends a signal to the whole process group of which this child is the leader, because its
+    /// command had [`process_group(0)`](crate::Command::process_group) or
+    /// [`new_session`](crate::Command::new_session). It can reach no other group.
+    ///
+    /// After the leader's own end the rest of the group can still be reached on Linux 6.9 or newer;
+    /// elsewhere not, because the number could be another group's by then.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "sleep 100 & sleep 100; true"]).process_group(0);
+    /// let child = command.spawn(&reactor)?.await?;
+    /// child.signal_group(9)?;
+    /// assert_eq!(child.wait().await?.signal(), Some(9));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` when the child leads no group, the group has ended, or it can no longer be told
+    /// from another; what kill(2) reports.
+    pub fn signal_group(&self, signal: i32) -> io::Result<()> {
+        self.life.signal_group(signal)
+    }
+
+    /// Ends it at once. What it has started goes on: see
+    /// [`signal_group`](Child::signal_group).
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("sleep").arg("100").spawn(&reactor)?.await?;
+    /// child.kill()?;
+    /// assert!(!child.wait().await?.success());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`signal`](Child::signal).
@@ -119,49 +273,65 @@ impl Child {
     }
 
     /// Writes `input` to its standard input and closes that, collects its piped outputs to their
-    /// ends, and waits for its end. That the child does not read its input is no error.
+    /// ends, and waits for its end. Streams that were taken out are left alone. That the child does
+    /// not read its input is no error.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("wc");
+    /// command.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// let mut child = command.spawn(&reactor)?.await?;
+    /// let output = child.communicate(Some(b"12345".to_vec())).await?;
+    /// assert_eq!(output.stdout.unwrap().trim_ascii(), b"5");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// Reading a pipe failed, or there was no memory for the output.
+    /// Reading a pipe failed, there was no memory for the output, or the reactor has ended.
     ///
     /// # Cancel safety
-    /// What was collected is put back, and the writing goes on: the next call returns everything.
+    /// Safe: what was collected is put back, and the writing goes on. The next call, whose `input`
+    /// counts for nothing, returns everything.
     pub async fn communicate(&mut self, input: Option<Vec<u8>>) -> io::Result<Output> {
         if let Some(stdin) = &self.stdin {
             if let Some(input) = input {
-                stdin.write(&input.clone(), |written| (Box::new(input), written));
+                stdin.pipe.write_owned(input);
             }
-            stdin.close();
+            stdin.pipe.close();
         }
-        let collect = |pipe: &Option<Arc<ReadPipe>>| {
-            pipe.clone()
-                .map(|pipe| Collect::new(pipe, Vec::new(), None))
-        };
-        let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
+        let stdout = self.stdout.as_mut().map(|out| out.0.whole());
+        let stderr = self.stderr.as_mut().map(|err| err.0.whole());
+        let collect = |pipe: &Arc<ReadPipe>| Collect::new(pipe.clone(), Vec::new(), None);
+        let (stdout, stderr) = (stdout.map(collect), stderr.map(collect));
         let mut operation = Communicate::new(self.life.clone(), stdout, stderr);
         poll_fn(|cx| operation.poll(cx))
             .await
             .map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let take = |collect: &mut Option<Collect<Vec<u8>>>| match collect {
-            None => Ok(None),
-            Some(collect) => {
-                let pipe = collect.pipe().clone();
-                let error = pipe
-                    .lock()
-                    .error()
-                    .map(|e| io::Error::new(e.kind(), e.to_string()));
-                error.map_or_else(|| Ok(collect.take()), Err)
+        let outputs = [&operation.stdout, &operation.stderr];
+        for collect in outputs.into_iter().flatten() {
+            if collect.pipe().lock().error().is_some() {
+                return Err(failure(collect.pipe()));
             }
-        };
-        let (stdout, stderr) = (take(&mut operation.stdout)?, take(&mut operation.stderr)?);
-        let status = self
-            .life
-            .exit()
-            .map_or(ExitStatus::Lost, |exit| exit.status);
+        }
+        let exit = self.life.exit().ok_or_else(ended)?;
+        let take = |collect: &mut Option<Collect<Vec<u8>>>| collect.as_mut()?.take();
         Ok(Output {
-            status,
-            stdout,
-            stderr,
+            status: exit.status,
+            stdout: take(&mut operation.stdout),
+            stderr: take(&mut operation.stderr),
         })
+    }
+}
+
+/// A wait that leaves no waker behind when it is given up.
+struct Wait<'a>(&'a Held, crate::waiters::Key);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.forget(&mut self.1);
     }
 }

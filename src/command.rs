@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::child::Spawning;
 use crate::error::SpawnError;
-use crate::reactor::{Reactor, Shared};
+use crate::reactor::{Handle, Shared};
 use crate::start::Starting;
 use crate::stdio::Stdio;
-use crate::sys::{self, RawHandle};
+use crate::sys::{self, OwnedHandle, RawHandle};
 
 /// What to run, and how: a builder in the manner of [`std::process::Command`].
 ///
@@ -41,6 +41,9 @@ pub struct Command {
     pub(crate) stderr: Stdio,
     pub(crate) close_fds: bool,
     pub(crate) pass_fds: Vec<RawHandle>,
+    /// Those of them that are ours.
+    passed: Vec<Arc<OwnedHandle>>,
+    pub(crate) hook: Option<sys::Hook>,
     pub(crate) restore_signals: bool,
     pub(crate) new_session: bool,
     pub(crate) process_group: Option<i32>,
@@ -52,12 +55,19 @@ pub struct Command {
     pub(crate) read_limit: usize,
     pub(crate) line_limit: usize,
     pub(crate) kill_on_drop: bool,
+    /// Whether the group of a leader can be signalled after its end, for which it keeps a descriptor.
+    pub(crate) keep_group: bool,
 }
 
 impl Command {
     /// A command that runs `program`, which is also the first element of its argument vector.
     ///
     /// A name without a slash is looked up along `PATH` of the child's environment.
+    ///
+    /// ```
+    /// let command = procio::Command::new("/usr/bin/env");
+    /// ```
+    #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Command {
             args: vec![program.as_ref().to_owned()],
@@ -69,6 +79,8 @@ impl Command {
             stderr: Stdio::inherit(),
             close_fds: true,
             pass_fds: Vec::new(),
+            passed: Vec::new(),
+            hook: None,
             restore_signals: true,
             new_session: false,
             process_group: None,
@@ -77,19 +89,32 @@ impl Command {
             extra_groups: None,
             umask: None,
             pipe_size: None,
-            read_limit: crate::reader::DEFAULT_LIMIT,
+            read_limit: 0,
             line_limit: crate::reader::LINE_CEILING,
             kill_on_drop: false,
+            keep_group: true,
         }
     }
 
     /// Adds an argument.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("echo");
+    /// command.arg("a word").arg("-v");
+    /// ```
     pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
     /// Adds arguments.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("echo");
+    /// command.args(["a word", "-v"]);
+    /// ```
     pub fn args<S: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = S>) -> &mut Self {
         self.args
             .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
@@ -97,115 +122,296 @@ impl Command {
     }
 
     /// Runs another program than the one that the first argument names.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("name");
+    /// command.arg("-c").executable("/bin/sh");
+    /// ```
     pub fn executable(&mut self, program: impl AsRef<OsStr>) -> &mut Self {
         self.executable = Some(program.as_ref().to_owned());
         self
     }
 
-    /// Replaces the whole environment of the child.
+    /// Sets a variable in the child's environment, which otherwise is the parent's as it is when
+    /// this is first called.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo $ANSWER"]).env("ANSWER", "42").stdout(Stdio::piped());
+    /// # let output = reactor.run_until(async {
+    /// #     let mut child = command.spawn(&reactor)?.await?;
+    /// #     Ok::<_, Box<dyn std::error::Error>>(child.communicate(None).await?)
+    /// # })??;
+    /// # assert_eq!(output.stdout.unwrap(), b"42\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        let env = self
+            .env
+            .get_or_insert_with(|| std::env::vars_os().collect());
+        env.retain(|(known, _)| !sys::same_variable(known, name));
+        env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets variables, as [`env`](Command::env).
+    ///
+    /// ```
+    /// # use procio::Command;
+    /// let mut command = Command::new("true");
+    /// command.envs([("LANG", "C"), ("TZ", "UTC")]);
+    /// ```
     pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
         &mut self,
         env: impl IntoIterator<Item = (K, V)>,
     ) -> &mut Self {
-        let owned = |(k, v): (K, V)| (k.as_ref().to_owned(), v.as_ref().to_owned());
-        self.env = Some(env.into_iter().map(owned).collect());
+        for (name, value) in env {
+            self.env(name, value);
+        }
+        self
+    }
+
+    /// Removes a variable from the child's environment.
+    ///
+    /// ```
+    /// # use procio::Command;
+    /// let mut command = Command::new("true");
+    /// command.env_remove("LD_PRELOAD");
+    /// ```
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        let env = self
+            .env
+            .get_or_insert_with(|| std::env::vars_os().collect());
+        env.retain(|(known, _)| !sys::same_variable(known, name.as_ref()));
+        self
+    }
+
+    /// Empties the child's environment. What [`env`](Command::env) sets after that is all it gets.
+    ///
+    /// ```
+    /// # use procio::Command;
+    /// let mut command = Command::new("/usr/bin/env");
+    /// command.env_clear().env("LANG", "C");
+    /// ```
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.env = Some(Vec::new());
         self
     }
 
     /// The child's working directory.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.current_dir("/");
+    /// ```
     pub fn current_dir(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
         self.cwd = Some(dir.into());
         self
     }
 
     /// Where the child's standard input comes from; the parent's by default.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.stdin(Stdio::null());
+    /// ```
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdin = stdio.into();
         self
     }
 
     /// Where the child's standard output goes; to the parent's by default.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.stdout(Stdio::piped());
+    /// ```
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdout = stdio.into();
         self
     }
 
     /// Where the child's standard error goes; to the parent's by default.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.stderr(Stdio::to_stdout());
+    /// ```
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stderr = stdio.into();
         self
     }
 
     /// Whether descriptors above 2 are closed in the child. On by default.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.close_fds(false);
+    /// ```
     pub fn close_fds(&mut self, close: bool) -> &mut Self {
         self.close_fds = close;
         self
     }
 
-    /// Descriptors that stay open in the child under the same numbers.
-    pub fn pass_fds(&mut self, fds: impl IntoIterator<Item = RawHandle>) -> &mut Self {
-        self.pass_fds = fds.into_iter().collect();
+    /// Keeps a descriptor open in the child, under the same number. The command owns it.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// # use procio::Command;
+    /// use std::os::fd::{AsRawFd, OwnedFd};
+    /// let file = OwnedFd::from(std::fs::File::open("/dev/null")?);
+    /// let path = format!("/dev/fd/{}", file.as_raw_fd());
+    /// let mut command = Command::new("cat");
+    /// command.arg(path).pass_fd(file);
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn pass_fd(&mut self, fd: impl Into<OwnedHandle>) -> &mut Self {
+        let fd = fd.into();
+        self.pass_fds.push(sys::raw_handle(&fd));
+        self.passed.push(Arc::new(fd));
         self
     }
 
     /// Whether SIGPIPE and SIGXFSZ, which Python and Rust ignore, get their default action back in
     /// the child. On by default.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.restore_signals(false);
+    /// ```
     pub fn restore_signals(&mut self, restore: bool) -> &mut Self {
         self.restore_signals = restore;
         self
     }
 
     /// Makes the child the leader of a new session. `setsid(2)`.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.new_session(true);
+    /// ```
     pub fn new_session(&mut self, yes: bool) -> &mut Self {
         self.new_session = yes;
         self
     }
 
     /// Puts the child into this process group; 0 makes a new one. `setpgid(2)`.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.process_group(0);
+    /// ```
     pub fn process_group(&mut self, group: i32) -> &mut Self {
         self.process_group = Some(group);
         self
     }
 
     /// The user as whom the child runs. `setreuid(2)`.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.uid(1000);
+    /// ```
     pub fn uid(&mut self, user: u32) -> &mut Self {
         self.user = Some(user);
         self
     }
 
     /// The group as which the child runs. `setregid(2)`.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.gid(1000);
+    /// ```
     pub fn gid(&mut self, group: u32) -> &mut Self {
         self.group = Some(group);
         self
     }
 
     /// The child's supplementary groups. `setgroups(2)`.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.groups([1000, 1001]);
+    /// ```
     pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
         self.extra_groups = Some(groups.into_iter().collect());
         self
     }
 
     /// The child's file mode creation mask. `umask(2)`.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.umask(0o077);
+    /// ```
     pub fn umask(&mut self, mask: u32) -> &mut Self {
         self.umask = Some(mask);
         self
     }
 
     /// The size in bytes of the kernel's buffer of each new pipe, where the system lets one choose.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.stdout(Stdio::piped()).pipe_size(256 * 1024);
+    /// ```
     pub fn pipe_size(&mut self, bytes: usize) -> &mut Self {
         self.pipe_size = Some(bytes);
         self
     }
 
-    /// Half of what is read ahead from a piped stream while nobody asks for it, in bytes; 0 for
-    /// nothing at all.
+    /// Half of what is read ahead from a piped stream while nobody asks for it, in bytes. 0, which is
+    /// the default, for nothing at all.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.stdout(Stdio::piped()).read_limit(64 * 1024);
+    /// ```
     pub fn read_limit(&mut self, bytes: usize) -> &mut Self {
         self.read_limit = bytes;
         self
     }
 
-    /// Whether the child is killed when the last handle to it and to its pipes is dropped. Off by
-    /// default. Either way it is reaped, as long as the reactor is dispatched.
+    /// The longest line, in bytes, that `read_line` and `read_until` wait for; 1 GiB by default.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.stdout(Stdio::piped()).line_limit(1024 * 1024);
+    /// ```
+    pub fn line_limit(&mut self, bytes: usize) -> &mut Self {
+        self.line_limit = bytes;
+        self
+    }
+
+    /// Whether the child is killed when the [`Child`](crate::Child) is dropped. Off by default. Either
+    /// way it is reaped, as long as the reactor is dispatched.
+    ///
+    /// ```
+    /// # use procio::{Command, Stdio};
+    /// let mut command = Command::new("true");
+    /// command.kill_on_drop(true);
+    /// ```
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Self {
         self.kill_on_drop = kill;
         self
@@ -220,8 +426,25 @@ impl Command {
     ///
     /// # Cancel safety
     /// Dropping the future kills the child, which the reactor reaps; nothing is left.
-    pub fn spawn(&self, reactor: &Reactor) -> Result<Spawning, SpawnError> {
-        self.start(&reactor.shared, None).map(Spawning::new)
+    ///
+    /// ```
+    /// use procio::{Command, Reactor, Stage};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let starting = Command::new("/no/such/program").spawn(&reactor)?;
+    /// let error = reactor.run_until(starting)?.unwrap_err();
+    /// assert_eq!(error.stage(), Stage::Exec);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn(&self, reactor: &impl AsRef<Handle>) -> Result<Spawning, SpawnError> {
+        let mut hook = self.hook.clone();
+        let fork = hook.as_mut().map(|hook| hook as &mut dyn sys::Fork);
+        self.start(&reactor.as_ref().0, fork).map(Spawning::new)
+    }
+
+    /// Whether the child will be the leader of a group that may have to be signalled.
+    pub(crate) fn leads(&self) -> bool {
+        self.keep_group && (self.new_session || self.process_group == Some(0))
     }
 
     pub(crate) fn start(

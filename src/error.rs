@@ -6,6 +6,15 @@ use std::io;
 /// The step of starting a child at which an error occurred.
 ///
 /// The step decides which file an error is about: the working directory, the program, or none.
+///
+/// ```
+/// # use procio::{Command, Reactor, Stage};
+/// # let reactor = Reactor::new()?;
+/// let starting = Command::new("true").current_dir("/no/such/directory").spawn(&reactor)?;
+/// let error = reactor.run_until(starting)?.unwrap_err();
+/// assert_eq!(error.stage(), Stage::Chdir);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -20,6 +29,19 @@ pub enum Stage {
 }
 
 /// Why a child could not be started. Nothing is left behind by a start that failed.
+///
+/// Its source is the operating system's error, and it can be turned into that with
+/// [`io::Error::from`].
+///
+/// ```
+/// # use procio::{Command, Reactor};
+/// # let reactor = Reactor::new()?;
+/// let starting = Command::new("/etc").spawn(&reactor)?;
+/// let error = reactor.run_until(starting)?.unwrap_err();
+/// assert!(error.to_string().starts_with("could not execute the program: "));
+/// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::PermissionDenied);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SpawnError {
     stage: Stage,
@@ -32,12 +54,28 @@ impl SpawnError {
     }
 
     /// The step that failed.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stage};
+    /// # let reactor = Reactor::new()?;
+    /// let error = Command::new("a\0b").spawn(&reactor).unwrap_err();
+    /// assert_eq!(error.stage(), Stage::Setup);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
     /// The operating system's error.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let error = Command::new("a\0b").spawn(&reactor).unwrap_err();
+    /// assert_eq!(error.io_error().kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn io_error(&self) -> &io::Error {
         &self.source

@@ -1,15 +1,64 @@
 //! Subprocesses for event loops.
 //!
-//! The core of the Python package of the same name, usable by itself: a [`Reactor`] owns one
-//! pollable descriptor in which everything about children is registered; any event loop can watch
-//! it. A [`Command`] describes a child; starting it never copies the parent's memory and never
-//! waits for a slow exec.
+//! A [`Reactor`] owns one pollable descriptor in which everything about children is registered; any
+//! event loop can watch it. A [`Command`] describes a child, with the options of Python's
+//! `subprocess.Popen`; starting it does not copy the parent's memory and does not wait for the exec.
+//! What comes back is a [`Child`] with [`ChildStdin`], [`ChildStdout`] and [`ChildStderr`]. Names and
+//! ownership are those of [`std::process`].
 //!
-//! Without the default feature `python` the crate knows nothing of Python.
+//! ```
+//! use procio::{Command, Reactor, Stdio};
+//!
+//! let reactor = Reactor::new()?;
+//! let mut command = Command::new("echo");
+//! command.arg("hi").stdout(Stdio::piped());
+//! let output = reactor.run_until(async {
+//!     let mut child = command.spawn(&reactor)?.await?;
+//!     let output = child.communicate(None).await?;
+//!     Ok::<_, Box<dyn std::error::Error>>(output)
+//! })??;
+//! assert_eq!(output.stdout.as_deref(), Some(&b"hi\n"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Who drives it
+//!
+//! - A program without an event loop: [`Reactor::run_until`].
+//! - A loop of one's own: it watches the descriptor and calls [`Reactor::dispatch`].
+//!
+//! # Features
+//!
+//! - `python`, on by default: the extension module of the Python package. Without it the crate
+//!   contains nothing of Python.
+//!
+//! # Caveats
+//!
+//! - A reactor has to be driven. Children that were dropped are reaped, and input that
+//!   [`Child::communicate`] has still to write is written, by [`Reactor::dispatch`] or
+//!   [`Reactor::run_until`] and by nobody else; without them a child that has ended stays a zombie.
+//! - Dropping a [`Child`] does not end it, unless [`Command::kill_on_drop`] was asked for. Only the child
+//!   itself is killed, not what it has started: see [`Child::signal_group`].
+//! - When the reactor is dropped, all operations fail. Children that were to be killed when they are
+//!   dropped are killed and reaped by whoever drops them, which may take up to 100 ms, and after that by
+//!   a thread. Others run on, and become zombies of this process when they end.
+//! - [`Child::wait`] closes nothing. A child that waits for the end of its input, or for somebody to read
+//!   its output, does not end.
+//! - `read_to_end` and [`Child::communicate`] have no bound; a line has that of
+//!   [`Command::line_limit`], which is 1 GiB if nothing is said.
+//! - A turn has a budget of 1 MiB. What exceeds it waits for the next
+//!   [`dispatch`](Reactor::dispatch), so that a child that floods cannot starve what else runs.
+//! - [`Command::uid`], [`gid`](Command::gid), [`groups`](Command::groups) and a hook in the child need a
+//!   fork, which takes the longer the more memory the parent uses; so does any start where the system
+//!   refuses a clone that shares memory.
+//! - If other code reaps the child (`waitpid(-1)`, SIGCHLD ignored), its status can be had on Linux 6.15
+//!   or newer; elsewhere it is [`ExitStatus::Lost`].
+//! - A child that has become another user, by a set-user-ID program, cannot be signalled by us.
+//! - In a forked copy of the process, what was made before is of no use: signals find nobody, and
+//!   dropping it does nothing to the parent's children. Make a new reactor there.
 
 #![deny(unsafe_code)]
-// The streams of the core are not public yet: without the Python layer some of it is unused.
-#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
+#![deny(missing_docs)]
+#![warn(missing_debug_implementations)]
 
 mod buffer;
 mod child;
@@ -19,12 +68,14 @@ mod error;
 mod life;
 mod pipe;
 #[cfg(feature = "python")]
+#[allow(missing_debug_implementations, reason = "these are Python's classes")]
 mod py;
 mod reactor;
 mod reader;
 mod start;
 mod status;
 mod stdio;
+mod stream;
 mod sys;
 mod waiters;
 mod writer;
@@ -32,6 +83,7 @@ mod writer;
 pub use child::{Child, Output, Spawning};
 pub use command::Command;
 pub use error::{SpawnError, Stage};
-pub use reactor::Reactor;
+pub use reactor::{Handle, Reactor};
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;
+pub use stream::{ChildStderr, ChildStdin, ChildStdout};

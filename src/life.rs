@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::reactor::{Readiness, Shared, Source, lock};
+use crate::reactor::{Readiness, Shared, Source, ended, lock};
 use crate::status::Exit;
-use crate::sys::Process;
+use crate::sys::{Group, Process};
 use crate::waiters::{Key, Waiters};
 
 /// The signal that cannot be caught.
@@ -23,6 +23,8 @@ pub(crate) struct Life {
     pid: u32,
     token: usize,
     kill_on_drop: AtomicBool,
+    /// It leads a process group that may be signalled after its own end.
+    leads: bool,
     released: AtomicBool,
     /// It was sent the signal that cannot be caught.
     killed: AtomicBool,
@@ -31,11 +33,13 @@ pub(crate) struct Life {
 
 /// Reaping and signalling happen under the lock of this state, and nowhere else: a signal can
 /// therefore never reach a pid that was freed, even where there is only the number to go by.
+#[derive(Default)]
 struct State {
     /// Until it is reaped.
     process: Option<Process>,
     /// From then on.
     exit: Option<Exit>,
+    group: Option<Group>,
     waiters: Waiters,
 }
 
@@ -45,24 +49,21 @@ impl Life {
         shared: &Arc<Shared>,
         process: Process,
         kill_on_drop: bool,
+        leads: bool,
     ) -> io::Result<Held> {
         let pid = process.pid();
         let mut state = Some(State {
             process: Some(process),
-            exit: None,
-            waiters: Waiters::default(),
+            ..State::default()
         });
         let make = |token| {
-            let state = state.take().unwrap_or(State {
-                process: None,
-                exit: None,
-                waiters: Waiters::default(),
-            });
+            let state = state.take().unwrap_or_default();
             Arc::new(Life {
                 shared: shared.clone(),
                 pid,
                 token,
                 kill_on_drop: AtomicBool::new(kill_on_drop),
+                leads,
                 released: AtomicBool::new(false),
                 killed: AtomicBool::new(false),
                 state: Mutex::new(state),
@@ -101,6 +102,7 @@ impl Life {
     }
 
     /// Whether its end is not yet known.
+    #[cfg(feature = "python")]
     pub(crate) fn is_running(&self) -> bool {
         lock(&self.state).process.is_some() && !self.shared.is_foreign()
     }
@@ -136,7 +138,10 @@ impl Life {
             return;
         };
         self.unwatch(process);
-        state.process = None;
+        let process = state.process.take();
+        if self.leads {
+            state.group = process.and_then(Process::into_group);
+        }
         state.exit = Some(exit);
         state.waiters.take(wakers);
         drop(state);
@@ -149,12 +154,17 @@ impl Life {
         }
     }
 
-    /// Waits for its end.
-    pub(crate) fn poll_wait(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<Exit> {
+    /// Waits for its end. Fails when the reactor has ended before.
+    pub(crate) fn poll_wait(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<io::Result<Exit>> {
         let mut state = lock(&self.state);
         if let Some(exit) = state.exit {
             *key = None;
-            return Poll::Ready(exit);
+            return Poll::Ready(Ok(exit));
+        }
+        // Looked at under the lock: whoever closes the reactor takes the waiters after that.
+        if self.shared.is_closed() {
+            drop(state);
+            return Poll::Ready(self.try_wait().ok_or_else(ended));
         }
         state.waiters.register(key, cx);
         Poll::Pending
@@ -182,6 +192,22 @@ impl Life {
                 self.killed.store(true, Ordering::Relaxed);
                 Ok(())
             }
+            result => result,
+        }
+    }
+
+    /// Sends a signal to the process group that it leads: `NotFound` when there is none, or it can
+    /// no longer be told from another.
+    pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
+        let state = lock(&self.state);
+        let result = match (&state.process, &state.group) {
+            _ if self.shared.is_foreign() || !self.leads => Err(io::ErrorKind::NotFound.into()),
+            (Some(process), _) => process.signal_group(signal),
+            (None, Some(group)) => group.signal(signal),
+            (None, None) => Err(io::ErrorKind::NotFound.into()),
+        };
+        match result {
+            Err(error) if Process::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
             result => result,
         }
     }
@@ -233,12 +259,9 @@ impl Source for Life {
         self.reap(wakers);
     }
 
-    fn abandon(&self) {
-        // The wakers belong to operations that will never go on; they are dropped outside of the
-        // lock, as they may hold the last handle on this very life.
-        let mut wakers = Vec::new();
-        lock(&self.state).waiters.take(&mut wakers);
-        drop(wakers);
+    fn abandon(&self, wakers: &mut Vec<Waker>) {
+        // To be woken outside of the lock: they may hold the last handle on this very life.
+        lock(&self.state).waiters.take(wakers);
         if self.released.load(Ordering::Acquire) && self.kill_on_drop() && !self.shared.is_foreign()
         {
             self.bury();

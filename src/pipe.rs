@@ -2,14 +2,18 @@
 
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::buffer::{OutOfMemory, Sink};
-use crate::reactor::{Readiness, Registered, Shared, Source, lock};
+use crate::reactor::{Readiness, Registered, Shared, Source, ended, lock};
 use crate::reader::{Fill, Found, ReadIo, Reader, Want};
-use crate::sys::{self, AsHandle, AsRawHandle, Interest, PipeReader, PipeWriter, RawHandle};
+use crate::sys::{self, Interest, PipeReader, PipeWriter};
+#[cfg(feature = "python")]
+use crate::sys::{AsHandle, AsRawHandle, RawHandle};
 use crate::waiters::Key;
-use crate::writer::{Flush, Piece, WriteIo, Writer};
+#[cfg(feature = "python")]
+use crate::writer::Piece;
+use crate::writer::{Flush, WriteIo, Writer};
 
 type Input = Registered<PipeReader>;
 type Output = Registered<PipeWriter>;
@@ -80,31 +84,36 @@ impl ReadPipe {
         lock(&self.0.reader)
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn handle(&self) -> Option<RawHandle> {
         self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
     }
 
     /// Reads until `want` can be answered. One waker is kept: only one operation waits at a time.
     pub(crate) fn poll(&self, want: &mut Want, cx: &mut Context<'_>) -> Poll<Found> {
+        self.0.poll(&mut self.lock(), want, cx)
+    }
+
+    /// The same, and gives the bytes that complete it to `take` and consumes them.
+    pub(crate) fn poll_take<R>(
+        &self,
+        want: &mut Want,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<Result<R, Found>> {
         let mut reader = self.lock();
-        if self.0.shared.is_spent() {
-            reader.waker = Some(cx.waker().clone());
-            self.0.shared.defer_wake(cx.waker());
-            return Poll::Pending;
-        }
-        loop {
-            if let Some(found) = reader.find(want) {
-                self.0.finish(&mut reader);
-                return Poll::Ready(found);
-            }
-            if !self.0.fill(&mut reader, cx) {
-                return Poll::Pending;
-            }
-        }
+        let count = match ready!(self.0.poll(&mut reader, want, cx)) {
+            Found::Complete(count) => count,
+            found => return Poll::Ready(Err(found)),
+        };
+        let taken = take(reader.buffered().get(..count).unwrap_or_default());
+        reader.consume(count);
+        Poll::Ready(Ok(taken))
     }
 
     /// Answers `want` if that can be done with what is in the buffer, nobody else is reading, and
     /// the turn's budget allows it: gives the bytes to `take` and consumes them.
+    #[cfg(feature = "python")]
     pub(crate) fn take_now<R>(&self, want: &mut Want, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let mut reader = self.lock();
         if reader.busy || self.0.shared.is_spent() {
@@ -144,11 +153,13 @@ impl ReadPipe {
 
     /// Closes our end: the child is told by SIGPIPE or EPIPE when it writes on. What was read
     /// stays to be taken. An operation that waits sees the end.
+    #[cfg(feature = "python")]
     pub(crate) fn close(&self) {
         self.change(Reader::close);
     }
 
     /// Does something to the reader that an operation under way must see.
+    #[cfg(feature = "python")]
     pub(crate) fn change(&self, change: impl FnOnce(&mut Reader<Input>)) {
         let waker = {
             let mut reader = self.lock();
@@ -161,6 +172,7 @@ impl ReadPipe {
     }
 
     /// Lets reading ahead go on, if there is cause.
+    #[cfg(feature = "python")]
     pub(crate) fn nudge(&self) {
         if self.lock().wants_ahead() {
             self.0.shared.defer(self.0.token);
@@ -175,6 +187,28 @@ impl Drop for ReadPipe {
 }
 
 impl ReadSource {
+    fn poll(
+        &self,
+        reader: &mut Reader<Input>,
+        want: &mut Want,
+        cx: &mut Context<'_>,
+    ) -> Poll<Found> {
+        if self.shared.is_spent() {
+            reader.waker = Some(cx.waker().clone());
+            self.shared.defer_wake(cx.waker());
+            return Poll::Pending;
+        }
+        loop {
+            if let Some(found) = reader.find(want) {
+                self.finish(reader);
+                return Poll::Ready(found);
+            }
+            if !self.fill(reader, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Reads once for an operation; `false` when it has to wait, and will be woken.
     fn fill(&self, reader: &mut Reader<Input>, cx: &mut Context<'_>) -> bool {
         if self.shared.is_spent() && reader.is_ready() {
@@ -184,6 +218,10 @@ impl ReadSource {
         match reader.fill() {
             Fill::Progress(count) => {
                 self.shared.spend(count);
+                true
+            }
+            Fill::Blocked if self.shared.is_closed() => {
+                reader.fail(ended());
                 true
             }
             Fill::Blocked => {
@@ -248,10 +286,8 @@ impl Source for ReadSource {
         self.read_ahead(&mut reader);
     }
 
-    fn abandon(&self) {
-        // Dropped outside of the lock: it may hold the operation that would release the reader.
-        let waker = lock(&self.reader).waker.take();
-        drop(waker);
+    fn abandon(&self, wakers: &mut Vec<Waker>) {
+        wakers.extend(lock(&self.reader).waker.take());
     }
 }
 
@@ -289,12 +325,14 @@ impl WritePipe {
         lock(&self.0.writer)
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn handle(&self) -> Option<RawHandle> {
         self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
     }
 
     /// Writes what can be written now, and queues the rest as the piece that `keep` makes (whose
     /// first bytes, as many as it is told, are written).
+    #[cfg(feature = "python")]
     pub(crate) fn write(&self, bytes: &[u8], keep: impl FnOnce(usize) -> (Piece, usize)) {
         if bytes.is_empty() {
             return;
@@ -309,12 +347,24 @@ impl WritePipe {
         });
     }
 
+    /// The same with bytes that are given away.
+    pub(crate) fn write_owned(&self, bytes: Vec<u8>) {
+        self.change(|writer| {
+            let written = writer.write_now(&bytes);
+            if written < bytes.len() && !writer.is_closing() {
+                writer.queue(Box::new(bytes), written);
+                writer.arm();
+            }
+        });
+    }
+
     /// Closes once everything is written.
     pub(crate) fn close(&self) {
         self.change(Writer::close);
     }
 
     /// Closes at once; what is queued is lost.
+    #[cfg(feature = "python")]
     pub(crate) fn abort(&self) {
         self.change(Writer::abort);
     }
@@ -331,6 +381,7 @@ impl WritePipe {
     }
 
     /// Waits until no more than the low-water mark is queued, or writing has ended.
+    #[cfg(feature = "python")]
     pub(crate) fn poll_drain(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<()> {
         let mut writer = self.lock();
         if !writer.is_paused() {
@@ -341,7 +392,58 @@ impl WritePipe {
         Poll::Pending
     }
 
+    /// Writes once, after all that is queued; returns how many bytes were taken.
+    pub(crate) fn poll_write(
+        &self,
+        slices: &[IoSlice<'_>],
+        key: &mut Key,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut writer = self.lock();
+        if self.0.shared.is_spent() {
+            self.0.shared.defer_wake(cx.waker());
+            return Poll::Pending;
+        }
+        let result = writer.write_some(slices);
+        if let Ok(None) = result {
+            return self.wait_for_room(&mut writer, key, cx).map(Err);
+        }
+        let mut wakers = Vec::new();
+        writer.rooms.forget(key);
+        writer.wake(&mut wakers);
+        drop(writer);
+        wakers.into_iter().for_each(Waker::wake);
+        let count = result.map(Option::unwrap_or_default);
+        self.0.shared.spend(*count.as_ref().unwrap_or(&0));
+        Poll::Ready(count)
+    }
+
+    /// Waits until everything that is queued has been written.
+    pub(crate) fn poll_flush(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut writer = self.lock();
+        match writer.closed() {
+            Some(closed) => Poll::Ready(closed.error().map_or(Ok(()), Err)),
+            None if writer.has_room() => Poll::Ready(Ok(())),
+            None => self.wait_for_room(&mut writer, key, cx).map(Err),
+        }
+    }
+
+    fn wait_for_room(
+        &self,
+        writer: &mut Writer<Output>,
+        key: &mut Key,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Error> {
+        // Looked at under the lock: whoever closes the reactor takes the waiters after that.
+        if self.0.shared.is_closed() {
+            return Poll::Ready(ended());
+        }
+        writer.rooms.register(key, cx);
+        Poll::Pending
+    }
+
     /// Waits until writing has ended.
+    #[cfg(feature = "python")]
     pub(crate) fn poll_closed(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<()> {
         let mut writer = self.lock();
         if writer.closed().is_some() {
@@ -388,13 +490,10 @@ impl Source for WriteSource {
         self.flush(wakers);
     }
 
-    fn abandon(&self) {
-        let mut wakers = Vec::new();
-        {
-            let mut writer = lock(&self.writer);
-            writer.drains.take(&mut wakers);
-            writer.closes.take(&mut wakers);
-        }
-        drop(wakers);
+    fn abandon(&self, wakers: &mut Vec<Waker>) {
+        let mut writer = lock(&self.writer);
+        writer.drains.take(wakers);
+        writer.closes.take(wakers);
+        writer.rooms.take(wakers);
     }
 }

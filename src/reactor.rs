@@ -33,8 +33,9 @@ pub(crate) trait Source: Send + Sync {
     fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>);
     /// A new turn has begun, in which it may do what it [deferred](Shared::defer).
     fn resume(&self, _wakers: &mut Vec<Waker>) {}
-    /// The reactor ends: nothing will become ready any more.
-    fn abandon(&self) {}
+    /// The reactor ends: nothing will become ready any more. Appends the wakers of all operations,
+    /// which fail when they are tried again.
+    fn abandon(&self, _wakers: &mut Vec<Waker>) {}
 }
 
 /// Owns one pollable descriptor in which everything about children is registered: the pipes, the
@@ -47,12 +48,47 @@ pub(crate) trait Source: Send + Sync {
 /// A reactor belongs to one loop. There is no state outside of it, so any number of them can live
 /// in any number of threads and never meet.
 ///
+/// A loop of one's own does three things: it calls [`dispatch`] whenever the descriptor is readable,
+/// it calls it again in its next turn when it has returned `true`, and it does so too when the waker
+/// that it gave to [`set_waker`] is woken.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use std::os::fd::{AsFd, AsRawFd};
+/// let reactor = procio::Reactor::new()?;
+/// // What the loop is to watch:
+/// assert!(reactor.as_fd().as_raw_fd() > 2);
+/// // What it is to call:
+/// assert_eq!(reactor.dispatch()?, false);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// [`dispatch`]: Reactor::dispatch
 /// [`run_until`]: Reactor::run_until
+/// [`set_waker`]: Reactor::set_waker
 pub struct Reactor {
     poller: Arc<sys::Poller>,
-    pub(crate) shared: Arc<Shared>,
+    handle: Handle,
 }
+
+/// Where children can be started: a reactor, without being it. Handles can be cloned and sent to
+/// other threads; they do not keep the reactor from ending, and after that nothing can be started.
+///
+/// ```
+/// use procio::{Command, Handle, Reactor};
+///
+/// async fn run(handle: Handle) -> Result<bool, Box<dyn std::error::Error>> {
+///     let child = Command::new("true").spawn(&handle)?.await?;
+///     Ok(child.wait().await?.success())
+/// }
+///
+/// let reactor = Reactor::new()?;
+/// assert!(reactor.run_until(run(reactor.handle()))??);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle(pub(crate) Arc<Shared>);
 
 /// What the reactor and everything in it know of. Only the [`Reactor`] keeps the descriptor open:
 /// handles on children outlive it, and would otherwise hold the descriptor of a loop long gone.
@@ -69,6 +105,8 @@ pub(crate) struct Shared {
     has_deferred: AtomicBool,
     left: AtomicIsize,
     closed: AtomicBool,
+    /// Whoever drives the reactor, to be told that there is a turn to be made.
+    host: Mutex<Option<Waker>>,
     owner: u32,
 }
 
@@ -79,6 +117,11 @@ enum Deferred {
 
 impl Reactor {
     /// A reactor with nothing in it.
+    ///
+    /// ```
+    /// let reactor = procio::Reactor::new()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the system gives no descriptor (EMFILE, ENFILE, ENOMEM).
@@ -94,12 +137,44 @@ impl Reactor {
             has_deferred: AtomicBool::new(false),
             left: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
+            host: Mutex::default(),
             owner: sys::current_pid(),
         };
         Ok(Reactor {
             poller,
-            shared: Arc::new(shared),
+            handle: Handle(Arc::new(shared)),
         })
+    }
+
+    /// A handle with which children can be started from anywhere.
+    ///
+    /// ```
+    /// let reactor = procio::Reactor::new()?;
+    /// let handle = reactor.handle();
+    /// std::thread::spawn(move || drop(handle));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The waker to be woken when [`dispatch`](Reactor::dispatch) has to be called although the
+    /// descriptor may not become readable: an operation has used up the turn's budget and waits for
+    /// the next turn. There is one; the next call replaces it.
+    ///
+    /// ```
+    /// let reactor = procio::Reactor::new()?;
+    /// reactor.set_waker(std::task::Waker::noop());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_waker(&self, waker: &Waker) {
+        let stale = lock(&self.shared().host).replace(waker.clone());
+        drop(stale);
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
     }
 
     /// Does everything that is ready, without waiting, and wakes the operations that are done.
@@ -108,13 +183,26 @@ impl Reactor {
     /// Returns whether there is more to do although nothing new may become ready: the caller then
     /// lets its other tasks run and calls again. That is how a turn's budget is kept.
     ///
+    /// ```
+    /// let reactor = procio::Reactor::new()?;
+    /// assert!(!reactor.dispatch()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn dispatch(&self) -> io::Result<bool> {
-        self.shared.dispatch()
+        self.shared().dispatch()
     }
 
-    /// Drives the reactor on this thread until `future` ends, and returns what it gives.
+    /// Drives the reactor on this thread until `future` ends, and returns what it gives. The future
+    /// may wait for other things than children, too, if they wake it.
+    ///
+    /// ```
+    /// let reactor = procio::Reactor::new()?;
+    /// assert_eq!(reactor.run_until(async { 3 })?, 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What the system's poll call reports; none is expected.
@@ -124,6 +212,7 @@ impl Reactor {
             notifier: self.poller.notifier()?,
         });
         let waker = Waker::from(alarm.clone());
+        self.set_waker(&waker);
         let mut future = pin!(future);
         loop {
             if alarm.rung.swap(false, Ordering::AcqRel)
@@ -131,8 +220,8 @@ impl Reactor {
             {
                 return Ok(value);
             }
-            let idle = !self.shared.wants_turn() && !alarm.rung.load(Ordering::Acquire);
-            self.shared
+            let idle = !self.shared().wants_turn() && !alarm.rung.load(Ordering::Acquire);
+            self.shared()
                 .turn(if idle { None } else { Some(Duration::ZERO) })?;
         }
     }
@@ -140,7 +229,25 @@ impl Reactor {
     /// Ends the reactor: nothing becomes ready any more. Children that nobody holds any longer
     /// are reaped. Called by `drop`.
     pub(crate) fn close(&self) {
-        self.shared.close();
+        self.shared().close();
+    }
+}
+
+impl AsRef<Handle> for Reactor {
+    fn as_ref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl AsRef<Handle> for Handle {
+    fn as_ref(&self) -> &Handle {
+        self
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handle")
     }
 }
 
@@ -159,7 +266,7 @@ impl Drop for Reactor {
 impl std::fmt::Debug for Reactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reactor")
-            .field("sources", &lock(&self.shared.sources).len())
+            .field("sources", &lock(&self.shared().sources).len())
             .finish_non_exhaustive()
     }
 }
@@ -186,9 +293,7 @@ impl Shared {
 
     /// The poller, until the reactor has ended.
     pub(crate) fn poller(&self) -> io::Result<Arc<sys::Poller>> {
-        self.poller
-            .upgrade()
-            .ok_or_else(|| io::Error::other("the reactor has ended"))
+        self.poller.upgrade().ok_or_else(ended)
     }
 
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -225,6 +330,7 @@ impl Shared {
     }
 
     /// Takes events that another thread has waited for, to be seen to in the next turn.
+    #[cfg(feature = "python")]
     pub(crate) fn collect(&self, events: Vec<Event>) {
         lock(&self.collected).extend(events);
     }
@@ -252,6 +358,15 @@ impl Shared {
         let mut deferred = lock(&self.deferred);
         deferred.push(what);
         self.has_deferred.store(true, Ordering::Release);
+        drop(deferred);
+        self.wake_host();
+    }
+
+    fn wake_host(&self) {
+        let host = lock(&self.host).clone();
+        if let Some(waker) = host {
+            waker.wake();
+        }
     }
 
     fn take_deferred(&self) -> Vec<Deferred> {
@@ -277,8 +392,9 @@ impl Shared {
         self.left.store(left - amount, Ordering::Relaxed);
     }
 
+    /// Whether operations have to wait for the next turn, if there will be one.
     pub(crate) fn is_spent(&self) -> bool {
-        self.left.load(Ordering::Relaxed) <= 0
+        self.left.load(Ordering::Relaxed) <= 0 && !self.is_closed()
     }
 
     /// Adds a source made from its token, and registers what it watches.
@@ -291,7 +407,7 @@ impl Shared {
         register: impl FnOnce(&S, usize) -> io::Result<()>,
     ) -> io::Result<Arc<S>> {
         if self.is_closed() {
-            return Err(io::Error::other("the reactor has ended"));
+            return Err(ended());
         }
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         let source = make(token);
@@ -328,9 +444,13 @@ impl Shared {
         }
         drop(self.take_deferred());
         let mut sources = std::mem::take(&mut *lock(&self.sources));
+        let mut wakers = Vec::new();
         for (_, source) in sources.drain() {
-            source.abandon();
+            source.abandon(&mut wakers);
         }
+        wakers.into_iter().for_each(Waker::wake);
+        let host = lock(&self.host).take();
+        drop(host);
     }
 }
 
@@ -364,6 +484,7 @@ impl<T: AsHandle> Registered<T> {
         &mut self.io
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn get(&self) -> &T {
         &self.io
     }
@@ -384,6 +505,11 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Shared")
     }
+}
+
+/// What operations meet after the reactor was dropped.
+pub(crate) fn ended() -> io::Error {
+    io::Error::other("the reactor has ended")
 }
 
 /// Locks, whatever happened to a thread that held the lock: every state is consistent between any

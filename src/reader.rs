@@ -12,6 +12,7 @@ use memchr::{memchr, memmem};
 use crate::buffer::{Buffer, OutOfMemory, Sink};
 
 /// Half of what is read ahead when nothing is said: asyncio's own default, in bytes.
+#[cfg(any(test, feature = "python"))]
 pub(crate) const DEFAULT_LIMIT: usize = 64 * 1024;
 /// The longest line when no limit was given. It is lossless like any other limit.
 pub(crate) const LINE_CEILING: usize = 1 << 30;
@@ -70,6 +71,7 @@ pub(crate) struct Separators {
 
 impl Separators {
     /// `None` if there are none, or one is empty.
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn new(mut list: Vec<Vec<u8>>) -> Option<Self> {
         list.sort_by_key(Vec::len);
         (!list.first()?.is_empty()).then(|| Separators {
@@ -78,11 +80,13 @@ impl Separators {
         })
     }
 
+    pub(crate) fn byte(byte: u8) -> Self {
+        let list = (byte != b'\n').then(|| vec![vec![byte]].into());
+        Separators { list, searched: 0 }
+    }
+
     pub(crate) fn newline() -> Self {
-        Separators {
-            list: None,
-            searched: 0,
-        }
+        Separators::byte(b'\n')
     }
 
     /// Start and end of the first match: the one that ends first.
@@ -184,6 +188,7 @@ impl<S: ReadIo> Reader<S> {
         self.buffer.as_slice()
     }
 
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn at_eof(&self) -> bool {
         self.end.is_some() && self.buffer.is_empty()
     }
@@ -201,6 +206,7 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Adds bytes as if they had been read.
+    #[cfg(feature = "python")]
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend(bytes);
     }
@@ -302,7 +308,18 @@ impl<S: ReadIo> Reader<S> {
         self.io = None;
     }
 
+    /// Ends reading with an error. What was read stays to be taken.
+    pub(crate) fn fail(&mut self, error: io::Error) {
+        self.finish(End::Failed(error));
+    }
+
+    /// Exchanges what was read and not taken.
+    pub(crate) fn swap(&mut self, buffer: &mut Buffer) {
+        std::mem::swap(&mut self.buffer, buffer);
+    }
+
     /// Marks the end as if it had been read. The descriptor is given up.
+    #[cfg(feature = "python")]
     pub(crate) fn feed_eof(&mut self) {
         self.finish(End::Eof);
     }

@@ -8,7 +8,7 @@ use crate::command::Command;
 use crate::error::{SpawnError, Stage};
 use crate::life::{Held, Life};
 use crate::pipe::{ReadPipe, WritePipe};
-use crate::reactor::{Readiness, Shared, Source, lock};
+use crate::reactor::{Readiness, Shared, Source, ended, lock};
 use crate::stdio::{Stdio, Target};
 use crate::sys::{self, AsHandle, AsRawHandle, Interest, Outcome, OwnedHandle, Plan, RawHandle};
 use crate::waiters::Key;
@@ -57,7 +57,7 @@ impl Starting {
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
-        let life = Life::watch(shared, process, true)?;
+        let life = Life::watch(shared, process, true, command.leads())?;
         let exec = Exec::new(shared, outcome)?;
         let kill_on_drop = command.kill_on_drop;
         Ok(Starting {
@@ -99,11 +99,13 @@ impl Starting {
     }
 
     /// Takes a child that [`poll`](Starting::poll) had handed out, to be aborted.
+    #[cfg(feature = "python")]
     pub(crate) fn take_back(&mut self, life: Arc<Held>) {
         self.life = Some(life);
     }
 
     /// Kills the child, to be followed by [`poll_gone`](Starting::poll_gone).
+    #[cfg(feature = "python")]
     pub(crate) fn abort(&mut self) {
         self.pipes = Pipes::default();
         if let Some(life) = &self.life {
@@ -164,13 +166,16 @@ impl Exec {
         if let Some(result) = state.result.take() {
             return Poll::Ready(result);
         }
+        if self.shared.is_closed() {
+            return Poll::Ready(Err(ended().into()));
+        }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.state);
-        if state.outcome.is_none() {
+        if state.outcome.is_none() || self.shared.is_closed() {
             return Poll::Ready(());
         }
         state.waker = Some(cx.waker().clone());
@@ -199,9 +204,8 @@ impl Source for Exec {
         self.shared.remove(self.token);
     }
 
-    fn abandon(&self) {
-        let waker = lock(&self.state).waker.take();
-        drop(waker);
+    fn abandon(&self, wakers: &mut Vec<Waker>) {
+        wakers.extend(lock(&self.state).waker.take());
     }
 }
 

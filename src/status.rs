@@ -4,6 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 /// How a child ended.
+///
+/// ```
+/// # use procio::{Command, ExitStatus, Reactor};
+/// # let reactor = Reactor::new()?;
+/// # reactor.run_until(async {
+/// let child = Command::new("sh").args(["-c", "kill -9 $$"]).spawn(&reactor)?.await?;
+/// let status = child.wait().await?;
+/// assert!(matches!(status, ExitStatus::Signaled { signal: 9, .. }));
+/// assert_eq!(status.to_string(), "signal 9");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitStatus {
@@ -23,6 +36,10 @@ pub enum ExitStatus {
 impl ExitStatus {
     /// The number that Python calls the return code: the exit code, or the negative signal number,
     /// or 255 when the status was lost (as asyncio has it).
+    ///
+    /// ```
+    /// assert_eq!(procio::ExitStatus::Exited(3).returncode(), 3);
+    /// ```
     #[must_use]
     pub fn returncode(self) -> i32 {
         match self {
@@ -32,7 +49,37 @@ impl ExitStatus {
         }
     }
 
+    /// The exit code, if it ended by `exit`.
+    ///
+    /// ```
+    /// assert_eq!(procio::ExitStatus::Exited(3).code(), Some(3));
+    /// ```
+    #[must_use]
+    pub fn code(self) -> Option<i32> {
+        match self {
+            ExitStatus::Exited(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// The number of the signal that ended it, if one did.
+    ///
+    /// ```
+    /// assert_eq!(procio::ExitStatus::Exited(3).signal(), None);
+    /// ```
+    #[must_use]
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            ExitStatus::Signaled { signal, .. } => Some(signal),
+            _ => None,
+        }
+    }
+
     /// Whether it exited with code 0.
+    ///
+    /// ```
+    /// assert!(procio::ExitStatus::Exited(0).success());
+    /// ```
     #[must_use]
     pub fn success(self) -> bool {
         self == ExitStatus::Exited(0)
@@ -56,6 +103,18 @@ impl fmt::Display for ExitStatus {
 }
 
 /// What a child consumed, as the kernel counted it. `getrusage(2)`.
+///
+/// ```
+/// # use procio::{Command, Reactor};
+/// # let reactor = Reactor::new()?;
+/// # reactor.run_until(async {
+/// let child = Command::new("true").spawn(&reactor)?.await?;
+/// child.wait().await?;
+/// assert!(child.usage().is_some_and(|usage| usage.max_resident > 0));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {

@@ -81,6 +81,8 @@ pub(crate) struct Writer<S> {
     blocks: u32,
     pub(crate) drains: Waiters,
     pub(crate) closes: Waiters,
+    /// Operations that write by themselves, without the queue, and wait for room.
+    pub(crate) rooms: Waiters,
 }
 
 impl<S: WriteIo> Writer<S> {
@@ -99,6 +101,7 @@ impl<S: WriteIo> Writer<S> {
             blocks: 0,
             drains: Waiters::default(),
             closes: Waiters::default(),
+            rooms: Waiters::default(),
         }
     }
 
@@ -107,14 +110,17 @@ impl<S: WriteIo> Writer<S> {
     }
 
     /// Bytes that wait to be written.
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn queued(&self) -> usize {
         self.queued
     }
 
+    #[cfg(feature = "python")]
     pub(crate) fn limits(&self) -> (usize, usize) {
         (self.low, self.high)
     }
 
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn set_limits(&mut self, low: usize, high: usize) {
         (self.low, self.high) = (low, high);
         self.pause();
@@ -131,6 +137,7 @@ impl<S: WriteIo> Writer<S> {
     }
 
     /// Whether a drain has to wait.
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
@@ -150,6 +157,39 @@ impl<S: WriteIo> Writer<S> {
                 0
             }
         }
+    }
+
+    /// Writes once, unless something is queued: how many bytes were taken, or `None` if there is no
+    /// room now. Then [`rooms`](Writer::rooms) will be woken.
+    pub(crate) fn write_some(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let Some(io) = self.io.as_mut().filter(|_| !self.closing) else {
+            return Err(self.failure());
+        };
+        if !self.queue.is_empty() || self.blocked {
+            return Ok(None);
+        }
+        match io.try_write(slices) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.block() {
+                Flush::Blocked => Ok(None),
+                _ => Err(self.failure()),
+            },
+            Err(error) => {
+                self.end(Closed::failed(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Why nothing can be written any more.
+    fn failure(&self) -> io::Error {
+        let error = self.closed.and_then(Closed::error);
+        error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Whether nothing is queued and no event is awaited.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.is_empty() && !self.blocked
     }
 
     /// Queues a piece, of which `skip` bytes are written already.
@@ -173,6 +213,7 @@ impl<S: WriteIo> Writer<S> {
 
     /// Writes what is queued until it is done, there is no room, or `spend` says stop.
     pub(crate) fn flush(&mut self, mut spend: impl FnMut(usize) -> bool) -> Flush {
+        self.blocked = false;
         loop {
             let Some(io) = &mut self.io else {
                 return Flush::Done;
@@ -193,7 +234,6 @@ impl<S: WriteIo> Writer<S> {
             }
             match io.try_write(slices.get(..count).unwrap_or_default()) {
                 Ok(written) => {
-                    self.blocked = false;
                     self.advance(written);
                     if !spend(written) && !self.queue.is_empty() {
                         return Flush::Spent;
@@ -287,6 +327,9 @@ impl<S: WriteIo> Writer<S> {
         }
         if self.closed.is_some() {
             self.closes.take(wakers);
+        }
+        if self.has_room() || self.closed.is_some() {
+            self.rooms.take(wakers);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The crate without Python: real children, driven by `run_until`.
 
-use std::time::Duration;
-
 use procio::{Command, ExitStatus, Reactor, Stage, Stdio};
 
 fn sh(script: &str) -> Command {
@@ -65,7 +63,7 @@ fn a_signal_ends_it_and_later_signals_find_nobody() {
                 .unwrap();
             child.kill().unwrap();
             assert_eq!(
-                child.wait().await,
+                child.wait().await.unwrap(),
                 ExitStatus::Signaled {
                     signal: 9,
                     core: false
@@ -94,5 +92,4 @@ fn a_child_that_is_dropped_while_starting_is_killed_and_reaped() {
         let name = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         assert!(!name.starts_with("sleep\x001000"), "{pid} is left");
     }
-    let _ = Duration::ZERO;
 }

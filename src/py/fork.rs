@@ -36,7 +36,7 @@ impl Fork for PythonFork<'_> {
         }
     }
 
-    fn in_child(&mut self) -> bool {
-        self.preexec_fn.call0().is_ok()
+    fn in_child(&mut self) -> Result<(), i32> {
+        self.preexec_fn.call0().map(drop).map_err(|_| 0)
     }
 }

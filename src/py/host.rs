@@ -80,7 +80,7 @@ impl Host {
     fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<Host>> {
         let reactor = Reactor::new().map_err(|error| os_error(running.py(), &error, None))?;
         let host = Arc::new(Host {
-            shared: reactor.shared.clone(),
+            shared: reactor.shared().clone(),
             loop_id: running.as_ptr() as usize,
             ready: Mutex::default(),
             has_ready: AtomicBool::new(false),
@@ -113,6 +113,10 @@ impl Host {
 
     /// An operation whose waker was called.
     pub(super) fn push_ready(&self, slot: Arc<Slot>) {
+        // The loop has let go: nobody will come for it, and it would keep us.
+        if self.shared.is_closed() {
+            return;
+        }
         lock(&self.ready).push(slot);
         self.has_ready.store(true, Ordering::Release);
     }

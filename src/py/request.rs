@@ -76,6 +76,7 @@ impl Request {
         command.stdin = stdio(self.stdin);
         command.stdout = stdio(self.stdout);
         command.stderr = stdio(self.stderr);
+        command.read_limit = crate::reader::DEFAULT_LIMIT;
         if let Some(limit) = self.limit {
             (command.line_limit, command.read_limit) = (limit, limit);
         }
@@ -93,6 +94,7 @@ impl Request {
         command.umask = self.umask;
         command.pipe_size = self.pipesize;
         command.kill_on_drop = true;
+        command.keep_group = false;
         command
     }
 }

@@ -16,7 +16,9 @@
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
 //! | [`Plan`] | a validated command in the form in which the child half can use it without allocating |
 //! | [`Spawner::spawn`] | starts a plan and returns at once: the [`Process`], and the [`Outcome`] of its exec, which comes later |
+//! | [`Hook`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
+//! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
 //!
 //! Every descriptor that a platform creates is close-on-exec and above 2.
 

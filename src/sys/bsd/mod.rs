@@ -87,6 +87,16 @@ pub(crate) fn watch_exit(
 pub(crate) fn unwatch_exit(_pid: i32, _pidfd: Option<BorrowedFd<'_>>, _poller: &Poller) {}
 
 /// There are no pidfds.
+pub(crate) fn signal_group(_leader: BorrowedFd<'_>, _signal: i32) -> io::Result<()> {
+    Err(Errno::NOSYS.into())
+}
+
+/// There are no pidfds.
+pub(crate) fn check_not_reaped(_pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+/// There are no pidfds.
 pub(crate) fn open_pidfd(_pid: i32) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }

@@ -7,7 +7,7 @@ pub(crate) mod raw;
 mod stack;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -53,6 +53,28 @@ pub(crate) fn watch_exit(
 pub(crate) fn unwatch_exit(_pid: i32, pidfd: Option<BorrowedFd<'_>>, poller: &Poller) {
     if let Some(pidfd) = pidfd {
         poller.remove(pidfd);
+    }
+}
+
+/// Sends a signal to the group whose leader a pidfd names, or named: a pidfd keeps the number from
+/// being given away. EINVAL before Linux 6.9. pidfd_send_signal(2).
+pub(crate) fn signal_group(leader: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    send(leader, signal, PROCESS_GROUP)
+}
+
+/// ESRCH when the child has been reaped, and its number may be another's.
+pub(crate) fn check_not_reaped(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    send(pidfd, 0, 0)
+}
+
+fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    let (call, fd) = (libc::SYS_pidfd_send_signal, pidfd.as_raw_fd());
+    // SAFETY: takes a descriptor that is borrowed for the call, and no memory.
+    match unsafe { libc::syscall(call, fd, signal, info, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

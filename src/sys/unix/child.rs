@@ -33,13 +33,16 @@ pub(super) const STAGES: [Stage; 4] = [Stage::Setup, Stage::Chdir, Stage::PreExe
 
 struct Failure(Stage, Errno);
 
+/// Somebody else's code in a child that shares nothing with its parent.
+type InChild<'a> = &'a mut dyn FnMut() -> Result<(), i32>;
+
 /// Runs the job and never returns.
 ///
 /// # Safety
 /// Only in a new process that either shares nothing with its parent or is alone on a stack of its
 /// own, with signals blocked. `job` must stay valid and unchanged until this process has executed
 /// a program or ended.
-pub(super) unsafe fn run(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> ! {
+pub(super) unsafe fn run(job: &Job, hook: Option<InChild<'_>>) -> ! {
     // SAFETY: passed on from the caller.
     let Failure(stage, Errno(errno)) = unsafe { exec(job, hook) };
     let words = [stage as u32, errno as u32];
@@ -52,7 +55,7 @@ pub(super) unsafe fn run(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> !
 
 /// # Safety
 /// As [`run`].
-unsafe fn exec(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> Failure {
+unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     let plan = &job.plan;
     let setup = |result: Result<(), Errno>| result.map_err(|errno| Failure(Stage::Setup, errno));
     let steps = || -> Result<(), Failure> {
@@ -69,10 +72,8 @@ unsafe fn exec(job: &Job, hook: Option<&mut dyn FnMut() -> bool>) -> Failure {
             raw::default_action(libc::SIGXFSZ);
         }
         setup(identity(plan))?;
-        if let Some(hook) = hook
-            && !hook()
-        {
-            return Err(Failure(Stage::PreExec, Errno(0)));
+        if let Some(hook) = hook {
+            hook().map_err(|errno| Failure(Stage::PreExec, Errno(errno)))?;
         }
         if plan.close_fds {
             close_from_3(job);

@@ -14,6 +14,7 @@ pub(crate) struct Config {
     pub pidfd: bool,
     /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
     pub close_range: bool,
+    #[cfg(feature = "python")]
     relay: bool,
 }
 
@@ -31,6 +32,7 @@ pub(crate) fn config() -> &'static Config {
             pidfd: !is("PROCIO_PIDFD", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
             // That one kqueue is woken by another is not proven on macOS.
+            #[cfg(feature = "python")]
             relay: is("PROCIO_RELAY", "1")
                 || (cfg!(target_vendor = "apple") && !is("PROCIO_RELAY", "0")),
         }
@@ -39,6 +41,7 @@ pub(crate) fn config() -> &'static Config {
 
 /// `PROCIO_RELAY=1`: wake the host by a thread even where it could watch the reactor itself.
 /// `PROCIO_RELAY=0`: have it watch the reactor, on macOS, where that is not yet relied on.
+#[cfg(feature = "python")]
 pub(crate) fn relay_forced() -> bool {
     config().relay
 }

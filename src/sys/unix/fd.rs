@@ -39,6 +39,7 @@ pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
 
 /// A copy of somebody else's descriptor. It stays what it is when theirs is closed and its number
 /// goes to another file. F_DUPFD_CLOEXEC in fcntl(2).
+#[cfg(feature = "python")]
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     check_open(fd)?;
     // SAFETY: it was open just now, and the kernel checks the number again.

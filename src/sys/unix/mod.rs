@@ -3,6 +3,7 @@
 mod child;
 mod config;
 mod fd;
+mod hook;
 mod pipe;
 mod plan;
 mod process;
@@ -20,13 +21,20 @@ use super::bsd as os;
 use super::linux as os;
 
 pub(crate) use child::Job;
-pub(crate) use config::{config, relay_forced};
-pub(crate) use fd::{above_stdio, check_open, duplicate, never_blocks, open_null};
+pub(crate) use config::config;
+#[cfg(feature = "python")]
+pub(crate) use config::relay_forced;
+#[cfg(feature = "python")]
+pub(crate) use fd::duplicate;
+pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null};
+pub(crate) use hook::Hook;
 pub(crate) use os::{Notifier, Poller};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
-pub(crate) use process::Process;
-pub(crate) use spawn::{Fork, Forked, Outcome, Spawner};
+pub(crate) use process::{Group, Process};
+#[cfg(feature = "python")]
+pub(crate) use spawn::Forked;
+pub(crate) use spawn::{Fork, Outcome, Spawner};
 
 /// A descriptor somebody else owns, as the child will see it.
 pub type RawHandle = std::os::fd::RawFd;
@@ -46,7 +54,18 @@ pub(crate) fn current_pid() -> u32 {
     std::process::id()
 }
 
+/// The number of a descriptor.
+pub(crate) fn raw_handle(handle: &OwnedHandle) -> RawHandle {
+    handle.as_raw_fd()
+}
+
+/// Whether two names are those of one environment variable.
+pub(crate) fn same_variable(one: &std::ffi::OsStr, other: &std::ffi::OsStr) -> bool {
+    one == other
+}
+
 /// The system's string of these bytes; any bytes will do.
+#[cfg(feature = "python")]
 pub(crate) fn os_string_from_bytes(bytes: &[u8]) -> Option<std::ffi::OsString> {
     use std::os::unix::ffi::OsStrExt;
     Some(std::ffi::OsStr::from_bytes(bytes).to_owned())

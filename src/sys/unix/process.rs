@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::process::pidfd_send_signal;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::os::exit::{self, Target, Wait};
 use super::os::{self, Poller};
@@ -118,6 +118,31 @@ impl Process {
         Ok(kill_process(pid, signal)?)
     }
 
+    /// Sends a signal to the process group that it leads; ESRCH if it leads none. As long as it has
+    /// not been reaped no other group has its number.
+    pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
+        let checked = signal_from(signal).ok_or(io::Error::from_raw_os_error(libc::EINVAL))?;
+        if let Some(pidfd) = &self.pidfd {
+            match os::signal_group(pidfd.as_fd(), signal) {
+                Err(error) if lacks_group_signal(&error) => {
+                    os::check_not_reaped(pidfd.as_fd())
+                        .or_else(|error| tolerate(error, libc::EPERM))?;
+                }
+                result => return result,
+            }
+        }
+        if self.ended.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(kill_process_group(pid, checked)?)
+    }
+
+    /// What can still signal the group when its leader has been reaped, where the system has that.
+    pub(crate) fn into_group(self) -> Option<Group> {
+        self.pidfd.map(Group)
+    }
+
     /// Whether an error of [`signal`](Process::signal) says that somebody else reaped the child.
     pub(crate) fn is_gone(error: &io::Error) -> bool {
         error.raw_os_error() == Some(libc::ESRCH)
@@ -152,6 +177,37 @@ impl Process {
             _ => ExitStatus::Lost,
         }
     }
+}
+
+/// The process group of a leader that may have been reaped.
+#[derive(Debug)]
+pub(crate) struct Group(OwnedFd);
+
+impl Group {
+    /// Sends a signal. ESRCH when it has no members any more, or this cannot be known.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        match os::signal_group(self.0.as_fd(), signal) {
+            Err(error) if lacks_group_signal(&error) => {
+                Err(io::Error::from_raw_os_error(libc::ESRCH))
+            }
+            result => result,
+        }
+    }
+}
+
+fn tolerate(error: io::Error, errno: i32) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(code) if code == errno => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Whether the system has no signals by a pidfd to a group, or refuses the call as a whole.
+fn lacks_group_signal(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)
+    )
 }
 
 fn lost(status: ExitStatus) -> Exit {

@@ -15,8 +15,9 @@ use crate::error::{SpawnError, Stage};
 pub(crate) trait Fork {
     /// Forks as `fork(2)` does.
     fn fork(&mut self) -> io::Result<Forked>;
-    /// Runs in the child after everything but the closing of descriptors; `false` gives up.
-    fn in_child(&mut self) -> bool;
+    /// Runs in the child after everything but the closing of descriptors. An error, 0 if it has no
+    /// number, gives up.
+    fn in_child(&mut self) -> Result<(), i32>;
 }
 
 /// On which side of a fork we are.

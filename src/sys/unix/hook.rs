@@ -1,0 +1,66 @@
+//! Code of the caller's that runs in the child, between fork and exec.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::spawn::{Fork, Forked};
+use crate::command::Command;
+
+/// What runs in the child.
+#[derive(Clone)]
+pub(crate) struct Hook(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
+
+impl Command {
+    /// Runs `hook` in the child, after everything else and before the program is executed. If it
+    /// fails, so does the start, at [`Stage::PreExec`](crate::Stage::PreExec).
+    ///
+    /// The child is then made by fork(2), which takes the longer the more memory the parent uses.
+    /// Most of what a hook is used for is an option of its own here.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stage};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("true");
+    /// // SAFETY: makes no call at all.
+    /// unsafe { command.pre_exec(|| Err(std::io::ErrorKind::Other.into())) };
+    /// let error = reactor.run_until(command.spawn(&reactor)?)?.unwrap_err();
+    /// assert_eq!(error.stage(), Stage::PreExec);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Safety
+    /// The hook runs in a copy of the process in which no other thread exists, but the locks that
+    /// they held are still held. It may only do what is allowed in a signal handler: allocate
+    /// nothing, take no lock, not panic. See signal-safety(7).
+    pub unsafe fn pre_exec<F>(&mut self, hook: F) -> &mut Self
+    where
+        F: Fn() -> io::Result<()> + Send + Sync + 'static,
+    {
+        self.hook = Some(Hook(Arc::new(hook)));
+        self
+    }
+}
+
+impl Fork for Hook {
+    /// fork(2).
+    fn fork(&mut self) -> io::Result<Forked> {
+        // SAFETY: what the child does before exec is the child half, which is made for less than
+        // this, and the hook, for which whoever set it has promised the same.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(Forked::Child),
+            pid => Ok(Forked::Parent(pid)),
+        }
+    }
+
+    fn in_child(&mut self) -> Result<(), i32> {
+        (self.0)().map_err(|error| error.raw_os_error().unwrap_or(0))
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}

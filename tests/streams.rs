@@ -1,0 +1,236 @@
+//! The streams of a Rust program: bytes, ends, errors, and what a cancelled operation leaves.
+
+#![allow(clippy::unwrap_used)]
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use procio::{Child, Command, Handle, Reactor, Stdio};
+
+fn run<F: Future>(body: impl FnOnce(Handle) -> F) -> F::Output {
+    let reactor = Reactor::new().unwrap();
+    reactor.run_until(body(reactor.handle())).unwrap()
+}
+
+fn sh(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+/// With all three streams piped.
+async fn start(command: &mut Command, handle: &Handle) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::piped());
+    command.spawn(handle).unwrap().await.unwrap()
+}
+
+/// Polls once and drops it: the harshest cancellation there is.
+fn give_up<F: Future>(future: F) {
+    let polled = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending(), "there was nothing to wait for");
+}
+
+#[test]
+fn every_way_to_read() {
+    run(async |handle| {
+        let mut child = start(&mut sh("printf 'abcd:ef\\nline\\nrest'"), &handle).await;
+        let stdout = child.stdout.as_mut().unwrap();
+        let mut two = [0; 2];
+        stdout.read_exact(&mut two).await.unwrap();
+        assert_eq!(&two, b"ab");
+        let mut bytes = Vec::new();
+        assert_eq!(stdout.read_until(b':', &mut bytes).await.unwrap(), 3);
+        assert_eq!(bytes, b"cd:");
+        assert_eq!(stdout.read(&mut two).await.unwrap(), 2);
+        assert_eq!(&two, b"ef");
+        let mut line = String::new();
+        assert_eq!(stdout.read_line(&mut line).await.unwrap(), 1);
+        assert_eq!(stdout.read_line(&mut line).await.unwrap(), 5);
+        assert_eq!(line, "\nline\n");
+        assert_eq!(stdout.read_to_end(&mut bytes).await.unwrap(), 4);
+        assert_eq!(bytes, b"cd:rest");
+        assert_eq!(stdout.read(&mut two).await.unwrap(), 0);
+        assert_eq!(stdout.read_line(&mut line).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_short_read_exact_leaves_what_there_is() {
+    run(async |handle| {
+        let mut child = start(&mut sh("printf abc"), &handle).await;
+        let stdout = child.stdout.as_mut().unwrap();
+        let error = stdout.read_exact(&mut [0; 4]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"abc");
+    });
+}
+
+#[test]
+fn what_is_no_text_or_too_long_stays_to_be_read() {
+    run(async |handle| {
+        let mut command = sh("printf '\\377\\n123456789\\n'");
+        let mut child = start(command.line_limit(4), &handle).await;
+        let stdout = child.stdout.as_mut().unwrap();
+        let mut line = "as it was".to_owned();
+        let error = stdout.read_line(&mut line).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), &*line),
+            (ErrorKind::InvalidData, "as it was")
+        );
+        let mut bytes = Vec::new();
+        stdout.read_until(b'\n', &mut bytes).await.unwrap();
+        assert_eq!(bytes, b"\xff\n");
+        let error = stdout.read_until(b'\n', &mut bytes).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        stdout.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"\xff\n123456789\n");
+    });
+}
+
+#[test]
+fn a_read_that_is_given_up_takes_nothing() {
+    run(async |handle| {
+        let mut child = start(&mut sh("printf ab; read x; printf 'cd\\n'"), &handle).await;
+        let mut stdin = child.stdin.take().unwrap();
+        let stdout = child.stdout.as_mut().unwrap();
+        let mut one = [0; 1];
+        stdout.read_exact(&mut one).await.unwrap();
+        give_up(stdout.read_exact(&mut [0; 4]));
+        give_up(stdout.read_line(&mut String::new()));
+        stdin.write_all(b"\n").await.unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).await.unwrap();
+        assert_eq!((&one, &*line), (b"a", "bcd\n"));
+    });
+}
+
+#[test]
+fn a_communicate_that_is_given_up_loses_nothing() {
+    run(async |handle| {
+        let input = vec![b'x'; 1 << 20];
+        let mut child = start(&mut Command::new("cat"), &handle).await;
+        give_up(child.communicate(Some(input.clone())));
+        give_up(child.communicate(None));
+        let output = child.communicate(None).await.unwrap();
+        assert!(output.stdout.unwrap() == input);
+    });
+}
+
+#[test]
+fn much_is_written_while_much_is_read() {
+    run(async |handle| {
+        let mut child = start(sh("cat").read_limit(64 * 1024), &handle).await;
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let data: Vec<u8> = (0..8_000_000u32).map(|i| (i * 7) as u8).collect();
+        let mut back = Vec::new();
+        let mut write = pin!(async {
+            stdin.write_all(&data).await.unwrap();
+            drop(stdin);
+        });
+        let mut read = Box::pin(stdout.read_to_end(&mut back));
+        let mut written = false;
+        std::future::poll_fn(|cx| {
+            written = written || write.as_mut().poll(cx).is_ready();
+            read.as_mut().poll(cx)
+        })
+        .await
+        .unwrap();
+        drop(read);
+        assert!(back == data);
+    });
+}
+
+#[test]
+fn a_child_that_does_not_read_breaks_the_pipe() {
+    run(async |handle| {
+        let mut child = start(&mut sh("exec <&-; echo closed; read x"), &handle).await;
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_line(&mut String::new()).await.unwrap();
+        let stdin = child.stdin.as_mut().unwrap();
+        let error = stdin.write_all(b"x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        let error = stdin.write(b"x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn dropping_an_end_is_noticed_by_the_child() {
+    run(async |handle| {
+        let mut child = start(&mut Command::new("cat"), &handle).await;
+        drop(child.stdin.take());
+        assert!(child.wait().await.unwrap().success());
+        let mut child = start(&mut Command::new("yes"), &handle).await;
+        drop(child.stdout.take());
+        assert_eq!(child.wait().await.unwrap().signal(), Some(13));
+    });
+}
+
+#[test]
+fn closing_comes_after_what_a_cancelled_communicate_had_to_write() {
+    run(async |handle| {
+        let mut child = start(&mut sh("read x; cat | wc -c"), &handle).await;
+        let mut input = vec![b'x'; 1 << 20];
+        input[0] = b'\n';
+        give_up(child.communicate(Some(input)));
+        child.stdin.as_mut().unwrap().close().await.unwrap();
+        let output = child.communicate(None).await.unwrap();
+        let count = String::from_utf8(output.stdout.unwrap()).unwrap();
+        assert_eq!(count.trim(), format!("{}", (1 << 20) - 1));
+    });
+}
+
+#[test]
+fn everything_fails_when_the_reactor_has_ended() {
+    let reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let child = reactor.run_until(start(&mut Command::new("cat"), &handle));
+    let mut child = child.unwrap();
+    let starting = Command::new("cat").spawn(&handle).unwrap();
+    drop(reactor);
+    // What the pipe has room for can still be written; the loop would run for ever if it never failed.
+    let other = Reactor::new().unwrap();
+    other
+        .run_until(async {
+            let stdin = child.stdin.as_mut().unwrap();
+            let mut data = vec![0; 1 << 20];
+            assert_eq!(
+                stdin.write_all(&data).await.unwrap_err().kind(),
+                ErrorKind::Other
+            );
+            let stdout = child.stdout.as_mut().unwrap();
+            let error = stdout.read_exact(&mut data).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other);
+            assert_eq!(child.wait().await.unwrap_err().kind(), ErrorKind::Other);
+            let error = child.communicate(None).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Other);
+            assert!(starting.await.is_err());
+            assert!(Command::new("cat").spawn(&handle).is_err());
+            child.kill().unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn values_can_go_to_other_threads() {
+    fn check<T: Send + Sync + std::fmt::Debug + 'static>() {}
+    check::<Child>();
+    check::<procio::ChildStdin>();
+    check::<procio::ChildStdout>();
+    check::<procio::ChildStderr>();
+    check::<procio::Spawning>();
+    check::<Command>();
+    check::<Handle>();
+    check::<Reactor>();
+    check::<procio::SpawnError>();
+    fn send<T: Send>(_: T) {}
+    let reactor = Reactor::new().unwrap();
+    let child = Command::new("true").spawn(&reactor).unwrap();
+    let child = reactor.run_until(child).unwrap().unwrap();
+    send(child.wait());
+}
