@@ -57,6 +57,7 @@ pub struct Command {
     pub(crate) kill_on_drop: bool,
     /// Whether the group of a leader can be signalled after its end, for which it keeps a descriptor.
     pub(crate) keep_group: bool,
+    pub(crate) extras: sys::Extras,
 }
 
 impl Command {
@@ -93,6 +94,7 @@ impl Command {
             line_limit: crate::reader::LINE_CEILING,
             kill_on_drop: false,
             keep_group: true,
+            extras: sys::Extras::default(),
         }
     }
 
@@ -277,7 +279,7 @@ impl Command {
     /// ```
     pub fn pass_fd(&mut self, fd: impl Into<OwnedHandle>) -> &mut Self {
         let fd = fd.into();
-        self.pass_fds.push(sys::raw_handle(&fd));
+        self.pass_fds.push(sys::raw(&fd));
         self.passed.push(Arc::new(fd));
         self
     }

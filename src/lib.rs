@@ -87,3 +87,5 @@ pub use reactor::{Handle, Reactor};
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;
 pub use stream::{ChildStderr, ChildStdin, ChildStdout};
+#[cfg(windows)]
+pub use sys::CommandExt;

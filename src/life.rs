@@ -12,8 +12,6 @@ use crate::status::Exit;
 use crate::sys::{Group, Process};
 use crate::waiters::{Key, Waiters};
 
-/// The signal that cannot be caught.
-const KILL: i32 = 9;
 /// How long the last one out waits for a killed child, before a thread takes over.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -78,7 +76,7 @@ impl Life {
                 .poller()
                 .and_then(|poller| process.watch(&poller, token));
             if watched.is_err() {
-                let _ = process.signal(KILL);
+                let _ = process.kill();
                 process.wait_blocking();
                 state.process = None;
             }
@@ -91,7 +89,7 @@ impl Life {
         }) = state
         {
             // The reactor has ended: `make` was not even called.
-            let _ = process.signal(KILL);
+            let _ = process.kill();
             process.wait_blocking();
         }
         added.map(Held)
@@ -101,15 +99,11 @@ impl Life {
         self.pid
     }
 
-    /// Whether its end is not yet known.
+    /// Whether its end is not yet known, and nobody has killed it.
     #[cfg(feature = "python")]
-    pub(crate) fn is_running(&self) -> bool {
-        lock(&self.state).process.is_some() && !self.shared.is_foreign()
-    }
-
-    /// Whether it runs and nobody has killed it.
     pub(crate) fn is_unattended(&self) -> bool {
-        self.is_running() && !self.killed.load(Ordering::Relaxed)
+        let runs = lock(&self.state).process.is_some() && !self.shared.is_foreign();
+        runs && !self.killed.load(Ordering::Relaxed)
     }
 
     /// How it ended, once that has been published.
@@ -148,7 +142,7 @@ impl Life {
         self.shared.remove(self.token);
     }
 
-    fn unwatch(&self, process: &Process) {
+    fn unwatch(&self, process: &mut Process) {
         if let Ok(poller) = self.shared.poller() {
             process.unwatch(&poller);
         }
@@ -178,6 +172,15 @@ impl Life {
     /// Sends a signal: `NotFound` once its end has been published. A child that has ended but
     /// whose end is not known yet takes any signal, and nothing happens (CPython issue 88319).
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        self.reach(Process::is_deadly(signal), |process| process.signal(signal))
+    }
+
+    /// Ends it at once. As [`signal`](Life::signal).
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.reach(true, Process::kill)
+    }
+
+    fn reach(&self, deadly: bool, send: impl FnOnce(&Process) -> io::Result<()>) -> io::Result<()> {
         let state = lock(&self.state);
         let Some(process) = &state.process else {
             return Err(io::ErrorKind::NotFound.into());
@@ -185,10 +188,10 @@ impl Life {
         if self.shared.is_foreign() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        match process.signal(signal) {
+        match send(process) {
             // Somebody else has reaped it.
             Err(error) if Process::is_gone(&error) => Ok(()),
-            Ok(()) if signal == KILL => {
+            Ok(()) if deadly => {
                 self.killed.store(true, Ordering::Relaxed);
                 Ok(())
             }
@@ -210,10 +213,6 @@ impl Life {
             Err(error) if Process::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
             result => result,
         }
-    }
-
-    pub(crate) fn kill(&self) -> io::Result<()> {
-        self.signal(KILL)
     }
 
     pub(crate) fn kill_on_drop(&self) -> bool {
@@ -244,7 +243,7 @@ impl Life {
         let Some(mut process) = lock(&self.state).process.take() else {
             return;
         };
-        self.unwatch(&process);
+        self.unwatch(&mut process);
         if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
             let thread = std::thread::Builder::new().name(format!("procio-bury-{}", self.pid));
             let _ = thread

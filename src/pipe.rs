@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker, ready};
 use crate::buffer::{OutOfMemory, Sink};
 use crate::reactor::{Readiness, Registered, Shared, Source, ended, lock};
 use crate::reader::{Fill, Found, ReadIo, Reader, Want};
-use crate::sys::{self, Interest, PipeReader, PipeWriter};
 #[cfg(feature = "python")]
-use crate::sys::{AsHandle, AsRawHandle, RawHandle};
+use crate::sys::RawHandle;
+use crate::sys::{self, Interest, PipeReader, PipeWriter};
 use crate::waiters::Key;
 #[cfg(feature = "python")]
 use crate::writer::Piece;
@@ -35,6 +35,10 @@ impl WriteIo for Output {
 
     fn want_write(&mut self) -> io::Result<()> {
         self.modify(Interest::Write)
+    }
+
+    fn written_since(&mut self) -> usize {
+        self.get_mut().written_since()
     }
 
     fn enlarge(&mut self, bytes: usize) {
@@ -86,7 +90,7 @@ impl ReadPipe {
 
     #[cfg(feature = "python")]
     pub(crate) fn handle(&self) -> Option<RawHandle> {
-        self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
+        self.lock().io().map(|io| sys::raw(io.get()))
     }
 
     /// Reads until `want` can be answered. One waker is kept: only one operation waits at a time.
@@ -327,7 +331,7 @@ impl WritePipe {
 
     #[cfg(feature = "python")]
     pub(crate) fn handle(&self) -> Option<RawHandle> {
-        self.lock().io().map(|io| io.get().as_fd().as_raw_fd())
+        self.lock().io().map(|io| sys::raw(io.get()))
     }
 
     /// Writes what can be written now, and queues the rest as the piece that `keep` makes (whose

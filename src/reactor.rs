@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use crate::sys::{self, AsHandle, BorrowedHandle, Event, Interest};
+use crate::sys::{self, Event, Interest, Watched};
 
 /// Bytes that may be moved in one turn of the host's loop before the rest must wait for the next,
 /// so that a child that floods cannot starve the other tasks. About a millisecond's work.
@@ -226,6 +226,10 @@ impl Reactor {
         }
     }
 
+    pub(crate) fn poller(&self) -> &sys::Poller {
+        &self.poller
+    }
+
     /// Ends the reactor: nothing becomes ready any more. Children that nobody holds any longer
     /// are reaped. Called by `drop`.
     pub(crate) fn close(&self) {
@@ -248,12 +252,6 @@ impl AsRef<Handle> for Handle {
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Handle")
-    }
-}
-
-impl AsHandle for Reactor {
-    fn as_fd(&self) -> BorrowedHandle<'_> {
-        self.poller.as_fd()
     }
 }
 
@@ -457,27 +455,25 @@ impl Shared {
 /// A descriptor's registration with its owner: removed before it is closed, because a copy of it
 /// that lives on in some other process would keep an epoll registration alive.
 #[derive(Debug)]
-pub(crate) struct Registered<T: AsHandle> {
+pub(crate) struct Registered<T: Watched> {
     io: T,
     shared: Arc<Shared>,
     token: usize,
 }
 
-impl<T: AsHandle> Registered<T> {
+impl<T: Watched> Registered<T> {
     pub(crate) fn new(io: T, shared: Arc<Shared>, token: usize) -> Self {
         Registered { io, shared, token }
     }
 
     pub(crate) fn register(&self, interest: Interest) -> io::Result<()> {
-        self.shared
-            .poller()?
-            .add(self.io.as_fd(), self.token, interest)
+        let poller = self.shared.poller()?;
+        self.io.watch(&poller, self.token, interest)
     }
 
     pub(crate) fn modify(&self, interest: Interest) -> io::Result<()> {
-        self.shared
-            .poller()?
-            .modify(self.io.as_fd(), self.token, interest)
+        let poller = self.shared.poller()?;
+        self.io.rewatch(&poller, self.token, interest)
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
@@ -490,12 +486,12 @@ impl<T: AsHandle> Registered<T> {
     }
 }
 
-impl<T: AsHandle> Drop for Registered<T> {
+impl<T: Watched> Drop for Registered<T> {
     fn drop(&mut self) {
         if let Ok(poller) = self.shared.poller()
             && !self.shared.is_foreign()
         {
-            poller.remove(self.io.as_fd());
+            self.io.unwatch(&poller);
         }
         self.shared.remove(self.token);
     }

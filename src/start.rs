@@ -10,7 +10,7 @@ use crate::life::{Held, Life};
 use crate::pipe::{ReadPipe, WritePipe};
 use crate::reactor::{Readiness, Shared, Source, ended, lock};
 use crate::stdio::{Stdio, Target};
-use crate::sys::{self, AsHandle, AsRawHandle, Interest, Outcome, OwnedHandle, Plan, RawHandle};
+use crate::sys::{self, Interest, Outcome, OwnedHandle, Plan, RawHandle, Watched};
 use crate::waiters::Key;
 
 /// The parent's ends of the standard streams that were asked to be pipes.
@@ -142,7 +142,20 @@ struct ExecState {
 }
 
 impl Exec {
-    fn new(shared: &Arc<Shared>, outcome: Outcome) -> io::Result<Arc<Self>> {
+    /// Without an outcome to wait for, the program runs already.
+    fn new(shared: &Arc<Shared>, outcome: Option<Outcome>) -> io::Result<Arc<Self>> {
+        let Some(outcome) = outcome else {
+            let state = ExecState {
+                outcome: None,
+                result: Some(Ok(())),
+                waker: None,
+            };
+            return Ok(Arc::new(Exec {
+                shared: shared.clone(),
+                token: sys::NOBODY,
+                state: Mutex::new(state),
+            }));
+        };
         let make = |token| {
             let state = ExecState {
                 outcome: Some(outcome),
@@ -156,7 +169,7 @@ impl Exec {
             })
         };
         shared.add(make, |exec, token| match &lock(&exec.state).outcome {
-            Some(outcome) => shared.poller()?.add(outcome.as_fd(), token, Interest::Read),
+            Some(outcome) => outcome.watch(&*shared.poller()?, token, Interest::Read),
             None => Ok(()),
         })
     }
@@ -195,7 +208,7 @@ impl Source for Exec {
         if let Ok(poller) = self.shared.poller()
             && !self.shared.is_foreign()
         {
-            poller.remove(outcome.as_fd());
+            outcome.unwatch(&poller);
         }
         state.outcome = None;
         state.result = Some(result);
@@ -228,8 +241,8 @@ impl End {
         match self {
             End::Inherit => None,
             End::Raw(handle) => Some(*handle),
-            End::Owned(handle) => Some(handle.as_raw_fd()),
-            End::Shared(handle) => Some(handle.as_raw_fd()),
+            End::Owned(handle) => Some(sys::raw(handle)),
+            End::Shared(handle) => Some(sys::raw(&**handle)),
         }
     }
 
@@ -270,7 +283,10 @@ impl Ends {
         }
         let (stdout, stdout_end) = output(&command.stdout)?;
         let (stderr, stderr_end) = match command.stderr.0 {
-            Target::Stdout => (None, End::Raw(stdout_end.raw().unwrap_or(1))),
+            Target::Stdout => (
+                None,
+                End::Raw(stdout_end.raw().unwrap_or_else(sys::own_stdout)),
+            ),
             _ => output(&command.stderr)?,
         };
         let ends = Ends {

@@ -20,8 +20,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitStatus {
-    /// It called `exit` with this code.
-    Exited(i32),
+    /// It called `exit` with this code: 0 to 255, on Windows any number of 32 bits.
+    Exited(u32),
     /// A signal ended it; `core` tells whether it left a core dump.
     Signaled {
         /// The number of the signal.
@@ -41,10 +41,10 @@ impl ExitStatus {
     /// assert_eq!(procio::ExitStatus::Exited(3).returncode(), 3);
     /// ```
     #[must_use]
-    pub fn returncode(self) -> i32 {
+    pub fn returncode(self) -> i64 {
         match self {
-            ExitStatus::Exited(code) => code,
-            ExitStatus::Signaled { signal, .. } => -signal,
+            ExitStatus::Exited(code) => code.into(),
+            ExitStatus::Signaled { signal, .. } => -i64::from(signal),
             ExitStatus::Lost => 255,
         }
     }
@@ -55,7 +55,7 @@ impl ExitStatus {
     /// assert_eq!(procio::ExitStatus::Exited(3).code(), Some(3));
     /// ```
     #[must_use]
-    pub fn code(self) -> Option<i32> {
+    pub fn code(self) -> Option<u32> {
         match self {
             ExitStatus::Exited(code) => Some(code),
             _ => None,

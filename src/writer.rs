@@ -26,6 +26,11 @@ pub(crate) trait WriteIo {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Asks for an event when there is room.
     fn want_write(&mut self) -> io::Result<()>;
+    /// How many bytes of the last attempt, which had to wait, were written meanwhile. Only where
+    /// the system writes behind our back can there be any.
+    fn written_since(&mut self) -> usize {
+        0
+    }
     /// Asks for a larger kernel buffer, if that can be had.
     fn enlarge(&mut self, bytes: usize);
 }
@@ -289,6 +294,8 @@ impl<S: WriteIo> Writer<S> {
 
     /// The other side is gone. Bytes that wait can no longer be written: a broken pipe.
     pub(crate) fn hangup(&mut self) {
+        let written = self.io.as_mut().map_or(0, WriteIo::written_since);
+        self.advance(written);
         let broken = io::Error::from(io::ErrorKind::BrokenPipe);
         self.end(if self.queue.is_empty() {
             Closed::Clean

@@ -1,50 +1,44 @@
 """The arguments of ``subprocess.Popen``, checked and converted as it does.
 
-What comes out is what the compiled half takes: every string encoded, every identity a number,
-every stream a descriptor or one of the constants. Nothing is opened or started here, so bad input
-leaves nothing behind.
+What comes out is what the compiled half takes: every string as the system has it, every identity a
+number, every stream a descriptor or one of the constants. Nothing is opened or started here, so bad
+input leaves nothing behind.
 """
 
-import operator
-import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import IO, Any, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
-StrOrBytesPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-File: TypeAlias = int | IO[Any] | None
+from ._types import File, StrOrBytesPath
+
+if sys.platform == "win32":
+    from . import _options_windows as _system
+    from ._options_windows import Platform, shell_args
+else:
+    from . import _options_posix as _system
+    from ._options_posix import Platform, shell_args
+
+__all__ = ["File", "Request", "StrOrBytesPath", "prepare", "refuse_text", "shell_args"]
+
 
 class Request(TypedDict):
     """What the compiled half is asked to start. ``program`` and ``directory`` are as given."""
 
-    args: list[bytes]
-    executable: bytes | None
-    env: list[tuple[bytes, bytes]] | None
-    cwd: bytes | None
+    args: list[bytes] | list[str]
+    executable: bytes | str | None
+    env: list[tuple[bytes, bytes]] | list[tuple[str, str]] | None
+    cwd: bytes | str | None
     stdin: int | None
     stdout: int | None
     stderr: int | None
     limit: int | None
     read_ahead: bool
     close_fds: bool
-    pass_fds: list[int]
-    restore_signals: bool
-    start_new_session: bool
-    process_group: int | None
-    user: int | None
-    group: int | None
-    extra_groups: list[int] | None
-    umask: int | None
     pipesize: int | None
-    preexec_fn: Callable[[], Any] | None
+    platform: Platform
     program: StrOrBytesPath
     directory: StrOrBytesPath | None
-
-
-_INT_MAX = 2**31 - 1
-_ID_MAX = 2**32 - 1
 
 
 def refuse_text(kwds: dict[str, Any], shell: bool) -> None:
@@ -99,119 +93,41 @@ def prepare(
     if not isinstance(pipesize, int):
         raise TypeError("pipesize must be an integer")
     pass_fds = tuple(pass_fds)
-    if pass_fds and not close_fds:
-        warnings.warn("pass_fds overriding close_fds.", RuntimeWarning, stacklevel=4)
-        close_fds = True
-    if startupinfo is not None:
-        raise ValueError("startupinfo is only supported on Windows platforms")
-    if creationflags != 0:
-        raise ValueError("creationflags is only supported on Windows platforms")
-    program = args[0] if executable is None else executable
-    sys.audit("subprocess.Popen", program, list(args), cwd, env)
+    close_fds = _system.check(
+        close_fds=close_fds,
+        pass_fds=pass_fds,
+        startupinfo=startupinfo,
+        creationflags=creationflags,
+        preexec_fn=preexec_fn,
+    )
+    _system.audit(args, executable, cwd, env)
     return {
-        "stdin": _descriptor(stdin),
-        "stdout": _descriptor(stdout),
-        "stderr": _descriptor(stderr),
-        "group": None if group is None else _identity("Group", group),
-        "extra_groups": _groups(extra_groups),
-        "user": None if user is None else _identity("User", user),
-        "env": None if env is None else _environment(env),
-        "executable": None if executable is None else _encode(executable),
-        "args": [_encode(arg) for arg in args],
-        "cwd": None if cwd is None else _encode(cwd),
+        "stdin": _system.descriptor(stdin),
+        "stdout": _system.descriptor(stdout),
+        "stderr": _system.descriptor(stderr),
+        "platform": _system.platform(
+            args,
+            startupinfo=startupinfo,
+            creationflags=creationflags,
+            close_fds=close_fds,
+            pass_fds=pass_fds,
+            restore_signals=restore_signals,
+            start_new_session=start_new_session,
+            process_group=process_group,
+            user=user,
+            group=group,
+            extra_groups=extra_groups,
+            umask=umask,
+            preexec_fn=preexec_fn,
+        ),
+        "env": None if env is None else _system.environment(env),
+        "executable": None if executable is None else _system.encode(executable),
+        "args": [_system.encode(arg) for arg in args],
+        "cwd": None if cwd is None else _system.encode(cwd),
         "limit": limit,
         "read_ahead": True,
         "close_fds": bool(close_fds),
-        "pass_fds": _kept(pass_fds),
-        "restore_signals": bool(restore_signals),
-        "start_new_session": bool(start_new_session),
-        "process_group": None if process_group is None else _number(process_group),
-        "umask": _number(umask),
         "pipesize": pipesize if pipesize > 0 else None,
-        "preexec_fn": preexec_fn,
-        "program": program,
+        "program": args[0] if executable is None else executable,
         "directory": cwd,
     }
-
-
-def _encode(value: StrOrBytesPath) -> bytes:
-    encoded = os.fsencode(value)
-    if b"\0" in encoded:
-        raise ValueError("embedded null byte")
-    return encoded
-
-
-def _descriptor(stream: File) -> int | None:
-    if stream is None or isinstance(stream, int):
-        return stream
-    return stream.fileno()
-
-
-def _environment(env: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
-    pairs = []
-    for name, value in env.items():
-        name = os.fsencode(name)
-        if b"=" in name:
-            raise ValueError("illegal environment variable name")
-        pairs.append((_encode(name), _encode(value)))
-    return pairs
-
-
-def _kept(fds: tuple[int, ...]) -> list[int]:
-    kept = sorted(set(map(int, fds)))
-    if kept and kept[0] < 0:
-        raise ValueError("bad value(s) in fds_to_keep")
-    return kept
-
-
-def _number(value: int) -> int | None:
-    """A C int; negative ones mean that the option is not used."""
-    number = operator.index(value)
-    if number > _INT_MAX:
-        raise OverflowError("signed integer is greater than maximum")
-    return None if number < 0 else number
-
-
-def _identity(kind: str, value: str | int) -> int:
-    if isinstance(value, str):
-        number = _by_name(kind, value)
-    elif isinstance(value, int):
-        number = value
-    else:
-        raise TypeError(f"{kind} must be a string or an integer, not {type(value)}")
-    if number < 0:
-        raise ValueError(f"{kind} ID cannot be negative, got {number}")
-    if number > _ID_MAX:
-        raise OverflowError(f"{'uid' if kind == 'User' else 'gid'} is greater than maximum")
-    return number
-
-
-def _by_name(kind: str, name: str) -> int:
-    if kind == "User":
-        import pwd
-
-        return pwd.getpwnam(name).pw_uid
-    import grp
-
-    return grp.getgrnam(name).gr_gid
-
-
-def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
-    if groups is None:
-        return None
-    if isinstance(groups, str):
-        raise ValueError("Groups must be a list, not a string")
-    numbers = []
-    for item in groups:
-        if not isinstance(item, str | int):
-            raise TypeError(f"Items in extra_groups must be a string or integer, not {type(item)}")
-        numbers.append(_identity("Group", item))
-    if len(numbers) > os.sysconf("SC_NGROUPS_MAX"):
-        raise ValueError("too many groups")
-    return numbers
-
-
-def shell_args(cmd: str | bytes, kwds: dict[str, Any]) -> list[StrOrBytesPath]:
-    """The command line that runs ``cmd`` by the shell: ``executable`` names another shell."""
-    shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
-    return [kwds.get("executable") or shell, "-c", cmd]

@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::error::{SpawnError, Stage};
+use crate::sys;
 
 /// The files that an error may be about, as the caller named them.
 pub(super) struct Names {
@@ -56,6 +57,12 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
             _ => PyErr::from(io::Error::new(error.kind(), error.to_string())),
         };
     };
+    if let Some(text) = sys::error_text(code) {
+        // The fourth is the system's number, from which Python makes the errno. `Popen` names no
+        // file here.
+        let nothing: Option<()> = None;
+        return PyOSError::new_err((0, text, nothing, code, nothing));
+    }
     let strerror = STRERROR
         .import(py, "os", "strerror")
         .and_then(|f| f.call1((code,)));

@@ -20,7 +20,7 @@ use super::awaitable::Slot;
 use super::errors::os_error;
 use super::relay::{Relay, Stopper};
 use crate::reactor::{Reactor, Shared, lock};
-use crate::sys::{self, AsHandle, AsRawHandle};
+use crate::sys;
 
 thread_local! {
     /// The reactors of the loops that have run in this thread: nearly always one.
@@ -89,7 +89,7 @@ impl Host {
             dispatching: AtomicBool::new(false),
             relay: Mutex::default(),
         });
-        let fd = reactor.as_fd().as_raw_fd();
+        let watchable = sys::watchable(reactor.poller());
         let watch = Bound::new(
             running.py(),
             Watch {
@@ -97,7 +97,7 @@ impl Host {
                 _reactor: reactor,
             },
         )?;
-        if !sys::relay_forced() {
+        if let Some(fd) = watchable {
             match running.call_method1("add_reader", (fd, &watch)) {
                 Ok(_) => return Ok(host),
                 Err(error) if cannot_watch(running.py(), &error) => {}

@@ -8,9 +8,13 @@ mod awaitable;
 mod buffer;
 mod ends;
 mod errors;
+#[cfg(unix)]
 mod fork;
 mod host;
 mod operations;
+#[cfg_attr(unix, path = "platform_posix.rs")]
+#[cfg_attr(windows, path = "platform_windows.rs")]
+mod platform;
 mod process;
 mod reader;
 mod relay;

@@ -63,7 +63,7 @@ impl Lifeline {
 
     /// The return code, once it is known. That it is only a stand-in for a status which somebody
     /// else took is worth a warning in asyncio's log, once, as in asyncio.
-    pub(super) fn returncode(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+    pub(super) fn returncode(&self, py: Python<'_>) -> PyResult<Option<i64>> {
         let Some(exit) = self.exit() else {
             return Ok(None);
         };
@@ -202,6 +202,15 @@ pub(super) fn make_process(
     Ok(object.unbind())
 }
 
+impl Process {
+    fn sent(&self, py: Python<'_>, result: std::io::Result<()>) -> PyResult<()> {
+        result.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
+            _ => os_error(py, &error, None),
+        })
+    }
+}
+
 #[pymethods]
 impl Process {
     #[new]
@@ -214,12 +223,12 @@ impl Process {
 
     /// The exit code; the negative number of the signal that ended it; None while it runs.
     #[getter]
-    fn returncode(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+    fn returncode(&self, py: Python<'_>) -> PyResult<Option<i64>> {
         self.life.returncode(py)
     }
 
     /// Looks whether it has ended, and returns `returncode`.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<i64>> {
         let _ = self.life.try_wait();
         self.host.settle(py)?;
         self.life.returncode(py)
@@ -261,13 +270,11 @@ impl Process {
 
     /// Sends a signal. Raises ProcessLookupError once `returncode` is known; before that it may
     /// reach a child that has just ended, and nothing happens. It never reaches another process.
+    ///
+    /// On Windows SIGTERM ends the process, CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process
+    /// group, and any other signal is a ValueError.
     fn send_signal(&self, py: Python<'_>, signal: i32) -> PyResult<()> {
-        self.life
-            .signal(signal)
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
-                _ => os_error(py, &error, None),
-            })
+        self.sent(py, self.life.signal(signal))
     }
 
     /// Sends SIGTERM. Raises as `send_signal`.
@@ -275,9 +282,9 @@ impl Process {
         self.send_signal(py, 15)
     }
 
-    /// Sends SIGKILL. Raises as `send_signal`.
+    /// Sends SIGKILL; on Windows the same as `terminate`. Raises as `send_signal`.
     fn kill(&self, py: Python<'_>) -> PyResult<()> {
-        self.send_signal(py, 9)
+        self.sent(py, self.life.kill())
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -16,6 +16,7 @@ use super::send;
 use crate::pipe::ReadPipe;
 use crate::reactor::lock;
 use crate::reader::{Reader, Separators, Want};
+use crate::sys;
 
 /// Above this, exactly so many bytes are collected in the object that is returned, and not first
 /// in the buffer.
@@ -210,9 +211,9 @@ impl StreamReader {
         self.host.settle(py)
     }
 
-    /// The descriptor, or -1 once it is closed.
-    fn _fileno(&self) -> i64 {
-        self.stream.pipe.handle().map_or(-1, i64::from)
+    /// The descriptor (on Windows the handle), or -1 once it is closed.
+    fn _fileno(&self) -> sys::RawHandle {
+        self.stream.pipe.handle().unwrap_or(-1)
     }
 
     fn __repr__(&self) -> String {

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 
 use super::awaitable::{Awaitable, Operation};
 use super::errors::{Names, spawn_error};
-use super::fork::PythonFork;
 use super::host::Host;
+use super::platform::Platform;
 use super::process::make_process;
 use crate::command::Command;
 use crate::error::SpawnError;
@@ -35,16 +35,8 @@ pub struct Request {
     limit: Option<usize>,
     read_ahead: bool,
     close_fds: bool,
-    pass_fds: Vec<sys::RawHandle>,
-    restore_signals: bool,
-    start_new_session: bool,
-    process_group: Option<i32>,
-    user: Option<u32>,
-    group: Option<u32>,
-    extra_groups: Option<Vec<u32>>,
-    umask: Option<u32>,
     pipesize: Option<usize>,
-    preexec_fn: Option<Py<PyAny>>,
+    platform: Platform,
     /// As the caller gave them, for the exceptions.
     program: Py<PyAny>,
     directory: Py<PyAny>,
@@ -56,7 +48,10 @@ impl<'py> FromPyObject<'_, 'py> for OsBytes {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        sys::os_string_from_bytes(object.extract::<&[u8]>()?)
+        let Ok(bytes) = object.extract::<&[u8]>() else {
+            return Ok(OsBytes(object.extract()?));
+        };
+        sys::os_string_from_bytes(bytes)
             .map(OsBytes)
             .ok_or_else(|| PyValueError::new_err("not representable"))
     }
@@ -84,17 +79,10 @@ impl Request {
             command.read_limit = 0;
         }
         command.close_fds = self.close_fds;
-        command.pass_fds.clone_from(&self.pass_fds);
-        command.restore_signals = self.restore_signals;
-        command.new_session = self.start_new_session;
-        command.process_group = self.process_group;
-        command.user = self.user;
-        command.group = self.group;
-        command.extra_groups.clone_from(&self.extra_groups);
-        command.umask = self.umask;
         command.pipe_size = self.pipesize;
         command.kill_on_drop = true;
         command.keep_group = false;
+        self.platform.apply(&mut command);
         command
     }
 }
@@ -144,22 +132,6 @@ impl SpawnOp {
         };
         spawn_error(py, error, &names)
     }
-
-    fn fork(&self, py: Python<'_>, preexec_fn: &Py<PyAny>) -> PyResult<Starting> {
-        let mut fork = PythonFork {
-            preexec_fn: preexec_fn.bind(py).clone(),
-            raised: None,
-        };
-        let started = self
-            .request
-            .command()
-            .start(&self.host.shared, Some(&mut fork));
-        match (started, fork.raised) {
-            (_, Some(raised)) => Err(raised),
-            (Err(error), None) => Err(self.error(py, &error)),
-            (Ok(starting), None) => Ok(starting),
-        }
-    }
 }
 
 impl Operation for SpawnOp {
@@ -168,12 +140,14 @@ impl Operation for SpawnOp {
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        let starting = match &self.request.preexec_fn {
-            Some(preexec_fn) => self.fork(py, preexec_fn)?,
-            None => {
-                let started = self.request.command().start(&self.host.shared, None);
-                started.map_err(|error| self.error(py, &error))?
-            }
+        let (command, shared) = (self.request.command(), &self.host.shared);
+        let raise = |error: &SpawnError| self.error(py, error);
+        let starting = match self.request.platform.fork(py, &command, shared, raise) {
+            Some(started) => started?,
+            None if sys::SPAWN_BLOCKS => py
+                .detach(|| command.start(shared, None))
+                .map_err(|error| raise(&error))?,
+            None => command.start(shared, None).map_err(|error| raise(&error))?,
         };
         self.starting = Some(Mutex::new(starting));
         Ok(())

@@ -14,6 +14,7 @@ use super::process::{Handle, Lifeline};
 use super::reader::to_bytes;
 use super::send;
 use crate::pipe::WritePipe;
+use crate::sys;
 use crate::writer::Piece;
 
 /// A rest smaller than this is copied rather than its object kept.
@@ -151,8 +152,8 @@ impl StreamWriter {
         self.pipe.lock().is_paused()
     }
 
-    /// The descriptor, or -1 once it is closed.
-    fn _fileno(&self) -> i64 {
-        self.pipe.handle().map_or(-1, i64::from)
+    /// The descriptor (on Windows the handle), or -1 once it is closed.
+    fn _fileno(&self) -> sys::RawHandle {
+        self.pipe.handle().unwrap_or(-1)
     }
 }

@@ -7,7 +7,9 @@
 //!
 //! | item | meaning |
 //! | --- | --- |
-//! | [`Poller`] | one pollable descriptor in which readiness is collected, edge-triggered: an event says that something changed, and is not repeated until it changes again |
+//! | [`Poller`] | where readiness is collected, edge-triggered: an event says that something changed, and is not repeated until it changes again. One pollable descriptor on Unix, one completion port on Windows |
+//! | [`watchable`] | the number by which a host's loop can watch a `Poller`; `None` where it cannot and the relay must |
+//! | [`Watched`] | what a `Poller` watches |
 //! | [`Event`] | which token, and what it became: readable, writable, hung up |
 //! | [`Notifier`] | wakes a `Poller` from any thread with a token |
 //! | [`PipeReader`], [`PipeWriter`] | the parent's ends of pipes, never blocking: `WouldBlock` promises an event |
@@ -15,19 +17,33 @@
 //! | [`duplicate`] | an end of somebody else's pipe as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
 //! | [`Plan`] | a validated command in the form in which the child half can use it without allocating |
-//! | [`Spawner::spawn`] | starts a plan and returns at once: the [`Process`], and the [`Outcome`] of its exec, which comes later |
+//! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`Outcome`] of its exec if that comes later |
+//! | [`SPAWN_BLOCKS`] | whether that call takes its time, so that the caller had better let others go on meanwhile |
 //! | [`Hook`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
+//! | [`Extras`] | the options that a command has on this platform only |
 //!
-//! Every descriptor that a platform creates is close-on-exec and above 2.
+//! Every descriptor that a platform creates is close-on-exec and above 2; every handle is one that
+//! no child inherits.
 
 #![allow(unsafe_code)]
+
+use std::io;
+
+use crate::reactor::Readiness;
 
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
 pub(crate) use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::CommandExt;
+#[cfg(windows)]
+pub(crate) use windows::*;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
@@ -40,3 +56,38 @@ mod linux;
     target_os = "dragonfly"
 ))]
 mod bsd;
+
+/// A token that no source has: all it does is end a wait.
+pub(crate) const NOBODY: usize = usize::MAX >> 2;
+
+/// The calling process. Compared with the process that made a reactor, it tells whether we are a
+/// forked copy that must leave the children of its parent alone.
+pub(crate) fn current_pid() -> u32 {
+    std::process::id()
+}
+
+/// One thing that became ready in a [`Poller`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub token: usize,
+    pub readiness: Readiness,
+}
+
+/// What a descriptor is watched for. Errors and hang-ups are always reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    Read,
+    /// Only that the other side went away: what an idle writing end wants to know.
+    Hangup,
+    Write,
+}
+
+/// Something that becomes ready.
+pub(crate) trait Watched {
+    /// Has the poller report `token` from now on.
+    fn watch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
+    /// Changes what it is watched for. If that holds already, an event comes.
+    fn rewatch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
+    /// Ends that. Must come before it is closed.
+    fn unwatch(&self, poller: &Poller);
+}

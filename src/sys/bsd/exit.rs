@@ -97,7 +97,7 @@ fn reap(pid: i32) -> io::Result<Option<Exit>> {
 
 fn decode(status: libc::c_int) -> Option<ExitStatus> {
     if libc::WIFEXITED(status) {
-        Some(ExitStatus::Exited(libc::WEXITSTATUS(status)))
+        Some(ExitStatus::Exited(libc::WEXITSTATUS(status).unsigned_abs()))
     } else if libc::WIFSIGNALED(status) {
         let (signal, core) = (libc::WTERMSIG(status), libc::WCOREDUMP(status));
         Some(ExitStatus::Signaled { signal, core })

@@ -32,8 +32,9 @@ use rustix::process::Pid;
 
 use super::exit::{self, Target, Wait};
 use super::wake::Wake;
-use super::{Event, Interest, above_stdio, current_pid};
+use super::{Interest, above_stdio, current_pid};
 use crate::reactor::Readiness;
+use crate::sys::Event;
 
 const BATCH: usize = 256;
 /// The mark of the notifier's events, which no registration has.

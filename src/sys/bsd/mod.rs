@@ -17,7 +17,7 @@ use rustix::io::Errno;
 pub(crate) use fork::{Cloner, Rung, Started};
 pub(crate) use kqueue::{Notifier, Poller};
 
-use super::{Event, Interest, above_stdio, config, current_pid};
+use super::{Interest, above_stdio, config, current_pid};
 
 /// pipe2(2).
 #[cfg(not(target_vendor = "apple"))]

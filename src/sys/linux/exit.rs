@@ -63,7 +63,7 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
 
 fn exit(code: i32, status: i32, usage: &libc::rusage) -> Exit {
     let status = match code {
-        libc::CLD_EXITED => ExitStatus::Exited(status),
+        libc::CLD_EXITED => ExitStatus::Exited(status.unsigned_abs()),
         _ => ExitStatus::Signaled {
             signal: status,
             core: code == libc::CLD_DUMPED,
@@ -99,7 +99,7 @@ pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     }
     let status = info.exit_code;
     if libc::WIFEXITED(status) {
-        ExitStatus::Exited(libc::WEXITSTATUS(status))
+        ExitStatus::Exited(libc::WEXITSTATUS(status).unsigned_abs())
     } else {
         ExitStatus::Signaled {
             signal: libc::WTERMSIG(status),

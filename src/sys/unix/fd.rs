@@ -1,12 +1,10 @@
 //! Descriptors: above 2, close-on-exec.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
-
-use super::{AsHandle, AsRawHandle};
 
 /// Moves a fresh descriptor out of 0, 1 and 2.
 ///
@@ -57,7 +55,7 @@ pub(crate) fn never_blocks(error: &io::Error) -> bool {
 }
 
 /// Makes reads and writes return `WouldBlock` instead of waiting.
-pub(crate) fn set_nonblocking(fd: &impl AsHandle) -> io::Result<()> {
+pub(crate) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     if !flags.contains(OFlags::NONBLOCK) {
         rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;

@@ -23,7 +23,7 @@ use super::linux as os;
 pub(crate) use child::Job;
 pub(crate) use config::config;
 #[cfg(feature = "python")]
-pub(crate) use config::relay_forced;
+use config::relay_forced;
 #[cfg(feature = "python")]
 pub(crate) use fd::duplicate;
 pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null};
@@ -43,20 +43,59 @@ pub type OwnedHandle = std::os::fd::OwnedFd;
 /// A borrowed descriptor.
 pub type BorrowedHandle<'a> = std::os::fd::BorrowedFd<'a>;
 
-pub(crate) use std::os::fd::{AsFd as AsHandle, AsRawFd as AsRawHandle};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
-/// A token that no source has: all it does is end a wait.
-pub(crate) const NOBODY: usize = usize::MAX >> 2;
+use super::{Interest, Watched, current_pid};
 
-/// The calling process. Compared with the process that made a reactor, it tells whether we are a
-/// forked copy that must leave the children of its parent alone.
-pub(crate) fn current_pid() -> u32 {
-    std::process::id()
+/// Only a clone holds the caller, and a clone is short.
+#[cfg(feature = "python")]
+pub(crate) const SPAWN_BLOCKS: bool = false;
+
+/// No option is for Unix only: what Windows lacks is an error there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extras {}
+
+impl AsFd for crate::Reactor {
+    fn as_fd(&self) -> BorrowedHandle<'_> {
+        self.poller().as_fd()
+    }
+}
+
+impl<T: AsFd> Watched for T {
+    fn watch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()> {
+        poller.add(self.as_fd(), token, interest)
+    }
+
+    fn rewatch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()> {
+        poller.modify(self.as_fd(), token, interest)
+    }
+
+    fn unwatch(&self, poller: &Poller) {
+        poller.remove(self.as_fd());
+    }
 }
 
 /// The number of a descriptor.
-pub(crate) fn raw_handle(handle: &OwnedHandle) -> RawHandle {
-    handle.as_raw_fd()
+pub(crate) fn raw(fd: &impl AsFd) -> RawHandle {
+    fd.as_fd().as_raw_fd()
+}
+
+/// Our own standard output.
+pub(crate) fn own_stdout() -> RawHandle {
+    1
+}
+
+/// The descriptor of a poller, for a loop's `add_reader`, unless the relay is forced.
+#[cfg(feature = "python")]
+pub(crate) fn watchable(poller: &Poller) -> Option<RawHandle> {
+    (!relay_forced()).then(|| raw(poller))
+}
+
+/// How the system words an error, where it is not by its errno.
+#[cfg(feature = "python")]
+pub(crate) fn error_text(_code: i32) -> Option<String> {
+    None
 }
 
 /// Whether two names are those of one environment variable.
@@ -69,20 +108,4 @@ pub(crate) fn same_variable(one: &std::ffi::OsStr, other: &std::ffi::OsStr) -> b
 pub(crate) fn os_string_from_bytes(bytes: &[u8]) -> Option<std::ffi::OsString> {
     use std::os::unix::ffi::OsStrExt;
     Some(std::ffi::OsStr::from_bytes(bytes).to_owned())
-}
-
-/// One thing that became ready in a [`Poller`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    pub token: usize,
-    pub readiness: crate::reactor::Readiness,
-}
-
-/// What a descriptor is watched for. Errors and hang-ups are always reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interest {
-    Read,
-    /// Only that the other side went away: what an idle writing end wants to know.
-    Hangup,
-    Write,
 }

@@ -47,6 +47,11 @@ impl PipeWriter {
     pub(crate) fn enlarge(&mut self, bytes: usize) {
         let _ = os::set_pipe_size(&self.fd, bytes);
     }
+
+    /// Nothing is written but by [`try_write`](PipeWriter::try_write).
+    pub(crate) fn written_since(&mut self) -> usize {
+        0
+    }
 }
 
 impl AsFd for PipeReader {

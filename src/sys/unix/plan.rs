@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 
-use super::{RawHandle, os};
+use super::{Extras, RawHandle, os};
 use crate::command::Command;
 
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
@@ -59,6 +59,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
     pub(crate) fn new(command: &Command) -> io::Result<Self> {
+        let Extras {} = command.extras;
         let argv = command
             .args
             .iter()

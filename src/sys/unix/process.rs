@@ -143,6 +143,16 @@ impl Process {
         self.pidfd.map(Group)
     }
 
+    /// Whether no process survives that signal.
+    pub(crate) fn is_deadly(signal: i32) -> bool {
+        signal == libc::SIGKILL
+    }
+
+    /// Sends SIGKILL, which cannot be caught.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.signal(libc::SIGKILL)
+    }
+
     /// Whether an error of [`signal`](Process::signal) says that somebody else reaped the child.
     pub(crate) fn is_gone(error: &io::Error) -> bool {
         error.raw_os_error() == Some(libc::ESRCH)

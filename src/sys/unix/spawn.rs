@@ -45,7 +45,7 @@ impl Spawner {
         plan: Plan,
         stdio: [Option<RawHandle>; 3],
         fork: Option<&mut dyn Fork>,
-    ) -> io::Result<(Process, Outcome)> {
+    ) -> Result<(Process, Option<Outcome>), SpawnError> {
         let (report, writer) = report_pipe()?;
         let job = Box::new(Job {
             plan,
@@ -59,17 +59,14 @@ impl Spawner {
             None => self.cloned(&job)?,
         };
         drop(writer);
-        let rest = Some((job, started));
-        Ok((
-            process,
-            Outcome {
-                report,
-                bytes: Vec::new(),
-                rest,
-                cloner: self.cloner.clone(),
-                owner: current_pid(),
-            },
-        ))
+        let outcome = Outcome {
+            report,
+            bytes: Vec::new(),
+            rest: Some((job, started)),
+            cloner: self.cloner.clone(),
+            owner: current_pid(),
+        };
+        Ok((process, Some(outcome)))
     }
 
     fn cloned(&self, job: &Job) -> io::Result<(Process, Option<Started>)> {

@@ -1,32 +1,22 @@
-#!/usr/bin/env bash
-# .ci/apple-check [CARGO CHECK ARGUMENTS]
+# Sourced by the other scripts: a Rust toolchain with std for targets that the installed Rust lacks.
 #
-# Type-checks the crate for macOS on Linux: runs `cargo check --target aarch64-apple-darwin`
-# with the given arguments (default: --no-default-features --lib). Nothing is linked or run.
+# It is taken from Debian 12's security archive (rustc-web, rust-web-src) and unpacked in a cache,
+# not installed. The source of std comes with it, from which std is made for each target.
 #
-#   PROCIO_APPLE_CACHE   where the toolchain and build files are kept
-#                        (default ${XDG_CACHE_HOME:-$HOME/.cache}/procio-apple); delete it to start anew
-#   PROCIO_APPLE_TARGET  another target, say x86_64-unknown-freebsd
-#
-# If the installed Rust has std for the target (`rustup target add`), that is used. If not, the
-# first run takes a rustc and the source of its std from Debian 12's security archive
-# (rustc-web, rust-web-src; unpacked in the cache, not installed) and makes std's metadata,
-# which is all that `check` reads. With pyo3 in the features, Python need not be there for the
-# target: PYO3_CROSS_PYTHON_VERSION (default 3.11) says which version to assume.
-set -euo pipefail
+#   PROCIO_RUST_CACHE   where it is kept (default ${XDG_CACHE_HOME:-$HOME/.cache}/procio-rust);
+#                       delete it to start anew
 
-target=${PROCIO_APPLE_TARGET:-aarch64-apple-darwin}
-cache=${PROCIO_APPLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/procio-apple}
-[ $# -gt 0 ] || set -- --no-default-features --lib
-
-say() { echo "apple-check: $*"; }
-die() { echo "apple-check: error: $*" >&2; exit 1; }
+say() { echo "${0##*/}: $*"; }
+die() { echo "${0##*/}: error: $*" >&2; exit 1; }
 need() { local p; for p; do command -v "$p" >/dev/null || die "$p is needed and not on PATH"; done; }
 
-# Does this rustc know the target and have std for it?
-has_std() {
+rust_cache=${PROCIO_RUST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/procio-rust}
+rust=$rust_cache/rust
+
+# Does this rustc know the target and have std for it? One that can be linked is of rlibs.
+has_std() { # RUSTC TARGET [EXTENSION]
     local lib
-    lib=$("$1" --print target-libdir --target "$target" 2>/dev/null) && compgen -G "$lib/libstd-*" >/dev/null
+    lib=$("$1" --print target-libdir --target "$2" 2>/dev/null) && compgen -G "$lib/libstd-*.${3:-r*}" >/dev/null
 }
 
 fetch_debs() { # DIRECTORY
@@ -76,10 +66,14 @@ END
     mv "$tmp" "$rust"
 }
 
-make_std() {
-    local library=$rust/src/library work=$cache/std.tmp lib=$rust/lib/rustlib/$target
+# Makes std by `cargo check` (metadata, half a minute) or `cargo build` (rlibs, a minute).
+make_std() { # TARGET check|build
+    local target=$1 command=$2 extension=rmeta profile=debug library=$rust/src/library
+    local work=$rust_cache/std.tmp lib=$rust/lib/rustlib/$1
+    local -a release=()
+    if [ "$command" = build ]; then extension=rlib profile=release release=(--release); fi
     "$rust/bin/rustc" --print cfg --target "$target" >/dev/null || die "unknown target $target"
-    say "checking std for $target (half a minute)"
+    say "std for $target (cargo $command, up to a minute)"
     rm -rf "$work" "$lib.tmp"
     mkdir -p "$work" "$lib.tmp/lib"
     echo '#![no_std]' >"$work/lib.rs"
@@ -98,44 +92,45 @@ debug-assertions = false
 incremental = false
 [profile.dev.package.panic_abort]
 rustflags = ["-Cpanic=abort"]
+[profile.release.package.panic_abort]
+rustflags = ["-Cpanic=abort"]
 [patch.crates-io]
 rustc-std-workspace-core.path = "$library/rustc-std-workspace-core"
 rustc-std-workspace-alloc.path = "$library/rustc-std-workspace-alloc"
 rustc-std-workspace-std.path = "$library/rustc-std-workspace-std"
 [workspace]
 END
-    # The unstable features are allowed for std only, not for the crate.
-    (cd "$work" && env -u CARGO_ENCODED_RUSTFLAGS -u RUSTC_WRAPPER -u RUSTC_WORKSPACE_WRAPPER \
-        RUSTC="$rust/bin/rustc" RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zforce-unstable-if-unmarked CARGO_TARGET_DIR="$work/target" \
+    # The unstable features are allowed for std only, not for the crate. The bitcode is for LTO.
+    (cd "$work" && env -u CARGO_ENCODED_RUSTFLAGS -u RUSTC_WRAPPER -u RUSTC_WORKSPACE_WRAPPER -u CARGO_BUILD_TARGET \
+        RUSTC="$rust/bin/rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
+        RUSTFLAGS='-Zforce-unstable-if-unmarked -Cembed-bitcode=yes' \
         cargo --config 'source.crates-io.replace-with="std-vendor"' --config "source.std-vendor.directory='$library/vendor'" \
-        check --offline --target "$target" -p sysroot) >"$work/log" 2>&1 ||
-        { tail -n 40 "$work/log" >&2; die "std for $target cannot be checked"; }
-    mv "$work/target/$target/debug/deps"/*.rmeta "$lib.tmp/lib/"
-    rm -rf "$lib" "$work" "$cache/target/$target" # what was checked against another std is no use
+        "$command" "${release[@]}" --offline --target "$target" -p sysroot) >"$work/log" 2>&1 ||
+        { tail -n 40 "$work/log" >&2; die "std for $target cannot be made"; }
+    mv "$work/target/$target/$profile/deps"/*."$extension" "$lib.tmp/lib/"
+    rm -rf "$lib" "$work"
     mv "$lib.tmp" "$lib"
-    has_std "$rust/bin/rustc" || die "std for $target was made, but rustc does not find it"
+    has_std "$rust/bin/rustc" "$target" || die "std for $target was made, but rustc does not find it"
 }
 
-need cargo
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-if has_std "${RUSTC:-rustc}"; then
-    say "using the installed Rust, which has std for $target"
-    rustc=${RUSTC:-rustc}
-else
-    need flock
-    mkdir -p "$cache" || die "cannot make the cache folder $cache"
-    cache=$(cd "$cache" && pwd)
-    rust=$cache/rust rustc=$cache/rust/bin/rustc
-    exec 9>"$cache/lock"
+# Sets `rustc` to one that has std for the target, of rlibs if it is to be linked.
+find_rustc() { # TARGET check|build
+    local extension
+    [ "$2" = build ] && extension=rlib || extension='r*'
+    if has_std "${RUSTC:-rustc}" "$1" "$extension"; then
+        say "using the installed Rust, which has std for $1"
+        rustc=${RUSTC:-rustc}
+        return
+    fi
+    need flock cargo
+    mkdir -p "$rust_cache" || die "cannot make the cache folder $rust_cache"
+    rustc=$rust/bin/rustc
+    exec 9>"$rust_cache/lock"
     flock 9 # of two runs at once, one sets up
     [ -x "$rustc" ] || make_toolchain
-    has_std "$rustc" || make_std
+    if ! has_std "$rustc" "$1" "$extension"; then
+        make_std "$1" "$2"
+        rm -rf "$rust_cache"/target*/"$1" # what was made with another std is no use
+    fi
     exec 9>&-
-    [ "$SECONDS" -lt 5 ] || say "set up in $SECONDS s, $(du -sh "$rust" | cut -f1) in $rust"
-fi
-
-export PYO3_CROSS_PYTHON_VERSION=${PYO3_CROSS_PYTHON_VERSION:-3.11}
-export RUSTC=$rustc CARGO_TARGET_DIR=$cache/target # apart from what the machine's own rustc makes
-say "$("$rustc" -V): cargo check --target $target $*"
-cargo check --target "$target" "$@" || die "cargo check for $target failed"
-say "ok, $target type-checks ($SECONDS s in all)"
+}

@@ -1,0 +1,146 @@
+"""What only Windows makes of the arguments of ``subprocess.Popen``."""
+
+import errno
+import operator
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from ._types import File, StrOrBytesPath
+
+if sys.platform == "win32":  # type checkers see nothing of this elsewhere
+    import msvcrt
+
+    class Platform(TypedDict):
+        """The part of a request that is for Windows only."""
+
+        command_line: str | None
+        creationflags: int
+        startup_flags: int
+        show_window: int
+        standard: tuple[int, int, int]
+        handle_list: list[int]
+
+    class _Shell(list[StrOrBytesPath]):
+        """The one argument is a whole command line, for the shell."""
+
+    def check(
+        *,
+        close_fds: bool,
+        pass_fds: tuple[int, ...],
+        startupinfo: Any,
+        creationflags: int,
+        preexec_fn: Callable[[], Any] | None,
+    ) -> bool:
+        """Refuse what is for POSIX systems only; return ``close_fds`` as it then holds."""
+        if preexec_fn is not None:
+            raise ValueError("preexec_fn is not supported on Windows platforms")
+        if pass_fds:
+            raise AssertionError("pass_fds not supported on Windows.")
+        return close_fds
+
+    def audit(
+        args: Sequence[StrOrBytesPath],
+        executable: StrOrBytesPath | None,
+        cwd: StrOrBytesPath | None,
+        env: Mapping[Any, Any] | None,
+    ) -> None:
+        """Raise the audit event of ``Popen``, whose second argument is here a command line."""
+        line = args[0] if isinstance(args, _Shell) else subprocess.list2cmdline(args)
+        program = None if executable is None else os.fsdecode(executable)
+        directory = None if cwd is None else os.fsdecode(cwd)
+        sys.audit("subprocess.Popen", program, line, directory, env)
+
+    def platform(
+        args: Sequence[StrOrBytesPath],
+        *,
+        startupinfo: Any,
+        creationflags: int,
+        close_fds: bool,
+        pass_fds: tuple[int, ...],
+        restore_signals: bool,
+        start_new_session: bool,
+        process_group: int | None,
+        user: str | int | None,
+        group: str | int | None,
+        extra_groups: Iterable[str | int] | None,
+        umask: int,
+        preexec_fn: Callable[[], Any] | None,
+    ) -> Platform:
+        """The options that only Windows has.
+
+        Those of POSIX systems are refused or ignored, just as ``Popen`` does it.
+        """
+        for name, value in (("group", group), ("extra_groups", extra_groups), ("user", user)):
+            if value is not None:
+                text = f"The '{name}' parameter is not supported on the current platform"
+                raise ValueError(text)
+        # As Popen, leave the caller's object alone.
+        startup = subprocess.STARTUPINFO() if startupinfo is None else startupinfo
+        flags, show = startup.dwFlags, startup.wShowWindow
+        shell = isinstance(args, _Shell)
+        if shell:
+            flags |= subprocess.STARTF_USESHOWWINDOW
+            show = subprocess.SW_HIDE
+        handles = list((startup.lpAttributeList or {}).get("handle_list") or [])
+        if handles and not close_fds:
+            text = "startupinfo.lpAttributeList['handle_list'] overriding close_fds"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        standard = (startup.hStdInput, startup.hStdOutput, startup.hStdError)
+        return {
+            "command_line": os.fsdecode(args[0]) if shell else None,
+            "creationflags": operator.index(creationflags) & 0xFFFFFFFF,
+            "startup_flags": flags,
+            "show_window": show,
+            "standard": (_number(standard[0]), _number(standard[1]), _number(standard[2])),
+            "handle_list": [int(handle) for handle in handles],
+        }
+
+    def _number(handle: Any) -> int:
+        return 0 if handle is None else int(handle)
+
+    def encode(value: StrOrBytesPath) -> str:
+        """A string as the system takes it."""
+        decoded = os.fsdecode(value)
+        if "\0" in decoded:
+            raise ValueError("embedded null character")
+        return decoded
+
+    def descriptor(stream: File) -> int | None:
+        """The handle of a stream, or one of the constants."""
+        constants = (subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL)
+        if stream is None or stream in constants:
+            return stream
+        fd = stream if isinstance(stream, int) else stream.fileno()
+        handle = msvcrt.get_osfhandle(fd)
+        if handle < 0:  # a standard stream of a program without a console
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return handle
+
+    def environment(env: Mapping[Any, Any]) -> list[tuple[str, str]]:
+        """The pairs of an environment."""
+        pairs = list(env.items())
+        for pair in pairs:
+            if not all(isinstance(text, str) for text in pair):
+                raise TypeError("environment can only contain strings")
+        return pairs
+
+    def shell_args(cmd: str | bytes, kwds: dict[str, Any]) -> list[StrOrBytesPath]:
+        """The command line that runs ``cmd`` by the shell; ``executable`` in ``kwds`` becomes its path."""
+        if isinstance(cmd, bytes):
+            raise TypeError("bytes args is not allowed on Windows")
+        shell = kwds.get("executable")
+        if not shell:
+            # Without its whole path, Windows would look for it in the current directory first.
+            shell = os.environ.get("ComSpec")
+            if not shell:
+                shell = os.path.join(os.environ.get("SystemRoot", ""), "System32", "cmd.exe")
+                if not os.path.isabs(shell):
+                    text = "shell not found: neither %ComSpec% nor %SystemRoot% is set"
+                    raise FileNotFoundError(text)
+            if os.path.isabs(shell):
+                kwds["executable"] = shell
+        return _Shell([f'{os.fsdecode(shell)} /c "{cmd}"'])

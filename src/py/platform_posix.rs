@@ -1,0 +1,60 @@
+//! The arguments of `Popen` that only POSIX systems have.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::fork::PythonFork;
+use crate::command::Command;
+use crate::error::SpawnError;
+use crate::reactor::Shared;
+use crate::start::Starting;
+use crate::sys;
+
+/// As `procio._options_posix` prepares them.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(super) struct Platform {
+    pass_fds: Vec<sys::RawHandle>,
+    restore_signals: bool,
+    start_new_session: bool,
+    process_group: Option<i32>,
+    user: Option<u32>,
+    group: Option<u32>,
+    extra_groups: Option<Vec<u32>>,
+    umask: Option<u32>,
+    preexec_fn: Option<Py<PyAny>>,
+}
+
+impl Platform {
+    pub(super) fn apply(&self, command: &mut Command) {
+        command.pass_fds.clone_from(&self.pass_fds);
+        command.restore_signals = self.restore_signals;
+        command.new_session = self.start_new_session;
+        command.process_group = self.process_group;
+        command.user = self.user;
+        command.group = self.group;
+        command.extra_groups.clone_from(&self.extra_groups);
+        command.umask = self.umask;
+    }
+
+    /// Starts `command` by a fork that Python knows of, if there is code of its to run in the child.
+    pub(super) fn fork(
+        &self,
+        py: Python<'_>,
+        command: &Command,
+        shared: &Arc<Shared>,
+        raise: impl FnOnce(&SpawnError) -> PyErr,
+    ) -> Option<PyResult<Starting>> {
+        let mut fork = PythonFork {
+            preexec_fn: self.preexec_fn.as_ref()?.bind(py).clone(),
+            raised: None,
+        };
+        let started = command.start(shared, Some(&mut fork));
+        Some(match (started, fork.raised) {
+            (_, Some(raised)) => Err(raised),
+            (Err(error), None) => Err(raise(&error)),
+            (Ok(starting), None) => Ok(starting),
+        })
+    }
+}

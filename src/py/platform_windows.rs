@@ -1,0 +1,48 @@
+//! The arguments of `Popen` that only Windows has.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::command::Command;
+use crate::error::SpawnError;
+use crate::reactor::Shared;
+use crate::start::Starting;
+use crate::sys;
+
+/// As `procio._options_windows` prepares them.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(super) struct Platform {
+    command_line: Option<OsString>,
+    creationflags: u32,
+    startup_flags: u32,
+    show_window: u16,
+    standard: [sys::RawHandle; 3],
+    handle_list: Vec<sys::RawHandle>,
+}
+
+impl Platform {
+    pub(super) fn apply(&self, command: &mut Command) {
+        command.extras = sys::Extras {
+            creation_flags: self.creationflags,
+            startup_flags: self.startup_flags,
+            show_window: self.show_window,
+            standard: self.standard,
+            command_line: self.command_line.clone(),
+            handle_list: self.handle_list.clone(),
+        };
+    }
+
+    /// Nothing is forked here.
+    pub(super) fn fork(
+        &self,
+        _py: Python<'_>,
+        _command: &Command,
+        _shared: &Arc<Shared>,
+        _raise: impl FnOnce(&SpawnError) -> PyErr,
+    ) -> Option<PyResult<Starting>> {
+        None
+    }
+}

@@ -1,0 +1,107 @@
+//! Handles, none of which a child inherits unless it is put on its list.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{
+    DUPLICATE_SAME_ACCESS, DuplicateHandle, GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE,
+};
+use windows_sys::Win32::System::Console::{GetStdHandle, STD_HANDLE, STD_OUTPUT_HANDLE};
+use windows_sys::Win32::System::Threading::GetCurrentProcess;
+
+use super::RawHandle;
+
+/// The number as the system's functions take it.
+pub(super) fn system(handle: RawHandle) -> HANDLE {
+    ptr::without_provenance_mut(handle.cast_unsigned())
+}
+
+/// The result of a function that returns FALSE for a failure.
+pub(super) fn check(result: windows_sys::core::BOOL) -> io::Result<()> {
+    if result == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Owns what a function that makes handles has returned.
+///
+/// # Safety
+/// The handle, unless it is null or INVALID_HANDLE_VALUE, is new and nobody else's.
+pub(super) unsafe fn own(handle: HANDLE) -> io::Result<OwnedHandle> {
+    if handle.is_null() || handle == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: promised by the caller.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// The number of a handle.
+pub(crate) fn raw(handle: &impl AsHandle) -> RawHandle {
+    handle.as_handle().as_raw_handle().addr().cast_signed()
+}
+
+/// A copy that children inherit who have it on their lists.
+pub(super) fn inheritable(handle: RawHandle) -> io::Result<OwnedHandle> {
+    copy(handle, true)
+}
+
+/// A copy of somebody else's handle. It stays what it is when theirs is closed.
+#[cfg(feature = "python")]
+pub(crate) fn duplicate(handle: RawHandle) -> io::Result<OwnedHandle> {
+    copy(handle, false)
+}
+
+/// No: every pipe can be waited for.
+pub(crate) fn never_blocks(_error: &io::Error) -> bool {
+    false
+}
+
+/// DuplicateHandle.
+fn copy(handle: RawHandle, inheritable: bool) -> io::Result<OwnedHandle> {
+    let mut copy = ptr::null_mut();
+    // SAFETY: both processes are this one, whose pseudo handle is always valid. The source is a
+    // number that the system checks; `copy` receives a new handle.
+    unsafe {
+        let process = GetCurrentProcess();
+        check(DuplicateHandle(
+            process,
+            system(handle),
+            process,
+            &raw mut copy,
+            0,
+            inheritable.into(),
+            DUPLICATE_SAME_ACCESS,
+        ))?;
+        own(copy)
+    }
+}
+
+/// `NUL`, open in both directions.
+pub(crate) fn open_null() -> io::Result<OwnedHandle> {
+    let file = OpenOptions::new().read(true).write(true).open("NUL")?;
+    Ok(file.into())
+}
+
+/// ERROR_INVALID_HANDLE if `handle` is not open. Asked before any handle of ours is made, which
+/// might get the number and be taken for the caller's. GetHandleInformation.
+pub(crate) fn check_open(handle: RawHandle) -> io::Result<()> {
+    let mut flags = 0;
+    // SAFETY: the number is only looked up.
+    check(unsafe { GetHandleInformation(system(handle), &raw mut flags) })
+}
+
+/// One of our own standard streams; `None` when there is none. GetStdHandle.
+pub(super) fn standard(which: STD_HANDLE) -> Option<RawHandle> {
+    // SAFETY: takes a number and returns one.
+    let handle = unsafe { GetStdHandle(which) };
+    let usable = !handle.is_null() && handle != INVALID_HANDLE_VALUE;
+    usable.then(|| handle.addr().cast_signed())
+}
+
+/// Our own standard output; not a handle when there is none.
+pub(crate) fn own_stdout() -> RawHandle {
+    standard(STD_OUTPUT_HANDLE).unwrap_or(-1)
+}

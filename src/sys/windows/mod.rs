@@ -1,0 +1,65 @@
+//! Windows: one I/O completion port for each poller, overlapped named pipes, `CreateProcessW`.
+//!
+//! A completion port tells what *has been done*, and the contract asks what *can be done*. So each
+//! pipe end of ours keeps an operation in flight, and its completion is the event: see `pipe.rs`.
+
+mod command_line;
+mod extras;
+mod handle;
+mod operation;
+mod pipe;
+mod plan;
+mod port;
+mod process;
+mod spawn;
+
+pub use extras::CommandExt;
+pub(crate) use extras::Extras;
+#[cfg(feature = "python")]
+pub(crate) use handle::duplicate;
+pub(crate) use handle::{check_open, never_blocks, open_null, own_stdout, raw};
+pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
+pub(crate) use plan::Plan;
+pub(crate) use port::{Notifier, Poller};
+pub(crate) use process::{Group, Process};
+pub(crate) use spawn::{Fork, Hook, Outcome, Spawner};
+
+use std::ffi::OsStr;
+#[cfg(feature = "python")]
+use std::{ffi::OsString, io};
+
+use super::{Event, Interest, Watched};
+
+/// A handle somebody else owns, as a number.
+pub type RawHandle = isize;
+/// A handle that is owned.
+pub type OwnedHandle = std::os::windows::io::OwnedHandle;
+
+/// `CreateProcessW` returns when the program has been loaded: milliseconds.
+#[cfg(feature = "python")]
+pub(crate) const SPAWN_BLOCKS: bool = true;
+
+/// No loop of Python watches a completion port, so the relay does.
+#[cfg(feature = "python")]
+pub(crate) fn watchable(_poller: &Poller) -> Option<i32> {
+    None
+}
+
+/// How Windows words an error, without the full stop.
+#[cfg(feature = "python")]
+pub(crate) fn error_text(code: i32) -> Option<String> {
+    let text = io::Error::from_raw_os_error(code).to_string();
+    let text = text.strip_suffix(&format!(" (os error {code})"));
+    text.map(|text| text.trim_end().trim_end_matches('.').to_owned())
+}
+
+/// Whether two names are those of one environment variable: their case does not count.
+pub(crate) fn same_variable(one: &OsStr, other: &OsStr) -> bool {
+    plan::upper_case(one) == plan::upper_case(other)
+}
+
+/// The system's string of these bytes, if they are UTF-8.
+#[cfg(feature = "python")]
+pub(crate) fn os_string_from_bytes(bytes: &[u8]) -> Option<OsString> {
+    String::from_utf8(bytes.to_vec()).ok().map(OsString::from)
+}

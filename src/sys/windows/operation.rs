@@ -1,0 +1,296 @@
+//! One overlapped read or write, and the memory that the system uses for it.
+//!
+//! # Who owns what
+//! An operation lives in an `Arc`. While the system works on it, the system holds one reference
+//! (made into a raw pointer: the address of the OVERLAPPED, which is the first field), and the
+//! bytes belong to the system: nobody looks at them and nobody moves their memory. When the packet
+//! of the completion is taken from the port, that reference comes back, and with it the bytes. So
+//! an owner may go away in the middle of an operation, and the memory stays until the system has
+//! let go of it. What makes this end soon is `CancelIoEx`.
+//!
+//! A handle with FILE_SKIP_COMPLETION_PORT_ON_SUCCESS sends a packet only for what was pending. An
+//! operation that succeeds or fails at once takes its reference back at once.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use windows_sys::Win32::Foundation::{
+    ERROR_BROKEN_PIPE, ERROR_IO_PENDING, HANDLE, NTSTATUS, RtlNtStatusToDosError,
+};
+use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
+use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
+
+use crate::reactor::Readiness;
+
+/// An idle operation keeps no more memory than this.
+const KEEP: usize = 64 * 1024;
+
+/// What an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    Write,
+    /// A read on a writing end, which nothing but the end of the other side completes.
+    Hangup,
+}
+
+#[repr(C)]
+pub(super) struct Operation {
+    /// First, so that its address is that of the operation. The system's while it is pending.
+    overlapped: UnsafeCell<OVERLAPPED>,
+    kind: Kind,
+    inner: Mutex<Inner>,
+}
+
+// SAFETY: the OVERLAPPED is touched only under the lock of `inner`, or by the system, to which
+// `State::Pending` gives it. Its pointers are null.
+unsafe impl Send for Operation {}
+// SAFETY: as above.
+unsafe impl Sync for Operation {}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    /// The system's while pending.
+    bytes: Vec<u8>,
+    /// How many of the bytes that were read are taken.
+    taken: usize,
+    /// Its owner has gone.
+    orphan: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Pending,
+    Done,
+    Failed(u32),
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// There is none.
+    Idle,
+    /// A packet will come.
+    Pending,
+    /// So many bytes were moved.
+    Moved(usize),
+    Failed(u32),
+}
+
+/// What the packet of an operation says.
+pub(super) struct Completed {
+    pub readiness: Readiness,
+    pub orphan: bool,
+}
+
+impl Operation {
+    pub(super) fn new(kind: Kind) -> Arc<Self> {
+        Arc::new(Operation {
+            overlapped: UnsafeCell::new(OVERLAPPED::default()),
+            kind,
+            inner: Mutex::new(Inner {
+                state: State::Idle,
+                bytes: Vec::new(),
+                taken: 0,
+                orphan: false,
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts to read at most `size` bytes, unless something is under way or to be taken.
+    pub(super) fn read(self: &Arc<Self>, handle: HANDLE, size: usize) {
+        let mut inner = self.lock();
+        if inner.state != State::Idle {
+            return;
+        }
+        inner.bytes.clear();
+        inner.taken = 0;
+        if inner.bytes.capacity() < size {
+            inner.bytes = Vec::with_capacity(size);
+        }
+        let (start, length) = (inner.bytes.as_mut_ptr(), clamp(inner.bytes.capacity()));
+        self.submit(&mut inner, |overlapped| {
+            // SAFETY: the handle is open; the memory has that length, and is the system's until
+            // the operation is completed (see above).
+            unsafe { ReadFile(handle, start, length, std::ptr::null_mut(), overlapped) }
+        });
+    }
+
+    /// Starts to write a copy of the first bytes of `slices`, at most `size` of them.
+    pub(super) fn write(self: &Arc<Self>, handle: HANDLE, slices: &[io::IoSlice<'_>], size: usize) {
+        let mut inner = self.lock();
+        if inner.state != State::Idle {
+            return;
+        }
+        inner.bytes.clear();
+        for slice in slices {
+            let room = size - inner.bytes.len();
+            inner
+                .bytes
+                .extend_from_slice(slice.get(..room).unwrap_or(slice));
+        }
+        let (start, length) = (inner.bytes.as_ptr(), clamp(inner.bytes.len()));
+        self.submit(&mut inner, |overlapped| {
+            // SAFETY: as for reading.
+            unsafe { WriteFile(handle, start, length, std::ptr::null_mut(), overlapped) }
+        });
+    }
+
+    /// Hands the operation to the system by `start`, which returns FALSE and ERROR_IO_PENDING when
+    /// a packet will come. That may come at once, in another thread, which then waits for the lock.
+    fn submit(self: &Arc<Self>, inner: &mut Inner, start: impl FnOnce(*mut OVERLAPPED) -> i32) {
+        // SAFETY: nothing is pending, so it is ours.
+        unsafe { *self.overlapped.get() = OVERLAPPED::default() };
+        let systems = Arc::into_raw(self.clone()).cast_mut().cast::<OVERLAPPED>();
+        inner.state = State::Pending;
+        let failure = match start(systems) {
+            0 => io::Error::last_os_error()
+                .raw_os_error()
+                .map(i32::cast_unsigned),
+            _ => None,
+        };
+        if failure == Some(ERROR_IO_PENDING) {
+            return;
+        }
+        // SAFETY: no packet will come, so the system's reference comes back here.
+        drop(unsafe { Arc::from_raw(systems.cast_const().cast::<Operation>()) });
+        inner.state = match failure {
+            Some(code) => State::Failed(code),
+            None => {
+                self.moved(inner);
+                State::Done
+            }
+        };
+    }
+
+    /// After a success: marks the bytes that were read as filled.
+    fn moved(&self, inner: &mut Inner) {
+        if self.kind == Kind::Write {
+            return;
+        }
+        // SAFETY: the operation is over, so the OVERLAPPED is ours again. The system has filled
+        // that many bytes, at most the capacity that it was told.
+        unsafe {
+            let count = (*self.overlapped.get()).InternalHigh;
+            inner.bytes.set_len(count.min(inner.bytes.capacity()));
+        }
+    }
+
+    /// Takes the system's reference back, and the result.
+    ///
+    /// # Safety
+    /// `overlapped` comes from a packet, for which [`submit`](Operation::submit) gave it away.
+    pub(super) unsafe fn completed(overlapped: *mut OVERLAPPED) -> Completed {
+        // SAFETY: promised by the caller; there is one packet for each pending operation.
+        let operation = unsafe { Arc::from_raw(overlapped.cast_const().cast::<Operation>()) };
+        let mut inner = operation.lock();
+        // SAFETY: the system is done with it.
+        let status = unsafe { (*operation.overlapped.get()).Internal } as NTSTATUS;
+        inner.state = if status >= 0 {
+            operation.moved(&mut inner);
+            State::Done
+        } else {
+            // SAFETY: translates a number.
+            State::Failed(unsafe { RtlNtStatusToDosError(status) })
+        };
+        let failed = inner.state != State::Done;
+        Completed {
+            readiness: Readiness {
+                writable: operation.kind == Kind::Write,
+                hangup: failed && operation.kind != Kind::Write,
+            },
+            orphan: inner.orphan,
+        }
+    }
+
+    /// Moves what was read into the spare capacity of `buffer`. `Moved(0)` when there is no room.
+    pub(super) fn take_read(&self, buffer: &mut Vec<u8>) -> Outcome {
+        let mut inner = self.lock();
+        match inner.state {
+            State::Idle => return Outcome::Idle,
+            State::Pending => return Outcome::Pending,
+            State::Failed(code) => return Outcome::Failed(code),
+            State::Done => {}
+        }
+        let room = buffer.capacity() - buffer.len();
+        let rest = inner.bytes.get(inner.taken..).unwrap_or_default();
+        let part = rest.get(..room).unwrap_or(rest);
+        buffer.extend_from_slice(part);
+        let count = part.len();
+        inner.taken += count;
+        if inner.taken == inner.bytes.len() {
+            inner.state = State::Idle;
+            return if count == 0 {
+                Outcome::Idle
+            } else {
+                Outcome::Moved(count)
+            };
+        }
+        Outcome::Moved(count)
+    }
+
+    /// How many bytes were written, which is told once.
+    pub(super) fn take_written(&self) -> Outcome {
+        let mut inner = self.lock();
+        match inner.state {
+            State::Idle => Outcome::Idle,
+            State::Pending => Outcome::Pending,
+            State::Failed(code) => Outcome::Failed(code),
+            State::Done => {
+                inner.state = State::Idle;
+                let count = inner.bytes.len();
+                if inner.bytes.capacity() > KEEP {
+                    inner.bytes = Vec::new();
+                }
+                Outcome::Moved(count)
+            }
+        }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.lock().state == State::Pending
+    }
+
+    /// Whether it ended, and how is not known to anybody yet.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.lock().state, State::Done | State::Failed(_))
+    }
+
+    /// Asks the system to end it. A packet comes all the same. CancelIoEx.
+    pub(super) fn cancel(&self, handle: HANDLE) {
+        if self.is_pending() {
+            // SAFETY: the handle is open. An operation that was completed meanwhile is not found.
+            unsafe { CancelIoEx(handle, self.overlapped.get()) };
+        }
+    }
+
+    /// Its owner goes; `true` if it is pending, and somebody must collect the packet.
+    pub(super) fn abandon(&self) -> bool {
+        let mut inner = self.lock();
+        inner.orphan = inner.state == State::Pending;
+        inner.orphan
+    }
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.kind, self.lock().state)
+    }
+}
+
+/// Whether an error is the end of the other side.
+pub(super) fn is_end(code: u32) -> bool {
+    code == ERROR_BROKEN_PIPE
+}
+
+fn clamp(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

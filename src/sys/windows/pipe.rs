@@ -1,0 +1,348 @@
+//! The parent's ends of pipes: overlapped named pipes, made to look as if they had readiness.
+//!
+//! - A reading end keeps one read in flight. Its completion is the event; [`PipeReader::try_read`]
+//!   hands out what came, and has the next read in flight before it says `WouldBlock` or returns
+//!   less than was asked for.
+//! - A writing end has at most one write in flight, of a copy of the bytes.
+//!   [`PipeWriter::try_write`] says `WouldBlock` for it, and says how much was written when it is
+//!   asked again with the same bytes, so that what the caller has queued is what is not written.
+//!   A read in flight beside it tells when the other side goes away.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, IoSlice};
+use std::os::windows::ffi::OsStrExt;
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, GENERIC_READ, GENERIC_WRITE, HANDLE};
+use windows_sys::Win32::Storage::FileSystem::{
+    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_FLAGS_AND_ATTRIBUTES,
+    FILE_READ_ATTRIBUTES, FILE_WRITE_ATTRIBUTES, OPEN_EXISTING, PIPE_ACCESS_DUPLEX,
+    PIPE_ACCESS_INBOUND, SetFileCompletionNotificationModes,
+};
+use windows_sys::Win32::System::Pipes::{
+    CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
+};
+use windows_sys::Win32::System::WindowsProgramming::{
+    FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, FILE_SKIP_SET_EVENT_ON_HANDLE,
+};
+
+use super::handle::{check, own};
+use super::operation::{Kind, Operation, Outcome, is_end};
+use super::port::{Poller, Port};
+use super::{Interest, Watched};
+use crate::reactor::Readiness;
+
+/// What the system buffers for each pipe, and what one read takes, in bytes.
+const BUFFER: usize = 64 * 1024;
+/// What one read or write moves when much has to be moved.
+const LARGE: usize = 256 * 1024;
+
+const HUNG_UP: Readiness = Readiness {
+    writable: true,
+    hangup: true,
+};
+
+/// A handle, and where its completions go.
+#[derive(Debug)]
+struct End {
+    handle: OwnedHandle,
+    port: OnceLock<(Arc<Port>, usize)>,
+}
+
+impl End {
+    fn new(handle: OwnedHandle) -> io::Result<Self> {
+        let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
+        // SAFETY: the handle is open.
+        check(unsafe { SetFileCompletionNotificationModes(handle.as_raw_handle(), modes as u8) })?;
+        Ok(End {
+            handle,
+            port: OnceLock::new(),
+        })
+    }
+
+    fn raw(&self) -> HANDLE {
+        self.handle.as_raw_handle()
+    }
+
+    fn watch(&self, poller: &Poller, token: usize) -> io::Result<()> {
+        poller.port().associate(self.handle.as_handle(), token)?;
+        let _ = self.port.set((poller.port().clone(), token));
+        Ok(())
+    }
+
+    fn post(&self, readiness: Readiness) {
+        if let Some((port, token)) = self.port.get() {
+            port.post(*token, readiness);
+        }
+    }
+
+    /// Gives an operation up. The handle stays open until the system was told.
+    fn leave(&self, operation: &Operation) {
+        operation.cancel(self.raw());
+        if let Some((port, _)) = self.port.get() {
+            port.leave(operation);
+        }
+    }
+}
+
+/// The reading end of a pipe. Never blocks.
+#[derive(Debug)]
+pub(crate) struct PipeReader {
+    end: End,
+    read: Arc<Operation>,
+    size: usize,
+}
+
+impl PipeReader {
+    /// Moves into the spare capacity of `buffer` (which the caller reserved) what was read, and
+    /// returns the number of bytes; 0 is the end. `WouldBlock` when there is nothing now.
+    pub(crate) fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let before = buffer.len();
+        loop {
+            let count = buffer.len() - before;
+            match self.read.take_read(buffer) {
+                // A child may write nothing, which is not the end: read on.
+                Outcome::Idle => self.read.read(self.end.raw(), self.size),
+                Outcome::Moved(_) if buffer.len() == buffer.capacity() => {
+                    return Ok(buffer.len() - before);
+                }
+                Outcome::Moved(_) => {}
+                Outcome::Pending if count == 0 => return Err(io::ErrorKind::WouldBlock.into()),
+                Outcome::Pending => return Ok(count),
+                Outcome::Failed(_) if count > 0 => {
+                    // For the caller a short read means that an event will come: here it is.
+                    self.end.post(HUNG_UP);
+                    return Ok(count);
+                }
+                Outcome::Failed(code) if is_end(code) => return Ok(0),
+                Outcome::Failed(code) => {
+                    return Err(io::Error::from_raw_os_error(code.cast_signed()));
+                }
+            }
+        }
+    }
+
+    /// Makes reads larger. The system's buffer stays as it is.
+    pub(crate) fn enlarge(&mut self, bytes: usize) {
+        self.size = bytes.min(LARGE);
+    }
+}
+
+impl Watched for PipeReader {
+    fn watch(&self, poller: &Poller, token: usize, _interest: Interest) -> io::Result<()> {
+        self.end.watch(poller, token)?;
+        self.read.read(self.end.raw(), self.size);
+        if self.read.is_done() {
+            self.end.post(Readiness::default());
+        }
+        Ok(())
+    }
+
+    fn rewatch(&self, _poller: &Poller, _token: usize, _interest: Interest) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unwatch(&self, _poller: &Poller) {}
+}
+
+impl Drop for PipeReader {
+    fn drop(&mut self) {
+        self.end.leave(&self.read);
+    }
+}
+
+impl AsHandle for PipeReader {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.end.handle.as_handle()
+    }
+}
+
+/// The writing end of a pipe. Never blocks.
+#[derive(Debug)]
+pub(crate) struct PipeWriter {
+    end: End,
+    write: Arc<Operation>,
+    hangup: Arc<Operation>,
+    size: usize,
+}
+
+impl PipeWriter {
+    /// Writes once, and returns how many bytes were taken. `WouldBlock` when none are yet: the
+    /// bytes are on their way, and must be given again after the event.
+    pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(result) = self.written() {
+            return result;
+        }
+        self.write.write(self.end.raw(), slices, self.size);
+        self.written()
+            .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    fn written(&self) -> Option<io::Result<usize>> {
+        match self.write.take_written() {
+            Outcome::Idle => None,
+            Outcome::Pending => Some(Err(io::ErrorKind::WouldBlock.into())),
+            Outcome::Moved(count) => Some(Ok(count)),
+            Outcome::Failed(code) => Some(Err(io::Error::from_raw_os_error(code.cast_signed()))),
+        }
+    }
+
+    /// How many of the bytes that had to wait are written, if that was not told yet. The event of
+    /// a hang-up may overtake that of a write: two threads collect events.
+    pub(crate) fn written_since(&mut self) -> usize {
+        match self.write.take_written() {
+            Outcome::Moved(count) => count,
+            _ => 0,
+        }
+    }
+
+    /// Makes writes larger.
+    pub(crate) fn enlarge(&mut self, bytes: usize) {
+        self.size = bytes;
+    }
+}
+
+impl Watched for PipeWriter {
+    fn watch(&self, poller: &Poller, token: usize, _interest: Interest) -> io::Result<()> {
+        self.end.watch(poller, token)?;
+        self.hangup.read(self.end.raw(), 1);
+        if self.hangup.is_done() {
+            self.end.post(HUNG_UP);
+        }
+        Ok(())
+    }
+
+    fn rewatch(&self, _poller: &Poller, _token: usize, interest: Interest) -> io::Result<()> {
+        // The completion of what is under way is the event.
+        if interest == Interest::Write && !self.write.is_pending() {
+            self.end.post(Readiness {
+                writable: true,
+                hangup: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn unwatch(&self, _poller: &Poller) {}
+}
+
+impl Drop for PipeWriter {
+    fn drop(&mut self) {
+        self.end.leave(&self.write);
+        self.end.leave(&self.hangup);
+    }
+}
+
+impl AsHandle for PipeWriter {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.end.handle.as_handle()
+    }
+}
+
+/// Of a pipe that was opened for overlapped operations, and has no completion port yet.
+impl TryFrom<OwnedHandle> for PipeReader {
+    type Error = io::Error;
+
+    fn try_from(handle: OwnedHandle) -> io::Result<Self> {
+        Ok(PipeReader {
+            end: End::new(handle)?,
+            read: Operation::new(Kind::Read),
+            size: BUFFER,
+        })
+    }
+}
+
+/// As for the reading end.
+impl TryFrom<OwnedHandle> for PipeWriter {
+    type Error = io::Error;
+
+    fn try_from(handle: OwnedHandle) -> io::Result<Self> {
+        Ok(PipeWriter {
+            end: End::new(handle)?,
+            write: Operation::new(Kind::Write),
+            hangup: Operation::new(Kind::Hangup),
+            size: LARGE,
+        })
+    }
+}
+
+/// A pipe that the child writes and we read: `(ours, the child's)`. `size` in bytes is that of the
+/// system's buffer.
+pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, OwnedHandle)> {
+    let child = GENERIC_WRITE | FILE_READ_ATTRIBUTES;
+    let (ours, theirs) = pipe(PIPE_ACCESS_INBOUND, child, size)?;
+    Ok((ours.try_into()?, theirs))
+}
+
+/// A pipe that we write and the child reads: `(ours, the child's)`. Ours can be read too, which is
+/// how its end is learnt; the child's cannot be written.
+pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, OwnedHandle)> {
+    let child = GENERIC_READ | FILE_WRITE_ATTRIBUTES;
+    let (ours, theirs) = pipe(PIPE_ACCESS_DUPLEX, child, size)?;
+    Ok((ours.try_into()?, theirs))
+}
+
+/// A named pipe with one instance, to which nobody else can connect: it is connected at once, and
+/// the name cannot be guessed before that.
+fn pipe(
+    access: FILE_FLAGS_AND_ATTRIBUTES,
+    child: u32,
+    size: Option<usize>,
+) -> io::Result<(OwnedHandle, OwnedHandle)> {
+    let size = u32::try_from(size.unwrap_or(BUFFER)).unwrap_or(u32::MAX);
+    let (name, ours) = loop {
+        let name = name();
+        // SAFETY: the name ends with a null; the rest are numbers. The handle is new.
+        let made = unsafe {
+            own(CreateNamedPipeW(
+                name.as_ptr(),
+                access | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+                PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
+                1,
+                size,
+                size,
+                0,
+                ptr::null(),
+            ))
+        };
+        match made {
+            // Somebody has that name.
+            Err(error) if error.raw_os_error() == Some(ERROR_ACCESS_DENIED.cast_signed()) => {}
+            made => break (name, made?),
+        }
+    };
+    // SAFETY: as above.
+    let theirs = unsafe {
+        own(CreateFileW(
+            name.as_ptr(),
+            child,
+            0,
+            ptr::null(),
+            OPEN_EXISTING,
+            0,
+            ptr::null_mut(),
+        ))?
+    };
+    Ok((ours, theirs))
+}
+
+/// A name that nobody has and nobody guesses, ending with a null.
+fn name() -> Vec<u16> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let random = || RandomState::new().build_hasher().finish();
+    let name = format!(
+        r"\\.\pipe\procio-{}-{}-{:016x}{:016x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed),
+        random(),
+        random(),
+    );
+    std::ffi::OsStr::new(&name)
+        .encode_wide()
+        .chain(Some(0))
+        .collect()
+}

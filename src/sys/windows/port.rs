@@ -1,0 +1,220 @@
+//! The poller: one I/O completion port.
+
+use std::io;
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
+use windows_sys::Win32::System::IO::{
+    CreateIoCompletionPort, GetQueuedCompletionStatusEx, OVERLAPPED_ENTRY,
+    PostQueuedCompletionStatus,
+};
+use windows_sys::Win32::System::Threading::INFINITE;
+
+use super::Event;
+use super::handle::{check, own};
+use super::operation::Operation;
+use crate::reactor::Readiness;
+
+const BATCH: usize = 64;
+/// What a packet without an operation says, in place of the number of bytes.
+const WRITABLE: u32 = 1;
+const HANGUP: u32 = 2;
+
+/// A completion port, and what has to be done before nobody looks at it any more.
+#[derive(Debug)]
+pub(super) struct Port {
+    handle: OwnedHandle,
+    leaving: Mutex<Leaving>,
+}
+
+/// Pipe ends that are gone while the system still works for them.
+#[derive(Debug, Default)]
+struct Leaving {
+    /// The poller has ended: nobody but they themselves will collect their completions.
+    ended: bool,
+    /// How many operations the poller is to collect before it may end.
+    orphans: usize,
+}
+
+impl Port {
+    fn new() -> io::Result<Self> {
+        // SAFETY: makes a new port, associated with nothing.
+        let handle = unsafe {
+            own(CreateIoCompletionPort(
+                INVALID_HANDLE_VALUE,
+                ptr::null_mut(),
+                0,
+                0,
+            ))?
+        };
+        Ok(Port {
+            handle,
+            leaving: Mutex::default(),
+        })
+    }
+
+    fn raw(&self) -> HANDLE {
+        self.handle.as_raw_handle()
+    }
+
+    /// Has the completions of a handle's operations reported under a token.
+    pub(super) fn associate(&self, handle: BorrowedHandle<'_>, token: usize) -> io::Result<()> {
+        // SAFETY: both handles are open for the time of the call.
+        let port = unsafe { CreateIoCompletionPort(handle.as_raw_handle(), self.raw(), token, 0) };
+        if port.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Reports a token, from any thread. PostQueuedCompletionStatus.
+    pub(super) fn post(&self, token: usize, readiness: Readiness) {
+        let bits = if readiness.writable { WRITABLE } else { 0 }
+            | if readiness.hangup { HANGUP } else { 0 };
+        // SAFETY: the port is open, and a packet without an operation owns nothing. Fails only
+        // when the system has no memory for the packet.
+        unsafe { PostQueuedCompletionStatus(self.raw(), bits, token, ptr::null()) };
+    }
+
+    /// Collects packets; `false` when the time is over and there was none.
+    fn collect(&self, events: &mut Vec<Event>, milliseconds: u32) -> io::Result<bool> {
+        let mut batch = [OVERLAPPED_ENTRY::default(); BATCH];
+        let mut count = 0;
+        // SAFETY: the port is open, and the array has as many elements as the call is told.
+        let collected = check(unsafe {
+            GetQueuedCompletionStatusEx(
+                self.raw(),
+                batch.as_mut_ptr(),
+                BATCH as u32,
+                &raw mut count,
+                milliseconds,
+                0,
+            )
+        });
+        match collected {
+            Err(error) if error.raw_os_error() == Some(WAIT_TIMEOUT.cast_signed()) => Ok(false),
+            Err(error) => Err(error),
+            Ok(()) => {
+                let entries = batch.get(..count as usize).unwrap_or_default();
+                events.extend(entries.iter().map(|entry| self.event(entry)));
+                Ok(true)
+            }
+        }
+    }
+
+    fn event(&self, entry: &OVERLAPPED_ENTRY) -> Event {
+        let token = entry.lpCompletionKey;
+        let readiness = if entry.lpOverlapped.is_null() {
+            Readiness {
+                writable: entry.dwNumberOfBytesTransferred & WRITABLE != 0,
+                hangup: entry.dwNumberOfBytesTransferred & HANGUP != 0,
+            }
+        } else {
+            // SAFETY: only operations are started on handles that are associated with this port,
+            // and the system queues one packet for each that was pending.
+            let completed = unsafe { Operation::completed(entry.lpOverlapped) };
+            if completed.orphan {
+                lock(&self.leaving).orphans -= 1;
+            }
+            completed.readiness
+        };
+        Event { token, readiness }
+    }
+
+    /// The owner of `operation`, which is pending and was cancelled, goes away. Whoever looks at
+    /// the port collects the completion; if nobody does any more, that is done here.
+    pub(super) fn leave(&self, operation: &Operation) {
+        let mut leaving = lock(&self.leaving);
+        if !operation.abandon() {
+            return;
+        }
+        leaving.orphans += 1;
+        let ended = leaving.ended;
+        drop(leaving);
+        if ended {
+            self.drain(|| !operation.is_pending());
+        }
+    }
+
+    /// Collects until `done`. Another thread that does the same may take the packet that is waited
+    /// for, so waits are short.
+    fn drain(&self, done: impl Fn() -> bool) {
+        let mut events = Vec::new();
+        while !done() {
+            if self.collect(&mut events, 10).is_err() {
+                break;
+            }
+            events.clear();
+        }
+    }
+}
+
+/// A completion port.
+#[derive(Debug)]
+pub(crate) struct Poller(Arc<Port>);
+
+/// Reports a token to a poller, from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Notifier(Arc<Port>);
+
+impl Notifier {
+    pub(crate) fn notify(&self, token: usize) {
+        self.0.post(token, Readiness::default());
+    }
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Poller(Arc::new(Port::new()?)))
+    }
+
+    pub(super) fn port(&self) -> &Arc<Port> {
+        &self.0
+    }
+
+    pub(crate) fn notifier(&self) -> io::Result<Notifier> {
+        Ok(Notifier(self.0.clone()))
+    }
+
+    /// Appends what is ready to `events`; waits for it, at most `timeout`, if there is nothing.
+    /// GetQueuedCompletionStatusEx.
+    pub(crate) fn wait(
+        &self,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let mut milliseconds = timeout.map_or(INFINITE, |timeout| {
+            u32::try_from(timeout.as_millis()).unwrap_or(INFINITE - 1)
+        });
+        loop {
+            let before = events.len();
+            self.0.collect(events, milliseconds)?;
+            if events.len() - before < BATCH {
+                return Ok(());
+            }
+            milliseconds = 0;
+        }
+    }
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        // What the system may still write to must be collected by somebody. Ends that go from now
+        // on do it themselves; those that went before have cancelled, so it cannot take long.
+        lock(&self.0.leaving).ended = true;
+        self.0.drain(|| lock(&self.0.leaving).orphans == 0);
+    }
+}
+
+impl AsHandle for crate::Reactor {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.poller().0.handle.as_handle()
+    }
+}
+
+fn lock(leaving: &Mutex<Leaving>) -> MutexGuard<'_, Leaving> {
+    leaving.lock().unwrap_or_else(PoisonError::into_inner)
+}

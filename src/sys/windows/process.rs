@@ -1,0 +1,258 @@
+//! One child: watching for its end, asking how it ended, ending it.
+//!
+//! The handle names the process and not its number, which is not used again while the handle is
+//! open: nothing here can reach a stranger.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
+use windows_sys::Win32::System::Console::{
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, GenerateConsoleCtrlEvent,
+};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::Threading::{
+    GetExitCodeProcess, GetProcessTimes, INFINITE, RegisterWaitForSingleObject, TerminateProcess,
+    UnregisterWaitEx, WT_EXECUTEINWAITTHREAD, WT_EXECUTEONLYONCE, WaitForSingleObject,
+};
+
+use super::handle::check;
+use super::port::{Poller, Port};
+use crate::reactor::Readiness;
+use crate::status::{Exit, ExitStatus, Usage};
+
+/// What SIGTERM is in Python, and in the C library.
+const SIGTERM: i32 = 15;
+/// The exit code of a child that was ended, as `Popen.terminate` has it.
+const TERMINATED: u32 = 1;
+
+/// A group that can be signalled: there is none.
+#[derive(Debug)]
+pub(crate) enum Group {}
+
+impl Group {
+    pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+/// A child whose end was not looked at.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: u32,
+    handle: OwnedHandle,
+    /// Goes first: it must not outlive the handle.
+    wait: Option<Wait>,
+}
+
+impl Process {
+    pub(super) fn new(pid: u32, handle: OwnedHandle) -> Self {
+        Process {
+            pid,
+            handle,
+            wait: None,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn raw(&self) -> HANDLE {
+        self.handle.as_raw_handle()
+    }
+
+    /// Reports `token` to the poller when the child ends.
+    pub(crate) fn watch(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
+        self.wait = Some(Wait::new(self.raw(), poller.port(), token)?);
+        Ok(())
+    }
+
+    pub(crate) fn unwatch(&mut self, _poller: &Poller) {
+        self.wait = None;
+    }
+
+    /// How the child ended, if it has. A child may end with STILL_ACTIVE as its code, so the code
+    /// alone says nothing. WaitForSingleObject, GetExitCodeProcess.
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<Exit>> {
+        self.wait_timeout(Duration::ZERO)
+    }
+
+    /// SIGTERM ends it; CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process group, for which it
+    /// must have been made the leader. As `Popen.send_signal`.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        const CTRL_C: i32 = CTRL_C_EVENT.cast_signed();
+        const CTRL_BREAK: i32 = CTRL_BREAK_EVENT.cast_signed();
+        match signal {
+            SIGTERM => self.kill(),
+            // SAFETY: takes two numbers. The number of the process is its own: see above.
+            CTRL_C | CTRL_BREAK => {
+                check(unsafe { GenerateConsoleCtrlEvent(signal.cast_unsigned(), self.pid) })
+            }
+            _ => {
+                let text = format!("Unsupported signal: {signal}");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+        }
+    }
+
+    /// Whether that signal ends a process at once.
+    pub(crate) fn is_deadly(signal: i32) -> bool {
+        signal == SIGTERM
+    }
+
+    /// There are process groups only for the events of consoles.
+    pub(crate) fn signal_group(&self, _signal: i32) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    pub(crate) fn into_group(self) -> Option<Group> {
+        None
+    }
+
+    /// TerminateProcess, which is refused if the child has ended already: then there is nothing
+    /// left to do.
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        // SAFETY: the handle is open.
+        let result = check(unsafe { TerminateProcess(self.raw(), TERMINATED) });
+        match result {
+            Err(_) if self.has_ended(0) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// No: the handle keeps the process, whatever others do.
+    pub(crate) fn is_gone(_error: &io::Error) -> bool {
+        false
+    }
+
+    /// Blocks until the child has ended, or for `timeout`; then says how, if it has.
+    pub(crate) fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<Exit>> {
+        let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(INFINITE - 1);
+        if !self.has_ended(milliseconds) {
+            return Ok(None);
+        }
+        let mut code = 0;
+        // SAFETY: the handle is open.
+        check(unsafe { GetExitCodeProcess(self.raw(), &raw mut code) })?;
+        Ok(Some(Exit {
+            status: ExitStatus::Exited(code),
+            usage: self.usage(),
+        }))
+    }
+
+    /// Blocks until the child has ended.
+    pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
+        self.has_ended(INFINITE);
+        match self.try_wait() {
+            Ok(Some(exit)) => exit.status,
+            _ => ExitStatus::Lost,
+        }
+    }
+
+    fn has_ended(&self, milliseconds: u32) -> bool {
+        // SAFETY: the handle is open.
+        unsafe { WaitForSingleObject(self.raw(), milliseconds) == WAIT_OBJECT_0 }
+    }
+
+    /// GetProcessTimes, GetProcessMemoryInfo.
+    fn usage(&self) -> Usage {
+        let mut times = [FILETIME::default(); 4];
+        let [created, exited, system, user] = &mut times;
+        let mut memory = PROCESS_MEMORY_COUNTERS::default();
+        let size = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+        // SAFETY: the handle is open, and every pointer is to a value of the right type. What
+        // cannot be had stays zero.
+        unsafe {
+            GetProcessTimes(self.raw(), created, exited, system, user);
+            K32GetProcessMemoryInfo(self.raw(), &raw mut memory, size);
+        }
+        Usage {
+            user: duration(user),
+            system: duration(system),
+            max_resident: memory.PeakWorkingSetSize as u64,
+        }
+    }
+}
+
+/// A FILETIME counts tenths of a microsecond.
+fn duration(time: &FILETIME) -> Duration {
+    let ticks = u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime);
+    Duration::from_nanos(ticks.saturating_mul(100))
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.wait = None;
+    }
+}
+
+/// A registered wait. RegisterWaitForSingleObject.
+#[derive(Debug)]
+struct Wait {
+    handle: HANDLE,
+    context: *mut Context,
+}
+
+#[derive(Debug)]
+struct Context {
+    port: Arc<Port>,
+    token: usize,
+}
+
+// SAFETY: the handle is a number to us, and the context is touched by the system's thread only
+// until the wait is unregistered, and by us only after that.
+unsafe impl Send for Wait {}
+// SAFETY: nothing is done through a shared reference.
+unsafe impl Sync for Wait {}
+
+impl Wait {
+    /// Posts `token` to the port as soon as `process` ends. The process must stay open until this
+    /// is dropped.
+    fn new(process: HANDLE, port: &Arc<Port>, token: usize) -> io::Result<Self> {
+        let port = port.clone();
+        let mut wait = Wait {
+            handle: ptr::null_mut(),
+            context: Box::into_raw(Box::new(Context { port, token })),
+        };
+        let flags = WT_EXECUTEINWAITTHREAD | WT_EXECUTEONLYONCE;
+        // SAFETY: the process is open, and the context lives until the wait is unregistered. On
+        // failure the handle stays null, and the context is freed by the drop.
+        check(unsafe {
+            RegisterWaitForSingleObject(
+                &raw mut wait.handle,
+                process,
+                Some(ended),
+                wait.context.cast(),
+                INFINITE,
+                flags,
+            )
+        })?;
+        Ok(wait)
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        // SAFETY: with INVALID_HANDLE_VALUE the call returns when the callback has returned or
+        // will never be called. The callback does not wait for us: it only posts.
+        let gone = self.handle.is_null()
+            || unsafe { UnregisterWaitEx(self.handle, INVALID_HANDLE_VALUE) } != 0;
+        if gone {
+            // SAFETY: made by `Box::into_raw`, and nobody has it any more. If the wait could not
+            // be unregistered, the memory is lost and nothing else.
+            drop(unsafe { Box::from_raw(self.context) });
+        }
+    }
+}
+
+/// Runs in a thread of the system's.
+unsafe extern "system" fn ended(context: *mut c_void, _timed_out: bool) {
+    // SAFETY: the context is freed only after the wait was unregistered.
+    let context = unsafe { &*context.cast::<Context>() };
+    context.port.post(context.token, Readiness::default());
+}

@@ -1,0 +1,270 @@
+//! Starting a child: `CreateProcessW`, which knows at once whether the program could be loaded.
+//!
+//! # Which handles a child gets
+//! Windows gives a child the handles that are inheritable, all of them or, by
+//! PROC_THREAD_ATTRIBUTE_HANDLE_LIST, those on a list. Ours are not inheritable; copies that are
+//! exist only round the call. While they exist no child of ours is started without a list, in
+//! whatever thread: a lock sees to that. Without it a pipe could leak into a sibling, and its
+//! end would not be seen until the sibling ends too.
+
+use std::io;
+use std::mem;
+use std::os::windows::io::OwnedHandle;
+use std::ptr;
+use std::sync::{PoisonError, RwLock};
+
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_CHAR, GetFileType};
+use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE};
+use windows_sys::Win32::System::Threading::{
+    CREATE_UNICODE_ENVIRONMENT, CreateProcessW, DeleteProcThreadAttributeList,
+    EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
+    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
+    STARTUPINFOW, UpdateProcThreadAttribute,
+};
+
+use super::handle::{check, inheritable, own, raw, standard, system};
+use super::{Interest, Plan, Poller, Process, RawHandle, Watched};
+use crate::error::{SpawnError, Stage};
+
+/// Held shared while handles of ours are inheritable, exclusively by a start that inherits all.
+/// One for the process, as its table of handles is.
+static INHERITANCE: RwLock<()> = RwLock::new(());
+
+/// Nobody can fork here.
+pub(crate) trait Fork {}
+
+/// So no code of the caller's runs in a child.
+#[derive(Clone, Debug)]
+pub(crate) enum Hook {}
+
+impl Fork for Hook {}
+
+/// There is none to wait for: when `spawn` returns, the program runs.
+#[derive(Debug)]
+pub(crate) enum Outcome {}
+
+impl Outcome {
+    pub(crate) fn try_get(&mut self) -> Option<Result<(), SpawnError>> {
+        match *self {}
+    }
+}
+
+impl Watched for Outcome {
+    fn watch(&self, _poller: &Poller, _token: usize, _interest: Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn rewatch(&self, _poller: &Poller, _token: usize, _interest: Interest) -> io::Result<()> {
+        match *self {}
+    }
+
+    fn unwatch(&self, _poller: &Poller) {
+        match *self {}
+    }
+}
+
+/// Makes children.
+pub(crate) struct Spawner;
+
+impl Spawner {
+    pub(crate) fn new() -> Self {
+        Spawner
+    }
+
+    /// Starts `plan` with `stdio` as its standard streams. When this returns an error there is no
+    /// child.
+    pub(crate) fn spawn(
+        &self,
+        mut plan: Plan,
+        stdio: [Option<RawHandle>; 3],
+        _fork: Option<&mut dyn Fork>,
+    ) -> Result<(Process, Option<Outcome>), SpawnError> {
+        let redirected = stdio.iter().any(Option::is_some);
+        let limited = !plan.extras.handle_list.is_empty() || (redirected && plan.close_fds);
+        let inherits = redirected || limited || !plan.close_fds;
+        let (mut _shared, mut _exclusive) = (None, None);
+        if inherits && !limited {
+            _exclusive = Some(INHERITANCE.write().unwrap_or_else(PoisonError::into_inner));
+        } else if inherits {
+            _shared = Some(INHERITANCE.read().unwrap_or_else(PoisonError::into_inner));
+        }
+        let streams = if redirected {
+            Some(Streams::new(stdio)?)
+        } else {
+            None
+        };
+        let mut list = Vec::new();
+        if limited {
+            let ours = streams.iter().flat_map(Streams::raw);
+            let handles = plan.extras.handle_list.iter().copied().chain(ours);
+            list.extend(handles.map(system).filter(|handle| is_listable(*handle)));
+            list.sort_unstable();
+            list.dedup();
+        }
+        let mut attributes = Attributes::new(&list)?;
+        let startup = startup(&plan, streams.as_ref(), &mut attributes);
+        let inherits = !list.is_empty() || !plan.close_fds;
+        create(&mut plan, &startup, inherits)
+            .map(|process| (process, None))
+            .map_err(|error| SpawnError::new(Stage::Exec, error))
+    }
+}
+
+/// The three streams of the child, in copies that it inherits.
+struct Streams([OwnedHandle; 3]);
+
+impl Streams {
+    /// What is not given is ours. If we have none either, it is a pipe whose other end is closed,
+    /// as for `Popen`.
+    fn new([stdin, stdout, stderr]: [Option<RawHandle>; 3]) -> io::Result<Self> {
+        let find = |given: Option<RawHandle>, which| given.or_else(|| standard(which));
+        let stdin = match find(stdin, STD_INPUT_HANDLE) {
+            Some(handle) => inheritable(handle)?,
+            None => inheritable(raw(&io::pipe()?.0))?,
+        };
+        let output = |given, which| match find(given, which) {
+            Some(handle) => inheritable(handle),
+            None => inheritable(raw(&io::pipe()?.1)),
+        };
+        let stdout = output(stdout, STD_OUTPUT_HANDLE)?;
+        let stderr = output(stderr, STD_ERROR_HANDLE)?;
+        Ok(Streams([stdin, stdout, stderr]))
+    }
+
+    fn raw(&self) -> [RawHandle; 3] {
+        self.0.each_ref().map(raw)
+    }
+}
+
+/// Older consoles have handles that are none of the kernel's and cannot be on a list; they are
+/// inherited without it.
+fn is_listable(handle: HANDLE) -> bool {
+    // SAFETY: the number is only looked up.
+    handle.addr() & 3 != 3 || unsafe { GetFileType(handle) } != FILE_TYPE_CHAR
+}
+
+/// The attributes of a new process. One for now: the list of handles. A job object for the child
+/// and its descendants would be the second, PROC_THREAD_ATTRIBUTE_JOB_LIST: a child is in it from
+/// birth, and nothing that asyncio promises changes as long as `kill` ends only the child.
+struct Attributes<'a> {
+    memory: Vec<usize>,
+    _handles: &'a [HANDLE],
+}
+
+impl<'a> Attributes<'a> {
+    const COUNT: u32 = 1;
+
+    /// No memory, and no attributes, without handles.
+    fn new(handles: &'a [HANDLE]) -> io::Result<Self> {
+        let mut attributes = Attributes {
+            memory: Vec::new(),
+            _handles: handles,
+        };
+        if attributes._handles.is_empty() {
+            return Ok(attributes);
+        }
+        let mut size = 0;
+        // SAFETY: without memory the call only says how much is needed.
+        unsafe {
+            InitializeProcThreadAttributeList(ptr::null_mut(), Self::COUNT, 0, &raw mut size);
+        }
+        attributes.memory = vec![0; size.div_ceil(size_of::<usize>())];
+        let list = attributes.list();
+        // SAFETY: the memory has the size that was asked for, and the alignment of a pointer.
+        let made = check(unsafe {
+            InitializeProcThreadAttributeList(list, Self::COUNT, 0, &raw mut size)
+        });
+        if made.is_err() {
+            attributes.memory.clear(); // nothing to delete
+        }
+        made?;
+        // SAFETY: the list was made for one attribute. The handles are borrowed for as long as it
+        // lives: the system keeps the pointer.
+        check(unsafe {
+            UpdateProcThreadAttribute(
+                list,
+                0,
+                PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize,
+                attributes._handles.as_ptr().cast(),
+                mem::size_of_val(attributes._handles),
+                ptr::null_mut(),
+                ptr::null(),
+            )
+        })?;
+        Ok(attributes)
+    }
+
+    /// Null when there are none.
+    fn list(&mut self) -> LPPROC_THREAD_ATTRIBUTE_LIST {
+        if self.memory.is_empty() {
+            return ptr::null_mut();
+        }
+        self.memory.as_mut_ptr().cast()
+    }
+}
+
+impl Drop for Attributes<'_> {
+    fn drop(&mut self) {
+        let list = self.list();
+        if !list.is_null() {
+            // SAFETY: it was initialised.
+            unsafe { DeleteProcThreadAttributeList(list) };
+        }
+    }
+}
+
+fn startup(
+    plan: &Plan,
+    streams: Option<&Streams>,
+    attributes: &mut Attributes<'_>,
+) -> STARTUPINFOEXW {
+    let mut flags = plan.extras.startup_flags;
+    let [stdin, stdout, stderr] = match streams {
+        Some(streams) => {
+            flags |= STARTF_USESTDHANDLES;
+            streams.raw().map(system)
+        }
+        None => plan.extras.standard.map(system),
+    };
+    STARTUPINFOEXW {
+        StartupInfo: STARTUPINFOW {
+            cb: size_of::<STARTUPINFOEXW>() as u32,
+            dwFlags: flags,
+            wShowWindow: plan.extras.show_window,
+            hStdInput: stdin,
+            hStdOutput: stdout,
+            hStdError: stderr,
+            ..STARTUPINFOW::default()
+        },
+        lpAttributeList: attributes.list(),
+    }
+}
+
+fn create(plan: &mut Plan, startup: &STARTUPINFOEXW, inherits: bool) -> io::Result<Process> {
+    fn pointer(text: Option<&Vec<u16>>) -> *const u16 {
+        text.map_or(ptr::null(), |text| text.as_ptr())
+    }
+    let flags =
+        plan.extras.creation_flags | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+    let mut made = PROCESS_INFORMATION::default();
+    // SAFETY: every string ends with a null, the environment with two, and the command line may be
+    // changed by the call. The start-up information is an extended one, as the flags say; its list
+    // is null or lives as long. The two handles are new.
+    unsafe {
+        check(CreateProcessW(
+            pointer(plan.application.as_ref()),
+            plan.command_line.as_mut_ptr(),
+            ptr::null(),
+            ptr::null(),
+            inherits.into(),
+            flags,
+            pointer(plan.environment.as_ref()).cast(),
+            pointer(plan.directory.as_ref()),
+            (&raw const *startup).cast(),
+            &raw mut made,
+        ))?;
+        drop(own(made.hThread));
+        Ok(Process::new(made.dwProcessId, own(made.hProcess)?))
+    }
+}
