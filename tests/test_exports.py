@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import importlib.metadata
 import importlib.resources
 import inspect
@@ -163,3 +164,19 @@ async def test_processes_outlive_the_context() -> None:
     with procio.installed():
         proc = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
     assert await proc.communicate(b"x") == (b"x", None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"Process.{name}" for name in ("wait", "communicate")),
+        *(f"StreamReader.{name}" for name in ("read", "readline", "readexactly", "readuntil")),
+        *(f"StreamWriter.{name}" for name in ("drain", "wait_closed")),
+    ],
+)
+def test_what_is_awaited_is_a_coroutine_function(name: str) -> None:
+    """IPython, for one, asks before it calls."""
+    owner, method = name.split(".")
+    function = getattr(getattr(procio, owner), method)
+    assert inspect.iscoroutinefunction(function)
+    assert function.__doc__

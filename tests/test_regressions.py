@@ -11,7 +11,7 @@ from typing import Any
 
 import procio
 import pytest
-from support import PIPE, running, sh, turns, until_sync
+from support import PIPE, running, script_result, sh, turns, until_sync
 
 pytestmark = pytest.mark.differs
 
@@ -113,3 +113,43 @@ def test_loop_closed_with_a_waiting_task(method: str) -> None:
         del task, loop
         gc.collect()
     until_sync(lambda: not os.path.exists(f"/proc/{pid}"), "end of the child")
+
+
+def test_transport_while_the_loop_stands_still(loop_name: str) -> None:
+    """Between two runs of the loop a program may write, change the marks, pause and resume."""
+    assert script_result(STANDING, loop=loop_name) == [600_000, ["pause", "resume"]]
+
+
+STANDING = """
+class Protocol(asyncio.SubprocessProtocol):
+    def __init__(self):
+        self.received, self.flow = 0, []
+
+    def pipe_data_received(self, fd, data):
+        self.received += len(data)
+
+    def pause_writing(self):
+        self.flow.append("pause")
+
+    def resume_writing(self):
+        self.flow.append("resume")
+
+procio.install()
+loop = new_loop()
+transport, protocol = loop.run_until_complete(loop.subprocess_exec(Protocol, "cat"))
+stdin, stdout = transport.get_pipe_transport(0), transport.get_pipe_transport(1)
+stdin.set_write_buffer_limits(high=100_000)
+stdin.write(b"x" * 600_000)
+stdout.pause_reading()
+stdout.resume_reading()
+
+async def all_of_it():
+    await until(lambda: protocol.received == 600_000)
+
+loop.run_until_complete(all_of_it())
+for fd in range(3):
+    transport.get_pipe_transport(fd).close()
+transport.close()
+loop.close()
+print(json.dumps([protocol.received, protocol.flow]))
+"""

@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 from . import _core, _options
+from ._coroutine import coroutine_function
 from ._options import File, StrOrBytesPath
 from ._subprocess_transport import SubprocessTransport
 from .streams import StreamReader, StreamWriter
@@ -16,6 +17,9 @@ __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL
+
+_wait = _core.Process.wait
+_communicate = _core.Process.communicate
 
 
 class Process(_core.Process, asyncio.subprocess.Process):
@@ -31,6 +35,26 @@ class Process(_core.Process, asyncio.subprocess.Process):
 
     def __init__(self, *args: Any) -> None:
         """Made by the functions of this module only."""
+
+    @coroutine_function
+    def wait(self) -> _core.Awaitable[int]:
+        """Wait for the end of the process, whoever still holds its pipes; return ``returncode``.
+
+        Cancelled, it loses nothing.
+        """
+        return _wait(self)
+
+    @coroutine_function
+    def communicate(
+        self, input: bytes | bytearray | memoryview | None = None
+    ) -> _core.Awaitable[tuple[bytes, bytes]]:
+        """Write ``input`` to standard input, close it, and read both outputs to their ends.
+
+        Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe. That
+        the child does not read its input is no error. Cancelled, it loses nothing: the next call
+        returns everything.
+        """
+        return _communicate(self, input)
 
     @property
     def _transport(self) -> SubprocessTransport:

@@ -271,7 +271,8 @@ class WritePipeTransport(_PipeTransport, asyncio.WriteTransport):
             self._paused = True
             self._call(self._protocol.pause_writing)
             self._drain = self._stream.drain()
-            self._drained()
+            # Not at once: the loop need not be running.
+            self._soon(self._drained)
 
     def _drained(self, _done: object = None) -> None:
         """Tell the protocol that it is at or below the low one."""

@@ -334,6 +334,16 @@ impl Awaitable {
         slf
     }
 
+    /// `Awaitable[bytes]`, for annotations.
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        cls: &Bound<'py, PyType>,
+        item: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let alias = cls.py().import("types")?.getattr("GenericAlias")?;
+        alias.call1((cls, item))
+    }
+
     fn __iter__(slf: Py<Self>) -> Py<Self> {
         slf
     }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, Weak};
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 
 use super::awaitable::Slot;
 use super::errors::os_error;
@@ -33,6 +34,9 @@ pub(super) struct Host {
     /// The address of the loop object. It is not kept alive; while the reactor has not ended, the
     /// loop has not been closed, so its address belongs to no other.
     loop_id: usize,
+    /// The loop itself, for turns that are due while it stands still; None if it takes no weak
+    /// references.
+    owner: Option<Py<PyWeakrefReference>>,
     ready: Mutex<Vec<Arc<Slot>>>,
     has_ready: AtomicBool,
     /// The operations that wait, by address. Their futures lead, through tasks and coroutines,
@@ -82,6 +86,7 @@ impl Host {
         let host = Arc::new(Host {
             shared: reactor.shared().clone(),
             loop_id: running.as_ptr() as usize,
+            owner: PyWeakrefReference::new(running).ok().map(Bound::unbind),
             ready: Mutex::default(),
             has_ready: AtomicBool::new(false),
             waiting: Mutex::default(),
@@ -179,17 +184,24 @@ impl Host {
         self.schedule(py)
     }
 
+    /// The loop that drives the reactor; it need not be running.
+    fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let owner = self.owner.as_ref().map(|owner| owner.bind(py));
+        let owner = owner.and_then(|owner| owner.cast::<PyWeakref>().ok()?.upgrade());
+        owner.map_or_else(|| running_loop(py), Ok)
+    }
+
     fn schedule(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if !self.shared.wants_turn() || self.scheduled.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         let turn = Bound::new(py, Turn { host: self.clone() })?;
-        let scheduled = running_loop(py)
-            .and_then(|running| running.call_method1(pyo3::intern!(py, "call_soon"), (turn,)));
+        let scheduled = self
+            .event_loop(py)
+            .and_then(|owner| owner.call_method1(pyo3::intern!(py, "call_soon"), (turn,)));
         if let Err(error) = scheduled {
             self.scheduled.store(false, Ordering::Relaxed);
-            // Without a running loop there is no turn to wait for: a dispatch will follow anyhow
-            // as soon as the loop runs and anything happens.
+            // The loop is closed: there is no turn any more.
             return if error.is_instance_of::<PyRuntimeError>(py) {
                 Ok(())
             } else {
