@@ -144,6 +144,8 @@ pub(crate) struct Reader<S> {
     /// An event has come since the last read that found nothing.
     ready: bool,
     hangup: bool,
+    /// A short read may leave something behind: a terminal gives a line, a socket a message.
+    pieces: bool,
     full_reads: u32,
     /// Nothing is to be read ahead for the time being.
     pub(crate) held: bool,
@@ -166,6 +168,7 @@ impl<S: ReadIo> Reader<S> {
             mark: ahead.saturating_mul(2),
             ready: false,
             hangup: false,
+            pieces: false,
             full_reads: 0,
             held: false,
             waker: None,
@@ -238,6 +241,14 @@ impl<S: ReadIo> Reader<S> {
         self.hangup |= hangup;
     }
 
+    /// The descriptor is somebody else's: it may hold something already, for which no event will
+    /// come, and may be anything, so it is empty only when a read finds nothing.
+    #[cfg(any(test, feature = "python"))]
+    pub(crate) fn mark_foreign(&mut self) {
+        self.ready = true;
+        self.pieces = true;
+    }
+
     /// Whether a read would find something, for all we know.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready && self.io.is_some()
@@ -273,7 +284,8 @@ impl<S: ReadIo> Reader<S> {
             Ok(count) => {
                 // A short read has emptied the pipe, and the next byte will be an event; but the
                 // event of a hang-up comes only once, so after it reading goes on to the end.
-                self.ready = count == capacity || count >= chunk || self.hangup;
+                let full = count == capacity || count >= chunk;
+                self.ready = full || self.hangup || self.pieces;
                 self.count_full_read(count >= CHUNK);
                 Fill::Progress(count)
             }

@@ -17,6 +17,7 @@ pub fn open_reader(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
         .and_then(TryInto::try_into)
         .and_then(|end| ReadPipe::new(&host.shared, end, LINE_CEILING, 0))
         .map_err(|error| os_error(py, &error, None))?;
+    pipe.lock().mark_foreign();
     make_reader(py, &host, pipe)
 }
 
