@@ -1,5 +1,10 @@
 //! The bytes that were read and not yet asked for.
 
+use std::io;
+
+use crate::reader::ReadIo;
+use crate::sys;
+
 /// Bytes in one piece, added at the end and taken from the front.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
@@ -78,6 +83,8 @@ impl Buffer {
 pub(crate) trait Sink: Send {
     /// Appends bytes. On an error what was collected may be lost.
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory>;
+    /// Appends what one read of at most `room` bytes gives, and returns how many that were.
+    fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory>;
     fn as_slice(&self) -> &[u8];
 }
 
@@ -90,6 +97,11 @@ impl Sink for Vec<u8> {
         self.try_reserve(bytes.len()).map_err(|_| OutOfMemory)?;
         self.extend_from_slice(bytes);
         Ok(())
+    }
+
+    fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory> {
+        self.try_reserve(room).map_err(|_| OutOfMemory)?;
+        Ok(sys::append(self, room, |spare| io.try_read_into(spare)))
     }
 
     fn as_slice(&self) -> &[u8] {

@@ -1,6 +1,8 @@
 //! The parent's ends of pipes: the stream state machines, joined to descriptors and the reactor.
 
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,6 +23,10 @@ type Output = Registered<PipeWriter>;
 impl ReadIo for Input {
     fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         self.get_mut().try_read(buffer)
+    }
+
+    fn try_read_into<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        self.get_mut().try_read_into(room)
     }
 
     fn enlarge(&mut self, bytes: usize) {
@@ -145,12 +151,16 @@ impl ReadPipe {
             if let Err(error) = reader.drain_into(sink, missing) {
                 return Poll::Ready(Err(error));
             }
-            if want.is_some_and(|want| sink.as_slice().len() >= want) || reader.has_ended() {
+            let missing = want.map_or(usize::MAX, |want| want - sink.as_slice().len());
+            if missing == 0 || reader.has_ended() {
                 self.0.finish(&mut reader);
                 return Poll::Ready(Ok(()));
             }
-            if !self.0.fill(&mut reader, cx) {
-                return Poll::Pending;
+            let read = |reader: &mut Reader<Input>| reader.fill_sink(sink, missing);
+            match self.0.fill_by(&mut reader, cx, read) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
@@ -215,11 +225,22 @@ impl ReadSource {
 
     /// Reads once for an operation; `false` when it has to wait, and will be woken.
     fn fill(&self, reader: &mut Reader<Input>, cx: &mut Context<'_>) -> bool {
+        let read = |reader: &mut Reader<Input>| Ok::<_, Infallible>(reader.fill());
+        let Ok(filled) = self.fill_by(reader, cx, read);
+        filled
+    }
+
+    fn fill_by<E>(
+        &self,
+        reader: &mut Reader<Input>,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Reader<Input>) -> Result<Fill, E>,
+    ) -> Result<bool, E> {
         if self.shared.is_spent() && reader.is_ready() {
             self.shared.defer_wake(cx.waker());
-            return false;
+            return Ok(false);
         }
-        match reader.fill() {
+        Ok(match read(reader)? {
             Fill::Progress(count) => {
                 self.shared.spend(count);
                 true
@@ -235,7 +256,7 @@ impl ReadSource {
                 }
                 false
             }
-        }
+        })
     }
 
     /// An operation is done. If the pipe has more, nobody may ask for it for a long time, and no

@@ -5,6 +5,7 @@
 //! that was given up, even after its bytes had come, loses nothing.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::task::Waker;
 
 use memchr::{memchr, memmem};
@@ -30,6 +31,8 @@ const FULL_READS: u32 = 4;
 pub(crate) trait ReadIo {
     /// Appends to the spare capacity of `buffer` what one read gives; 0 is the end.
     fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize>;
+    /// Reads once into `room`, and returns the front part of it that was filled: empty at the end.
+    fn try_read_into<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]>;
     /// Asks for a larger kernel buffer, if that can be had.
     fn enlarge(&mut self, bytes: usize);
 }
@@ -262,21 +265,59 @@ impl<S: ReadIo> Reader<S> {
 
     /// Reads once.
     pub(crate) fn fill(&mut self) -> Fill {
+        if let Some(known) = self.before_read() {
+            return known;
+        }
+        let chunk = self.chunk();
         let Some(io) = &mut self.io else {
             return Fill::Progress(0);
         };
+        let room = self.buffer.room(chunk);
+        let capacity = room.capacity() - room.len();
+        let result = io.try_read(room);
+        self.after_read(result, capacity, chunk)
+    }
+
+    /// Reads once, past the buffer, which must be empty: at most `most` bytes, into a sink.
+    pub(crate) fn fill_sink(
+        &mut self,
+        sink: &mut dyn Sink,
+        most: usize,
+    ) -> Result<Fill, OutOfMemory> {
+        if let Some(known) = self.before_read() {
+            return Ok(known);
+        }
+        let room = self.chunk().min(most);
+        let Some(io) = &mut self.io else {
+            return Ok(Fill::Progress(0));
+        };
+        let result = sink.read(io, room)?;
+        Ok(self.after_read(result, room, room))
+    }
+
+    /// What a read would come to, if that is known without one.
+    fn before_read(&mut self) -> Option<Fill> {
+        if self.io.is_none() {
+            return Some(Fill::Progress(0));
+        }
         if !self.ready {
             self.buffer.rest();
-            return Fill::Blocked;
+            return Some(Fill::Blocked);
         }
-        let chunk = if self.full_reads >= FULL_READS {
+        None
+    }
+
+    fn chunk(&self) -> usize {
+        if self.full_reads >= FULL_READS {
             BIG_CHUNK
         } else {
             CHUNK
-        };
-        let room = self.buffer.room(chunk);
-        let capacity = room.capacity() - room.len();
-        match io.try_read(room) {
+        }
+    }
+
+    /// Notes what a read of up to `capacity` bytes has given.
+    fn after_read(&mut self, result: io::Result<usize>, capacity: usize, chunk: usize) -> Fill {
+        match result {
             Ok(0) => {
                 self.finish(End::Eof);
                 Fill::Progress(0)

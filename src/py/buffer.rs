@@ -1,6 +1,8 @@
 //! A `bytes` object that grows.
 
-use std::ptr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::{ptr, slice};
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
@@ -8,8 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::buffer::{OutOfMemory, Sink};
+use crate::reader::ReadIo;
+use crate::sys;
 
-const FIRST: usize = 16 * 1024;
+/// From this size on, pages are made in steps of so many bytes rather than by one fault each.
+const STEP: usize = 256 * 1024;
 
 // On Windows every function is imported from a library by name.
 #[cfg_attr(
@@ -49,6 +54,8 @@ pub(super) struct BytesSink {
     bytes: Option<Py<PyBytes>>,
     length: usize,
     capacity: usize,
+    /// Up to here the pages are there.
+    populated: usize,
 }
 
 impl BytesSink {
@@ -85,6 +92,7 @@ impl BytesSink {
             (self.length, self.capacity) = (0, 0);
             return Err(OutOfMemory);
         }
+        self.populated = self.populated.min(capacity);
         // SAFETY: a new reference to a bytes object.
         let object = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() };
         self.bytes = Some(object.unbind());
@@ -93,29 +101,75 @@ impl BytesSink {
     }
 }
 
+impl BytesSink {
+    /// Makes room for `more` bytes.
+    fn reserve(&mut self, more: usize) -> Result<(), OutOfMemory> {
+        let needed = self.length.checked_add(more).ok_or(OutOfMemory)?;
+        if needed <= self.capacity {
+            return Ok(());
+        }
+        let grown = self.capacity.saturating_add(self.capacity / 2);
+        Python::attach(|py| self.resize(py, needed.max(grown)))
+    }
+
+    /// What is not filled yet.
+    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+        let Some(object) = &self.bytes else {
+            return &mut [];
+        };
+        // SAFETY: the object has `capacity` bytes, of which those from `length` on are ours to fill;
+        // nobody else has this object.
+        unsafe {
+            let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<MaybeUninit<u8>>();
+            slice::from_raw_parts_mut(start.add(self.length), self.capacity - self.length)
+        }
+    }
+
+    /// Has the kernel make the pages for the next `room` bytes, of a large result.
+    fn populate(&mut self, room: usize) {
+        if self.length < STEP || self.populated >= self.length + room {
+            return;
+        }
+        let have = self.populated.saturating_sub(self.length);
+        let wanted = room.max(STEP).min(self.capacity - self.length);
+        if let Some(pages) = self.spare().get_mut(have..wanted) {
+            sys::populate(pages);
+        }
+        self.populated = self.length + wanted;
+    }
+}
+
 impl Sink for BytesSink {
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let needed = self.length.checked_add(bytes.len()).ok_or(OutOfMemory)?;
-        Python::attach(|py| {
-            if needed > self.capacity {
-                let grown = self.capacity.saturating_add(self.capacity / 2);
-                self.resize(py, needed.max(grown).max(FIRST))?;
-            }
-            let Some(object) = &self.bytes else {
-                return Err(OutOfMemory);
-            };
-            // SAFETY: the object has `capacity` bytes, of which those from `length` on are ours to
-            // fill, and `needed <= capacity`. `bytes` is other memory: nobody else has this object.
-            unsafe {
-                let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
-                ptr::copy_nonoverlapping(bytes.as_ptr(), start.add(self.length), bytes.len());
-            }
-            self.length = needed;
-            Ok(())
-        })
+        self.reserve(bytes.len())?;
+        let spare = self.spare().as_mut_ptr();
+        // SAFETY: there is room for `bytes`, which is other memory.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), spare.cast(), bytes.len()) };
+        self.length += bytes.len();
+        Ok(())
+    }
+
+    fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory> {
+        self.reserve(room)?;
+        self.populate(room);
+        let Some(spare) = self.spare().get_mut(..room) else {
+            return Err(OutOfMemory);
+        };
+        let start = spare.as_ptr().cast::<u8>();
+        let filled = match io.try_read_into(spare) {
+            Ok(filled) => filled,
+            Err(error) => return Ok(Err(error)),
+        };
+        // Bytes that lie here, and can be read, have been filled: so `length` stays true.
+        if !ptr::eq(filled.as_ptr(), start) {
+            return Err(OutOfMemory);
+        }
+        let count = filled.len();
+        self.length += count;
+        Ok(Ok(count))
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -126,7 +180,7 @@ impl Sink for BytesSink {
         // from us: growing takes `&mut self`.
         unsafe {
             let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
-            std::slice::from_raw_parts(start, self.length)
+            slice::from_raw_parts(start, self.length)
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`Event`] | which token, and what it became: readable, writable, hung up |
 //! | [`Notifier`] | wakes a `Poller` from any thread with a token |
 //! | [`PipeReader`], [`PipeWriter`] | the parent's ends of pipes, never blocking: `WouldBlock` promises an event |
+//! | [`populate`] | asks for the memory of pages that are about to be filled; may do nothing |
 //! | [`never_blocks`] | whether a `Poller` refused a descriptor because it is always ready |
 //! | [`duplicate`] | an end of somebody else's pipe as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
@@ -30,6 +31,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use crate::reactor::Readiness;
 
@@ -90,4 +92,25 @@ pub(crate) trait Watched {
     fn rewatch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
     /// Ends that. Must come before it is closed.
     fn unwatch(&self, poller: &Poller);
+}
+
+/// Has `read` fill the front of the next `room` bytes of `vec`'s spare capacity, and appends what
+/// it returns to have filled. Returns how many bytes that were.
+pub(crate) fn append(
+    vec: &mut Vec<u8>,
+    room: usize,
+    read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<&[u8]>,
+) -> io::Result<usize> {
+    let spare = vec.spare_capacity_mut();
+    let room = room.min(spare.len());
+    let spare = &mut spare[..room];
+    let start = spare.as_ptr().cast::<u8>();
+    let filled = read(spare)?;
+    if !std::ptr::eq(filled.as_ptr(), start) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let length = filled.len().min(room);
+    // SAFETY: the bytes that follow the last one can be read, and so have been filled.
+    unsafe { vec.set_len(vec.len() + length) };
+    Ok(length)
 }

@@ -10,6 +10,7 @@ pub(crate) mod raw;
 mod wake;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -45,6 +46,9 @@ pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
     Ok(())
 }
+
+/// Not to be had here.
+pub(crate) fn populate(_pages: &mut [MaybeUninit<u8>]) {}
 
 /// The limit on descriptors. One that was opened before the limit was lowered lies above it and is
 /// not found. getdtablesize(3).

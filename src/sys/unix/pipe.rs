@@ -1,6 +1,7 @@
 //! The parent's ends of pipes.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
@@ -26,6 +27,28 @@ impl PipeReader {
     /// number of bytes; 0 is the end. `WouldBlock` when there is nothing now. read(2).
     pub(crate) fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         retry_on_intr(|| rustix::io::read(&self.fd, spare_capacity(buffer))).map_err(Into::into)
+    }
+
+    /// Reads once into `room`, and returns the front part of it that was filled; empty is the end.
+    /// `WouldBlock` when there is nothing now. read(2).
+    pub(crate) fn try_read_into<'a>(
+        &mut self,
+        room: &'a mut [MaybeUninit<u8>],
+    ) -> io::Result<&'a [u8]> {
+        loop {
+            match rustix::io::read(&self.fd, &mut *room) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok((filled, _)) => {
+                    let count = filled.len();
+                    let filled = room.get(..count).unwrap_or_default();
+                    // SAFETY: read(2) has filled these bytes.
+                    return Ok(unsafe {
+                        std::slice::from_raw_parts(filled.as_ptr().cast(), count)
+                    });
+                }
+            }
+        }
     }
 
     /// Asks for a larger kernel buffer, in bytes. Best effort: the kernel's per-user budget may
