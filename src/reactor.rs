@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
@@ -95,7 +96,7 @@ pub struct Handle(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     poller: Weak<sys::Poller>,
     pub spawner: sys::Spawner,
-    sources: Mutex<HashMap<usize, Arc<dyn Source>>>,
+    sources: Mutex<HashMap<usize, Arc<dyn Source>, BuildHasherDefault<Spread>>>,
     /// Tokens are not used again: an event that was collected for a source, and is seen to after
     /// the source has gone, must not be taken for one of its successor.
     next_token: AtomicUsize,
@@ -108,6 +109,32 @@ pub(crate) struct Shared {
     /// Whoever drives the reactor, to be told that there is a turn to be made.
     host: Mutex<Option<Waker>>,
     owner: u32,
+}
+
+/// A hash for tokens, which count up and are nobody's choice.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // An odd constant near 2^64 divided by the golden ratio: it spreads into the upper bits,
+        // which a table looks at first, what differs in the lower ones.
+        self.0 = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
 }
 
 enum Deferred {

@@ -87,6 +87,8 @@ impl DerefMut for Op {
 /// An operation that has to wait: what its waker leads to.
 pub(super) struct Slot {
     host: Arc<Host>,
+    /// Its place among those that wait.
+    pub(super) key: usize,
     state: Mutex<SlotState>,
 }
 
@@ -116,14 +118,15 @@ impl Slot {
         let Some(future) = future else {
             return Ok(());
         };
+        let Err(error) = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
+        else {
+            return Ok(());
+        };
         // The future of a task that was cancelled is done; the task is told by that already.
-        if !future
-            .call_method0(py, pyo3::intern!(py, "done"))?
-            .is_truthy(py)?
-        {
-            future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))?;
+        if is_done(py, &future)? {
+            return Ok(());
         }
-        Ok(())
+        Err(error)
     }
 
     fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
@@ -137,13 +140,19 @@ impl Slot {
         state.done
     }
 
-    /// Goes on, or gives the future to wait for. No lock is held while Python code runs: it may
+    /// Goes on, or gives the future to wait for; the running loop, if it is known already, need
+    /// not be asked for again. No lock is held while Python code runs: it may
     /// come back here, by a signal handler or a finalizer that closes the stream.
-    fn resume<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn resume<'py>(
+        self: &Arc<Self>,
+        py: Python<'py>,
+        running: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         if self.poll(&mut lock(&self.state)) {
             return Ok(None);
         }
-        let future = running_loop(py)?.call_method0(pyo3::intern!(py, "create_future"))?;
+        let running = running.map_or_else(|| running_loop(py), Ok)?;
+        let future = running.call_method0(pyo3::intern!(py, "create_future"))?;
         future.setattr(pyo3::intern!(py, "_asyncio_future_blocking"), true)?;
         let mut state = lock(&self.state);
         if state.done {
@@ -161,13 +170,7 @@ impl Slot {
             .future
             .as_ref()
             .map(|future| future.clone_ref(py));
-        match future {
-            Some(future) => {
-                let done = future.call_method0(py, pyo3::intern!(py, "done"))?;
-                Ok(!done.is_truthy(py)?)
-            }
-            None => Ok(false),
-        }
+        future.map_or(Ok(false), |future| Ok(!is_done(py, &future)?))
     }
 
     /// Takes the operation out; the future, whose callbacks lead back to us, is let go.
@@ -178,6 +181,11 @@ impl Slot {
         drop(future);
         op
     }
+}
+
+fn is_done(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
+    let done = future.call_method0(py, pyo3::intern!(py, "done"))?;
+    done.is_truthy(py)
 }
 
 impl Drop for Slot {
@@ -243,8 +251,8 @@ impl Awaitable {
                 let text = "coroutine is being awaited already";
                 Err(PyRuntimeError::new_err(text))
             }
-            State::Waiting(slot) => self.go_on(py, slot, None),
-            State::Winding(slot, error) => self.go_on(py, slot, Some(error)),
+            State::Waiting(slot) => self.go_on(py, None, slot, None),
+            State::Winding(slot, error) => self.go_on(py, None, slot, Some(error)),
             State::Done => Err(PyRuntimeError::new_err(
                 "cannot reuse already awaited coroutine",
             )),
@@ -252,7 +260,7 @@ impl Awaitable {
     }
 
     fn first(&self, py: Python<'_>, mut op: Op) -> PyResult<Step> {
-        op.host().check_loop(py)?;
+        let running = op.host().check_loop(py)?;
         op.start(py)?;
         // Most operations end here, so they are not given a waker of their own yet.
         if op.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
@@ -266,13 +274,21 @@ impl Awaitable {
             future: None,
             done: false,
         });
-        let slot = Arc::new(Slot { host, state });
-        slot.host.note_waiting(&slot);
-        self.go_on(py, slot, None)
+        let slot = host.add_waiting(|key| {
+            let host = host.clone();
+            Arc::new(Slot { host, key, state })
+        });
+        self.go_on(py, Some(running), slot, None)
     }
 
-    fn go_on(&self, py: Python<'_>, slot: Arc<Slot>, error: Option<Box<PyErr>>) -> PyResult<Step> {
-        let resumed = slot.resume(py).and_then(|future| {
+    fn go_on(
+        &self,
+        py: Python<'_>,
+        running: Option<Bound<'_, PyAny>>,
+        slot: Arc<Slot>,
+        error: Option<Box<PyErr>>,
+    ) -> PyResult<Step> {
+        let resumed = slot.resume(py, running).and_then(|future| {
             slot.host.settle(py)?;
             Ok(future)
         });
@@ -394,7 +410,7 @@ impl Awaitable {
             return Err(error);
         }
         lock(&slot.state).done = false;
-        match self.go_on(py, slot, Some(Box::new(error)))? {
+        match self.go_on(py, None, slot, Some(Box::new(error)))? {
             Step::Yield(future) => Ok(future),
             Step::Return(value) => Ok(value),
         }

@@ -8,7 +8,6 @@
 //! any loop is patched for that, and nothing waits for a garbage collection.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -16,6 +15,7 @@ use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
+use slab::Slab;
 
 use super::awaitable::Slot;
 use super::errors::os_error;
@@ -39,10 +39,10 @@ pub(super) struct Host {
     owner: Option<Py<PyWeakrefReference>>,
     ready: Mutex<Vec<Arc<Slot>>>,
     has_ready: AtomicBool,
-    /// The operations that wait, by address. Their futures lead, through tasks and coroutines,
+    /// The operations that wait. Their futures lead, through tasks and coroutines,
     /// back to them, by ways that the garbage collector does not see: when the loop ends they are
     /// let go here.
-    waiting: Mutex<HashMap<usize, Weak<Slot>>>,
+    waiting: Mutex<Slab<Weak<Slot>>>,
     /// A turn is due by `call_soon`.
     scheduled: AtomicBool,
     dispatching: AtomicBool,
@@ -126,11 +126,11 @@ impl Host {
         self.has_ready.store(true, Ordering::Release);
     }
 
-    /// A future belongs to the loop that runs now: it must be the one that drives us.
-    pub(super) fn check_loop(&self, py: Python<'_>) -> PyResult<()> {
+    /// A future belongs to the loop that runs now: it must be the one that drives us. Returns it.
+    pub(super) fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let running = running_loop(py)?;
         if running.as_ptr() as usize == self.loop_id && !self.shared.is_closed() {
-            return Ok(());
+            return Ok(running);
         }
         Err(PyRuntimeError::new_err(
             "this process or stream belongs to a different event loop",
@@ -164,14 +164,24 @@ impl Host {
         result
     }
 
-    pub(super) fn note_waiting(&self, slot: &Arc<Slot>) {
-        let address = Arc::as_ptr(slot) as usize;
-        lock(&self.waiting).insert(address, Arc::downgrade(slot));
+    /// Keeps an operation that is going to wait, made with the key by which it is to be forgotten.
+    pub(super) fn add_waiting(&self, make: impl FnOnce(usize) -> Arc<Slot>) -> Arc<Slot> {
+        let mut waiting = lock(&self.waiting);
+        let entry = waiting.vacant_entry();
+        let slot = make(entry.key());
+        entry.insert(Arc::downgrade(&slot));
+        slot
     }
 
     pub(super) fn forget_waiting(&self, slot: &Slot) {
-        let address = std::ptr::from_ref(slot) as usize;
-        lock(&self.waiting).remove(&address);
+        let mut waiting = lock(&self.waiting);
+        // After the end of the loop the list is another, in which the key may mean somebody else.
+        if waiting
+            .get(slot.key)
+            .is_some_and(|known| std::ptr::eq(known.as_ptr(), slot))
+        {
+            waiting.remove(slot.key);
+        }
     }
 
     /// After anything that was done outside of a dispatch: completes the futures of operations
@@ -220,7 +230,7 @@ impl Host {
         let ready = std::mem::take(&mut *lock(&self.ready));
         drop(ready);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        for slot in waiting.into_values().filter_map(|slot| slot.upgrade()) {
+        for slot in waiting.into_iter().filter_map(|(_, slot)| slot.upgrade()) {
             drop(slot.take());
         }
     }

@@ -324,6 +324,12 @@ impl Operation for DrainOp {
         "StreamWriter.drain"
     }
 
+    fn try_now(&mut self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
+        let writer = self.pipe.lock();
+        let free = !writer.is_paused() && writer.closed().is_none();
+        free.then(|| Ok(py.None()))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.pipe.poll_drain(&mut self.key, cx);
         self.waited |= polled.is_pending();

@@ -5,25 +5,26 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::fork::PythonFork;
+use super::request::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
 use crate::reactor::Shared;
 use crate::start::Starting;
 use crate::sys;
 
-/// As `procio._options_posix` prepares them.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(super) struct Platform {
-    pass_fds: Vec<sys::RawHandle>,
-    restore_signals: bool,
-    start_new_session: bool,
-    process_group: Option<i32>,
-    user: Option<u32>,
-    group: Option<u32>,
-    extra_groups: Option<Vec<u32>>,
-    umask: Option<u32>,
-    preexec_fn: Option<Py<PyAny>>,
+from_dict! {
+    /// As `procio._options_posix` prepares them.
+    pub(super) struct Platform {
+        pass_fds: Vec<sys::RawHandle>,
+        restore_signals: bool,
+        start_new_session: bool,
+        process_group: Option<i32>,
+        user: Option<u32>,
+        group: Option<u32>,
+        extra_groups: Option<Vec<u32>>,
+        umask: Option<u32>,
+        preexec_fn: Option<Py<PyAny>>,
+    }
 }
 
 impl Platform {

@@ -20,26 +20,52 @@ use crate::start::{Pipes, Starting};
 use crate::stdio::Stdio;
 use crate::sys;
 
-/// The arguments of `Popen`, checked and converted by `procio._options`: every string is encoded,
-/// every identity a number, every stream a descriptor or one of the constants.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct Request {
-    args: Vec<OsBytes>,
-    executable: Option<OsBytes>,
-    env: Option<Vec<(OsBytes, OsBytes)>>,
-    cwd: Option<OsBytes>,
-    stdin: Option<i64>,
-    stdout: Option<i64>,
-    stderr: Option<i64>,
-    limit: Option<usize>,
-    read_ahead: bool,
-    close_fds: bool,
-    pipesize: Option<usize>,
-    platform: Platform,
-    /// As the caller gave them, for the exceptions.
-    program: Py<PyAny>,
-    directory: Py<PyAny>,
+/// Declares a struct and how it is taken from a dictionary with its fields as keys. (What PyO3
+/// derives makes a new string of each key, for each child.)
+macro_rules! from_dict {
+    (
+        $(#[$doc:meta])*
+        $vis:vis struct $name:ident { $($(#[$note:meta])* $field:ident: $kind:ty,)* }
+    ) => {
+        $(#[$doc])*
+        $vis struct $name { $($(#[$note])* $field: $kind,)* }
+
+        impl<'py> FromPyObject<'_, 'py> for $name {
+            type Error = PyErr;
+
+            fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+                let py = object.py();
+                Ok($name {
+                    $($field: object
+                        .get_item(pyo3::intern!(py, stringify!($field)))?
+                        .extract()?,)*
+                })
+            }
+        }
+    };
+}
+pub(super) use from_dict;
+
+from_dict! {
+    /// The arguments of `Popen`, checked and converted by `procio._options`: every string is encoded,
+    /// every identity a number, every stream a descriptor or one of the constants.
+    pub struct Request {
+        args: Vec<OsBytes>,
+        executable: Option<OsBytes>,
+        env: Option<Vec<(OsBytes, OsBytes)>>,
+        cwd: Option<OsBytes>,
+        stdin: Option<i64>,
+        stdout: Option<i64>,
+        stderr: Option<i64>,
+        limit: Option<usize>,
+        read_ahead: bool,
+        close_fds: bool,
+        pipesize: Option<usize>,
+        platform: Platform,
+        /// As the caller gave them, for the exceptions.
+        program: Py<PyAny>,
+        directory: Py<PyAny>,
+    }
 }
 
 struct OsBytes(OsString);

@@ -95,8 +95,7 @@ struct Spares(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
 static SPARES: Spares = Spares(UnsafeCell::new(Vec::new()));
 
 /// Where threads run freely, the count of an object may change at any time, and nothing is kept.
-/// Such an interpreter has objects with a longer head.
-const HAS_LOCK: bool = size_of::<ffi::PyObject>() == 2 * size_of::<usize>();
+const HAS_LOCK: bool = cfg!(not(Py_GIL_DISABLED));
 const MOST: usize = 16;
 
 // SAFETY: used only while attached to an interpreter whose lock makes that one thread at a time.

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::retry_on_intr;
 
 use super::fd::{above_stdio, set_nonblocking};
@@ -113,15 +114,18 @@ impl TryFrom<OwnedFd> for PipeWriter {
 /// finds `O_NONBLOCK` on its standard output breaks. `size` in bytes sets the kernel buffer.
 pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = pipe(size)?;
-    Ok((reader.try_into()?, writer))
+    fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+    Ok((PipeReader { fd: reader }, writer))
 }
 
 /// A pipe that we write and the child reads: `(ours, the child's)`.
 pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, OwnedFd)> {
     let (reader, writer) = pipe(size)?;
-    Ok((writer.try_into()?, reader))
+    fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    Ok((PipeWriter { fd: writer }, reader))
 }
 
+/// Close-on-exec, and with no other flag set.
 fn pipe(size: Option<usize>) -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = os::pipe_cloexec()?;
     let ends = (above_stdio(reader)?, above_stdio(writer)?);

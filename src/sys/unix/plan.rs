@@ -1,8 +1,8 @@
 //! A command in the form in which the child half can use it: C strings and numbers, no allocation.
 
-use std::ffi::{CString, OsStr, OsString, c_char};
+use std::ffi::{CString, OsStr, c_char};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use super::{Extras, RawHandle, os};
@@ -11,25 +11,46 @@ use crate::command::Command;
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
-/// Strings with the null-terminated array of pointers that execve(2) wants.
+/// C strings, one behind the other, with the null-terminated array of pointers that execve(2) wants.
 struct CStrings {
     pointers: Vec<*const c_char>,
-    _strings: Vec<CString>,
+    _bytes: Vec<u8>,
 }
 
-// SAFETY: the pointers lead into the heap memory of `_strings`, which is owned, never changed, and
+// SAFETY: the pointers lead into the heap memory of `_bytes`, which is owned, never changed, and
 // moves with them.
 unsafe impl Send for CStrings {}
 // SAFETY: nothing behind a shared reference is ever changed.
 unsafe impl Sync for CStrings {}
 
-impl CStrings {
-    fn new(strings: Vec<CString>) -> Self {
-        let mut pointers: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
+/// [`CStrings`] to be.
+#[derive(Default)]
+struct Strings {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Strings {
+    /// Adds the string that the parts make together. A NUL in it is `InvalidInput`.
+    fn push(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        self.starts.push(self.bytes.len());
+        for part in parts {
+            if memchr::memchr(0, part).is_some() {
+                return Err(null_byte());
+            }
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.push(0);
+        Ok(())
+    }
+
+    fn finish(self) -> CStrings {
+        let pointer = |start: usize| self.bytes.get(start..).map(|rest| rest.as_ptr().cast());
+        let mut pointers: Vec<_> = self.starts.into_iter().filter_map(pointer).collect();
         pointers.push(ptr::null());
         CStrings {
             pointers,
-            _strings: strings,
+            _bytes: self.bytes,
         }
     }
 }
@@ -60,18 +81,28 @@ impl Plan {
     /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
     pub(crate) fn new(command: &Command) -> io::Result<Self> {
         let Extras {} = command.extras;
-        let argv = command
-            .args
-            .iter()
-            .map(c_string)
-            .collect::<io::Result<Vec<_>>>()?;
-        let env = match &command.env {
-            Some(env) => env.clone(),
-            None => std::env::vars_os().collect(),
+        let mut argv = Strings::default();
+        for arg in &command.args {
+            argv.push(&[arg.as_bytes()])?;
+        }
+        let mut envp = Strings::default();
+        // The last assignment wins, as in a Python dictionary; a shell would take the first.
+        let mut path = None;
+        let mut assign = |name: &OsStr, value: &OsStr| {
+            if name == "PATH" {
+                path = Some(value.to_owned());
+            }
+            envp.push(&[name.as_bytes(), b"=", value.as_bytes()])
         };
+        match &command.env {
+            Some(env) => env
+                .iter()
+                .try_for_each(|(name, value)| assign(name, value))?,
+            None => std::env::vars_os().try_for_each(|(name, value)| assign(&name, &value))?,
+        }
         let program = command.executable.as_ref().or(command.args.first());
         let program = program.ok_or(io::ErrorKind::InvalidInput)?;
-        let candidates = candidates(program, &env)?;
+        let candidates = candidates(program, path.as_deref())?;
         let mut keep: Vec<_> = command
             .pass_fds
             .iter()
@@ -81,8 +112,8 @@ impl Plan {
         keep.sort_unstable();
         keep.dedup();
         Ok(Plan {
-            argv: CStrings::new(argv),
-            envp: CStrings::new(env.into_iter().map(assignment).collect::<io::Result<_>>()?),
+            argv: argv.finish(),
+            envp: envp.finish(),
             candidates,
             cwd: command
                 .cwd
@@ -120,29 +151,22 @@ impl Plan {
     }
 }
 
-fn c_string(s: impl AsRef<OsStr>) -> io::Result<CString> {
-    CString::new(s.as_ref().as_bytes())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "embedded null byte"))
+fn null_byte() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "embedded null byte")
 }
 
-fn assignment((name, value): (OsString, OsString)) -> io::Result<CString> {
-    let mut bytes = name.into_vec();
-    bytes.reserve_exact(value.len() + 2);
-    bytes.push(b'=');
-    bytes.extend_from_slice(value.as_bytes());
-    c_string(OsStr::from_bytes(&bytes))
+fn c_string(s: impl AsRef<OsStr>) -> io::Result<CString> {
+    CString::new(s.as_ref().as_bytes()).map_err(|_| null_byte())
 }
 
 /// The files to try, in order: the program itself if it names a directory, else one for each
 /// element of `PATH` in the child's environment. An empty element is the current directory.
-fn candidates(program: &OsStr, env: &[(OsString, OsString)]) -> io::Result<Vec<CString>> {
+fn candidates(program: &OsStr, path: Option<&OsStr>) -> io::Result<Vec<CString>> {
     let name = program.as_bytes();
     if name.contains(&b'/') {
         return Ok(vec![c_string(program)?]);
     }
-    // The last assignment wins, as in a Python dictionary; a shell would take the first.
-    let path = env.iter().rev().find(|(key, _)| key == "PATH");
-    let path = path.map_or(DEFAULT_PATH, |(_, value)| value.as_bytes());
+    let path = path.map_or(DEFAULT_PATH, OsStr::as_bytes);
     let join = |dir: &[u8]| {
         let mut file = dir.to_vec();
         if !file.is_empty() && !file.ends_with(b"/") {
@@ -159,8 +183,7 @@ mod tests {
     use super::*;
 
     fn candidates_for(path: &str) -> Vec<String> {
-        let env = [("PATH".into(), path.into())];
-        let found = candidates(OsStr::new("x"), &env).unwrap();
+        let found = candidates(OsStr::new("x"), Some(OsStr::new(path))).unwrap();
         found
             .into_iter()
             .map(|c| c.into_string().unwrap())
@@ -175,14 +198,14 @@ mod tests {
     #[test]
     fn a_name_with_a_slash_is_not_searched() {
         assert_eq!(
-            candidates(OsStr::new("./x"), &[]).unwrap(),
+            candidates(OsStr::new("./x"), None).unwrap(),
             [c"./x".to_owned()]
         );
     }
 
     #[test]
     fn without_path_the_default_is_searched() {
-        let found = candidates(OsStr::new("x"), &[]).unwrap();
+        let found = candidates(OsStr::new("x"), None).unwrap();
         assert_eq!(found, [c"/bin/x".to_owned(), c"/usr/bin/x".to_owned()]);
     }
 
