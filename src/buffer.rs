@@ -5,6 +5,10 @@ use std::io;
 use crate::reader::ReadIo;
 use crate::sys;
 
+/// From this size on, the pages of what is collected are made many at once, in about such steps,
+/// rather than by one fault each.
+pub(crate) const LARGE: usize = 256 * 1024;
+
 /// Bytes in one piece, added at the end and taken from the front.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
@@ -101,7 +105,13 @@ impl Sink for Vec<u8> {
 
     fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory> {
         self.try_reserve(room).map_err(|_| OutOfMemory)?;
-        Ok(sys::append(self, room, |spare| io.try_read_into(spare)))
+        let large = self.len() >= LARGE;
+        Ok(sys::append(self, room, |spare| {
+            if large {
+                sys::populate(spare);
+            }
+            io.try_read_into(spare)
+        }))
     }
 
     fn as_slice(&self) -> &[u8] {

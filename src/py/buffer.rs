@@ -9,12 +9,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffer::{OutOfMemory, Sink};
+use crate::buffer::{LARGE, OutOfMemory, Sink};
 use crate::reader::ReadIo;
 use crate::sys;
-
-/// From this size on, pages are made in steps of so many bytes rather than by one fault each.
-const STEP: usize = 256 * 1024;
 
 // On Windows every function is imported from a library by name.
 #[cfg_attr(
@@ -127,11 +124,11 @@ impl BytesSink {
 
     /// Has the kernel make the pages for the next `room` bytes, of a large result.
     fn populate(&mut self, room: usize) {
-        if self.length < STEP || self.populated >= self.length + room {
+        if self.length < LARGE || self.populated >= self.length + room {
             return;
         }
         let have = self.populated.saturating_sub(self.length);
-        let wanted = room.max(STEP).min(self.capacity - self.length);
+        let wanted = room.max(LARGE).min(self.capacity - self.length);
         if let Some(pages) = self.spare().get_mut(have..wanted) {
             sys::populate(pages);
         }

@@ -28,9 +28,7 @@ use config::relay_forced;
 pub(crate) use fd::duplicate;
 pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null};
 pub(crate) use hook::Hook;
-#[cfg(feature = "python")]
-pub(crate) use os::populate;
-pub(crate) use os::{Notifier, Poller};
+pub(crate) use os::{Notifier, Poller, populate};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
 pub(crate) use process::{Group, Process};

@@ -25,6 +25,7 @@ pub(crate) use process::{Group, Process};
 pub(crate) use spawn::{Fork, Hook, Outcome, Spawner};
 
 use std::ffi::OsStr;
+use std::mem::MaybeUninit;
 #[cfg(feature = "python")]
 use std::{ffi::OsString, io};
 
@@ -52,6 +53,9 @@ pub(crate) fn error_text(code: i32) -> Option<String> {
     let text = text.strip_suffix(&format!(" (os error {code})"));
     text.map(|text| text.trim_end().trim_end_matches('.').to_owned())
 }
+
+/// Not to be had here.
+pub(crate) fn populate(_pages: &mut [MaybeUninit<u8>]) {}
 
 /// Whether two names are those of one environment variable: their case does not count.
 pub(crate) fn same_variable(one: &OsStr, other: &OsStr) -> bool {

@@ -11,6 +11,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::windows::ffi::OsStrExt;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr;
@@ -123,6 +124,24 @@ impl PipeReader {
                     return Err(io::Error::from_raw_os_error(code.cast_signed()));
                 }
             }
+        }
+    }
+
+    /// As [`try_read`](PipeReader::try_read), into `room`: returns the front part of it that was
+    /// filled; empty is the end.
+    pub(crate) fn try_read_into<'a>(
+        &mut self,
+        room: &'a mut [MaybeUninit<u8>],
+    ) -> io::Result<&'a [u8]> {
+        let mut bytes = Vec::with_capacity(room.len());
+        self.try_read(&mut bytes)?;
+        bytes.truncate(room.len());
+        let start = room.as_mut_ptr().cast::<u8>();
+        // SAFETY: `room` is at least as long as `bytes`, which is other memory, and of it just so
+        // many bytes are filled.
+        unsafe {
+            ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
+            Ok(std::slice::from_raw_parts(start, bytes.len()))
         }
     }
 
