@@ -24,12 +24,14 @@
 //! # Who drives it
 //!
 //! - A program without an event loop: [`Reactor::run_until`].
+//! - A service on tokio, with the feature `tokio`: `procio::tokio::Driver`.
 //! - A loop of one's own: it watches the descriptor and calls [`Reactor::dispatch`].
 //!
 //! # Features
 //!
 //! - `python`, on by default: the extension module of the Python package. Without it the crate
 //!   contains nothing of Python.
+//! - `tokio`: the reactor driven by a tokio runtime, and tokio's traits for the pipes.
 //!
 //! # Caveats
 //!
@@ -72,11 +74,15 @@ mod pipe;
 mod py;
 mod reactor;
 mod reader;
+#[cfg(any(feature = "python", feature = "tokio"))]
+mod relay;
 mod start;
 mod status;
 mod stdio;
 mod stream;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod waiters;
 mod writer;
 

@@ -108,6 +108,8 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// Whoever drives the reactor, to be told that there is a turn to be made.
     host: Mutex<Option<Waker>>,
+    /// Whoever drives it stops when nothing is left in it.
+    released: AtomicBool,
     owner: u32,
 }
 
@@ -165,6 +167,7 @@ impl Reactor {
             left: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
             host: Mutex::default(),
+            released: AtomicBool::new(false),
             owner: sys::current_pid(),
         };
         Ok(Reactor {
@@ -196,7 +199,10 @@ impl Reactor {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_waker(&self, waker: &Waker) {
-        let stale = lock(&self.shared().host).replace(waker.clone());
+        let mut host = lock(&self.shared().host);
+        let known = host.as_ref().is_some_and(|host| host.will_wake(waker));
+        let stale = (!known).then(|| host.replace(waker.clone()));
+        drop(host);
         drop(stale);
     }
 
@@ -355,7 +361,7 @@ impl Shared {
     }
 
     /// Takes events that another thread has waited for, to be seen to in the next turn.
-    #[cfg(feature = "python")]
+    #[cfg(any(feature = "python", feature = "tokio"))]
     pub(crate) fn collect(&self, events: Vec<Event>) {
         lock(&self.collected).extend(events);
     }
@@ -387,7 +393,7 @@ impl Shared {
         self.wake_host();
     }
 
-    fn wake_host(&self) {
+    pub(crate) fn wake_host(&self) {
         let host = lock(&self.host).clone();
         if let Some(waker) = host {
             waker.wake();
@@ -448,8 +454,27 @@ impl Shared {
 
     /// Forgets a source. What it had registered must be removed from the poller by it.
     pub(crate) fn remove(&self, token: usize) {
-        let removed = lock(&self.sources).remove(&token);
+        let mut sources = lock(&self.sources);
+        let removed = sources.remove(&token);
+        let last = sources.is_empty();
+        drop(sources);
         drop(removed);
+        if last && self.released.load(Ordering::SeqCst) {
+            self.wake_host();
+        }
+    }
+
+    /// Nobody will start anything any more: the reactor can end when nothing is left in it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
+        self.wake_host();
+    }
+
+    /// Whether it was released and nothing is left in it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_over(&self) -> bool {
+        self.released.load(Ordering::SeqCst) && lock(&self.sources).is_empty()
     }
 
     /// Whether we run in a forked copy of the process that made this reactor. The copy shares the

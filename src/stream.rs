@@ -248,11 +248,6 @@ impl Reading {
         self.lent.consume(count);
     }
 
-    #[cfg(feature = "tokio")]
-    pub(crate) fn lent(&self) -> &[u8] {
-        self.lent.as_slice()
-    }
-
     async fn take<R>(
         &mut self,
         mut want: Want,

@@ -14,7 +14,7 @@ pub(crate) struct Config {
     pub pidfd: bool,
     /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
     pub close_range: bool,
-    #[cfg(feature = "python")]
+    #[cfg(any(feature = "python", feature = "tokio"))]
     relay: bool,
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn config() -> &'static Config {
             pidfd: !is("PROCIO_PIDFD", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
             // That one kqueue is woken by another is not proven on macOS.
-            #[cfg(feature = "python")]
+            #[cfg(any(feature = "python", feature = "tokio"))]
             relay: is("PROCIO_RELAY", "1")
                 || (cfg!(target_vendor = "apple") && !is("PROCIO_RELAY", "0")),
         }
@@ -41,7 +41,7 @@ pub(crate) fn config() -> &'static Config {
 
 /// `PROCIO_RELAY=1`: wake the host by a thread even where it could watch the reactor itself.
 /// `PROCIO_RELAY=0`: have it watch the reactor, on macOS, where that is not yet relied on.
-#[cfg(feature = "python")]
+#[cfg(any(feature = "python", feature = "tokio"))]
 pub(crate) fn relay_forced() -> bool {
     config().relay
 }

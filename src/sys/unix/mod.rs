@@ -8,6 +8,8 @@ mod pipe;
 mod plan;
 mod process;
 mod spawn;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 #[cfg(any(
     target_vendor = "apple",
@@ -22,7 +24,7 @@ use super::linux as os;
 
 pub(crate) use child::Job;
 pub(crate) use config::config;
-#[cfg(feature = "python")]
+#[cfg(any(feature = "python", feature = "tokio"))]
 use config::relay_forced;
 #[cfg(feature = "python")]
 pub(crate) use fd::duplicate;
@@ -35,6 +37,8 @@ pub(crate) use process::{Group, Process};
 #[cfg(feature = "python")]
 pub(crate) use spawn::Forked;
 pub(crate) use spawn::{Fork, Outcome, Spawner};
+#[cfg(feature = "tokio")]
+pub(crate) use tokio::HostFd;
 
 /// A descriptor somebody else owns, as the child will see it.
 pub type RawHandle = std::os::fd::RawFd;

@@ -12,6 +12,8 @@ mod plan;
 mod port;
 mod process;
 mod spawn;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 pub use extras::CommandExt;
 pub(crate) use extras::Extras;
@@ -23,6 +25,8 @@ pub(crate) use plan::Plan;
 pub(crate) use port::{Notifier, Poller};
 pub(crate) use process::{Group, Process};
 pub(crate) use spawn::{Fork, Hook, Outcome, Spawner};
+#[cfg(feature = "tokio")]
+pub(crate) use tokio::HostFd;
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
