@@ -121,6 +121,18 @@ impl ReadPipe {
         Poll::Ready(Ok(taken))
     }
 
+    /// Gives what one read finds, at most `most` bytes, to `take`.
+    #[cfg(feature = "python")]
+    pub(crate) fn poll_piece<R>(
+        &self,
+        most: usize,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<Result<R, Found>> {
+        self.lock().pieces = true;
+        self.poll_take(&mut Want::Some(most), cx, take)
+    }
+
     /// Answers `want` if that can be done with what is in the buffer, nobody else is reading, and
     /// the turn's budget allows it: gives the bytes to `take` and consumes them.
     #[cfg(feature = "python")]

@@ -150,6 +150,9 @@ pub(crate) struct Reader<S> {
     /// A short read may leave something behind: a terminal gives a line, a socket a message.
     pieces: bool,
     full_reads: u32,
+    /// A protocol is given what one read finds: it wants its bytes soon, and not so many at once
+    /// that the memory for them comes from the system and goes back there each time.
+    pub(crate) pieces: bool,
     /// Nothing is to be read ahead for the time being.
     pub(crate) held: bool,
     pub(crate) waker: Option<Waker>,
@@ -173,6 +176,7 @@ impl<S: ReadIo> Reader<S> {
             hangup: false,
             pieces: false,
             full_reads: 0,
+            pieces: false,
             held: false,
             waker: None,
             busy: false,
@@ -308,7 +312,7 @@ impl<S: ReadIo> Reader<S> {
     }
 
     fn chunk(&self) -> usize {
-        if self.full_reads >= FULL_READS {
+        if self.full_reads >= FULL_READS && !self.pieces {
             BIG_CHUNK
         } else {
             CHUNK

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import weakref
 from asyncio.log import logger
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -19,18 +20,29 @@ from .transports import ReadPipeTransport, WritePipeTransport
 _T = TypeVar("_T")
 
 
+def _log(loop: Any, text: str, streams: tuple[File, File, File]) -> None:
+    """Say in debug mode what is about to be run, with asyncio's own words where they are there."""
+    say = getattr(loop, "_log_subprocess", None)
+    if say is None:
+        logger.debug(text)
+    else:
+        say(text, *streams)
+
+
 async def _start(
-    loop: asyncio.AbstractEventLoop,
+    text: str,
     protocol_factory: Callable[[], Any],
     args: list[StrOrBytesPath],
     streams: tuple[File, File, File],
     kwds: dict[str, Any],
 ) -> tuple[Any, Any]:
     """Start a child and connect it to a protocol: the two halves of the loop's methods."""
+    # Not always the object whose method was called: there are loops that wrap another.
+    loop = asyncio.get_running_loop()
     protocol = protocol_factory()
-    if loop.get_debug():
-        # Not the arguments: they may be long, and hold passwords.
-        logger.debug("execute program %r", args[0])
+    debug = loop.get_debug()
+    if debug:
+        _log(loop, text, streams)
     # asyncio's own stream protocol does nothing but fill asyncio's own streams. A subclass may do
     # anything else, so it gets its callbacks.
     plain = type(protocol) is asyncio.subprocess.SubprocessStreamProtocol
@@ -38,15 +50,18 @@ async def _start(
     request = _options.prepare(args, *streams, limit, **kwds)
     request["read_ahead"] = plain
     process = await _core.spawn(request)
+    if debug:
+        logger.debug("process %r created: pid %s", args[0], process.pid)
     if plain:
         transport = SubprocessTransport(process, args, loop)
+        transport.set_protocol(weakref.ref(protocol))
         protocol._transport = transport
         protocol.stdin, protocol.stdout, protocol.stderr = process.stdin, process.stdout, process.stderr
     else:
         transport = SubprocessTransport(process, args, loop, protocol)
         transport._start()
-    if loop.get_debug():
-        logger.info("execute program %r: %r", args[0], transport)
+    if debug:
+        logger.info("%s: %r", text, transport)
     return transport, protocol
 
 
@@ -77,10 +92,10 @@ class SubprocessLoopMixin:
         The parameters are those of :meth:`asyncio.loop.subprocess_exec`, ``kwds`` those of
         :class:`subprocess.Popen`. Raises what ``Popen`` raises. Cancelled, it leaves nothing.
         """
-        loop: Any = self
         _options.refuse_text(kwds, shell=False)
-        streams = (stdin, stdout, stderr)
-        return await _start(loop, protocol_factory, [program, *args], streams, kwds)
+        # Not the arguments: they may be long, and hold passwords.
+        text = f"execute program {program!r}"
+        return await _start(text, protocol_factory, [program, *args], (stdin, stdout, stderr), kwds)
 
     async def subprocess_shell(
         self,
@@ -95,10 +110,10 @@ class SubprocessLoopMixin:
         """Run a shell command; otherwise as :meth:`subprocess_exec`."""
         if not isinstance(cmd, bytes | str):
             raise ValueError("cmd must be a string")
-        loop: Any = self
         _options.refuse_text(kwds, shell=True)
+        text = f"run shell command {cmd!r}"
         args = _options.shell_args(cmd, kwds)
-        return await _start(loop, protocol_factory, args, (stdin, stdout, stderr), kwds)
+        return await _start(text, protocol_factory, args, (stdin, stdout, stderr), kwds)
 
     async def connect_read_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
         """Read a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
@@ -106,12 +121,14 @@ class SubprocessLoopMixin:
         ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Raises
         ValueError for a regular file.
         """
-        loop: Any = self
+        loop = asyncio.get_running_loop()
         protocol = protocol_factory()
         _check_pipe(pipe.fileno(), "Pipe transport is for pipes/sockets only.")
         transport = ReadPipeTransport(loop, _core.open_reader(pipe.fileno()), protocol, pipe)
         transport._connect()
         transport._start()
+        if loop.get_debug():
+            logger.debug("Read pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
         return transport, protocol
 
     async def connect_write_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
@@ -119,13 +136,15 @@ class SubprocessLoopMixin:
 
         As :meth:`connect_read_pipe`.
         """
-        loop: Any = self
+        loop = asyncio.get_running_loop()
         protocol = protocol_factory()
         text = "Pipe transport is only for pipes, sockets and character devices"
         _check_pipe(pipe.fileno(), text)
         transport = WritePipeTransport(loop, _core.open_writer(pipe.fileno()), protocol, pipe)
         transport._connect()
         transport._start()
+        if loop.get_debug():
+            logger.debug("Write pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
         return transport, protocol
 
 

@@ -5,6 +5,8 @@ import contextlib
 import contextvars
 import subprocess
 import time
+import warnings
+import weakref
 from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +28,7 @@ class Popen(subprocess.Popen[bytes]):
         self.pid = process.pid
         # The pipes belong to procio.
         self.stdin = self.stdout = self.stderr = None
+        self.text_mode = self.encoding = self.errors = None
 
     @property
     def returncode(self) -> Any:
@@ -97,16 +100,16 @@ class _Pipe(asyncio.Protocol):
         self._fd = fd
 
     def data_received(self, data: bytes) -> None:
-        self._owner._protocol.pipe_data_received(self._fd, data)
+        self._owner._call(self._owner._protocol.pipe_data_received, self._fd, data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._owner._pipe_lost(self._fd, exc)
 
     def pause_writing(self) -> None:
-        self._owner._protocol.pause_writing()
+        self._owner._call(self._owner._protocol.pause_writing)
 
     def resume_writing(self) -> None:
-        self._owner._protocol.resume_writing()
+        self._owner._call(self._owner._protocol.resume_writing)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} fd={self._fd}>"
@@ -121,6 +124,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     it is a view of a :class:`procio.Process`, whose streams own the pipes.
     """
 
+    _driven = False
+
     def __init__(self, process: Any, args: Any, loop: Any = None, protocol: Any = None) -> None:
         super().__init__()
         self._process = process
@@ -128,9 +133,11 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._loop = loop
         self._protocol = protocol
         self._driven = protocol is not None
-        self._closed = False
-        # Known to the protocol: it is told first.
+        # The view of a Process may not be the first one.
+        self._closed = process.__dict__.get("_closed", False)
+        # The protocol has been told, and those who wait for that.
         self._exited = False
+        self._exit_waiters: list[asyncio.Future[None]] = []
         self._operation: Any = None
         self._context = contextvars.copy_context()
         self._pipes: dict[int, Any] = {}
@@ -146,7 +153,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def _start(self) -> None:
         """Begin to deliver. ``connection_made`` runs now: nobody can be cancelled half-way."""
-        self._call(self._context.run, self._protocol.connection_made, self)
+        self._context.run(self._call, self._protocol.connection_made, self)
         for pipe in self._pipes.values():
             pipe._start()
         self._operation = self._process.wait()
@@ -159,8 +166,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
-            name = getattr(args[0] if args else callback, "__qualname__", "callback")
-            context = {"message": f"Exception in {name}", "exception": exc}
+            name = getattr(callback, "__qualname__", "callback")
+            context = {"message": f"Exception in callback {name}", "exception": exc}
             self._loop.call_exception_handler({**context, "transport": self, "protocol": self._protocol})
 
     def _watch(self, _done: object = None) -> None:
@@ -175,13 +182,21 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         if self._loop.get_debug():
             logger.info("%r exited with return code %r", self, returncode)
         self._exited = True
-        self._call(self._protocol.process_exited)
-        self._finish()
+        try:
+            self._call(self._protocol.process_exited)
+        finally:
+            waiters, self._exit_waiters = self._exit_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._finish()
 
     def _pipe_lost(self, fd: int, exc: BaseException | None) -> None:
         self._open.discard(fd)
-        self._call(self._protocol.pipe_connection_lost, fd, exc)
-        self._finish()
+        try:
+            self._call(self._protocol.pipe_connection_lost, fd, exc)
+        finally:
+            self._finish()
 
     def _finish(self) -> None:
         if self._exited and not self._open and self._driven:
@@ -192,10 +207,15 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         try:
             self._protocol.connection_lost(None)
         finally:
-            self._protocol = None
+            # Whoever keeps the transport keeps nothing else alive by it.
+            self._protocol = self._loop = None
 
     async def _wait(self) -> int:
-        """What asyncio.subprocess.Process calls."""
+        """What asyncio.subprocess.Process calls: the protocol is told first."""
+        if self._driven and not self._exited:
+            waiter = self._loop.create_future()
+            self._exit_waiters.append(waiter)
+            await waiter
         returncode: int = await self._process.wait()
         return returncode
 
@@ -205,7 +225,10 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         return pid
 
     def get_returncode(self) -> int | None:
-        """The exit code, the negative number of a signal, or None while the child runs."""
+        """The exit code, the negative number of a signal, or None while the child runs.
+
+        It is known just before ``process_exited`` is called, and not earlier.
+        """
         if self._driven and not self._exited:
             return None
         returncode: int | None = self._process.returncode
@@ -217,7 +240,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def get_protocol(self) -> Any:
         """The protocol; None after ``connection_lost``."""
-        return self._protocol
+        protocol = self._protocol
+        return protocol() if isinstance(protocol, weakref.ref) else protocol
 
     def set_protocol(self, protocol: Any) -> None:
         """Deliver to another protocol from now on."""
@@ -249,7 +273,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         """Close the pipes, and kill the child if it still runs. Idempotent."""
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._process.__dict__["_closed"] = True
         running = self._popen.poll() is None
         if running:
             if self._loop is not None and self._loop.get_debug():
@@ -263,6 +287,11 @@ class SubprocessTransport(asyncio.SubprocessTransport):
                 pipe.abort()
             else:
                 pipe.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # Of a child that still runs its process tells.
+        if self._driven and not self._closed and self._process.returncode is not None:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]

@@ -56,7 +56,7 @@ def uninstall() -> None:
     with _lock:
         _wanted = False
         if not _blocks:
-            _restore()
+            _restore(set(_saved))
 
 
 @contextlib.contextmanager
@@ -72,18 +72,28 @@ def installed(*loop_classes: type) -> Iterator[None]:
         with _lock:
             _blocks -= 1
             if not _blocks and not _wanted:
-                _restore()
+                _restore(set(_saved))
 
 
 def _patch_all(loop_classes: tuple[type, ...]) -> None:
+    before = set(_saved)
+    try:
+        _try_patch_all(loop_classes)
+    except BaseException:
+        _restore(set(_saved) - before)
+        raise
+
+
+def _try_patch_all(loop_classes: tuple[type, ...]) -> None:
     for loop_class in loop_classes:
         _patch_class(loop_class)
     for module in (asyncio, asyncio.subprocess):
         for name, function in _FUNCTIONS.items():
             _patch(module, name, function)
     _patch_class(asyncio.base_events.BaseEventLoop)
-    if uvloop := sys.modules.get("uvloop"):
-        _patch_class(uvloop.Loop)
+    # Not there yet while another thread is importing it; then its loader patches it.
+    if loop_class := getattr(sys.modules.get("uvloop"), "Loop", None):
+        _patch_class(loop_class)
     elif _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     with contextlib.suppress(RuntimeError):
@@ -97,30 +107,36 @@ def _patch_all(loop_classes: tuple[type, ...]) -> None:
 
 def _patch_class(loop_class: type) -> None:
     for name, function in METHODS.items():
-        if getattr(loop_class, name, None) is not function:
+        owner = next((base for base in loop_class.__mro__ if name in vars(base)), loop_class)
+        if (owner, name) in _saved:
+            _patch(owner, name, function)
+        elif vars(owner).get(name) is not function:
             _patch(loop_class, name, function)
 
 
 def _patch(owner: Any, name: str, value: Any) -> None:
+    """Once: what somebody else has put on top of ours since then is theirs to remove."""
     original = vars(owner).get(name, _MISSING)
-    if original is not value:
-        setattr(owner, name, value)
-        _saved.setdefault((owner, name), original)
+    if original is value or _saved.get((owner, name), original) is not original:
+        return
+    setattr(owner, name, value)
+    _saved[owner, name] = original
 
 
-def _restore() -> None:
+def _restore(keys: set[tuple[Any, str]]) -> None:
     """Put back what was there. What somebody else has put in the place of ours meanwhile stays."""
     ours = {**_FUNCTIONS, **METHODS}
-    for (owner, name), original in _saved.items():
+    for owner, name in keys:
+        original = _saved.pop((owner, name))
         if vars(owner).get(name) is not ours[name]:
             continue
         if original is _MISSING:
             delattr(owner, name)
         else:
             setattr(owner, name, original)
-    _saved.clear()
-    with contextlib.suppress(ValueError):
-        sys.meta_path.remove(_FINDER)
+    if not _saved:
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(_FINDER)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -132,7 +148,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         if fullname != "uvloop":
             return None
         for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = None if find is None else find(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 spec.loader = _Loader(spec.loader)
                 return spec
@@ -154,8 +171,12 @@ class _Loader(importlib.abc.Loader):
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         with _lock:
-            if _saved:
+            if _saved and hasattr(module, "Loop"):
                 _patch_class(module.Loop)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a loader has, for those who only look for uvloop."""
+        return getattr(self._loader, name)
 
 
 _FINDER = _Finder()

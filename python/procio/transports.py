@@ -9,14 +9,17 @@ import contextvars
 import errno
 import warnings
 import weakref
+from asyncio.constants import LOG_THRESHOLD_FOR_CONNLOST_WRITES
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _core
 
-# What one data_received is given at most, as in asyncio.
-_MAX_SIZE = 256 * 1024
+# What one data_received is given at most, in bytes, and how often one turn of the loop calls it.
+# Together they are what asyncio reads in a turn.
+_PIECE = 64 * 1024
+_PIECES = 4
 
 
 class PipeInfo:
@@ -55,13 +58,12 @@ class _PipeTransport(asyncio.BaseTransport):
         super().__init__({"pipe": PipeInfo(stream) if pipe is None else pipe})
         self._loop = loop
         self._stream = stream
-        self._protocol = protocol
+        self._protocol: Any = None
+        self.set_protocol(protocol)
         self._pipe = pipe
         self._context = contextvars.copy_context() if context is None else context
-        self._connected = protocol is not None
-        # What waits for the stream, and the future by which it does.
-        self._operation: Any = None
-        self._future: Any = None
+        # Whether a protocol is served at all, and whether it still is.
+        self._driven = self._connected = protocol is not None
 
     def get_protocol(self) -> Any:
         """The protocol, or None for the pipe of a stream."""
@@ -95,21 +97,6 @@ class _PipeTransport(asyncio.BaseTransport):
     def _soon(self, callback: Callable[..., Any], *args: Any) -> None:
         self._loop.call_soon(callback, *args, context=self._context)
 
-    def _wait(self, callback: Callable[[Any], None]) -> None:
-        """Let the operation go on; ``callback`` takes it up again. Raises StopIteration at its end."""
-        try:
-            self._future = self._operation.send(None)
-        except BaseException:
-            self._operation = self._future = None
-            raise
-        self._future.add_done_callback(callback, context=self._context)
-
-    def _give_up(self) -> None:
-        """End the operation that waits; it loses nothing."""
-        operation, self._operation, self._future = self._operation, None, None
-        if operation is not None:
-            operation.close()
-
     def _lose(self, exc: BaseException | None) -> None:
         """Tell the protocol, once, in a turn of its own."""
         if not self._connected:
@@ -127,17 +114,10 @@ class _PipeTransport(asyncio.BaseTransport):
             self._release()
 
     def _release(self) -> None:
-        self._protocol = None
+        """Whoever keeps the transport keeps nothing else alive by it."""
+        self._protocol = self._loop = None
         if self._pipe is not None:
             self._pipe.close()
-
-    def _fatal_error(self, exc: BaseException) -> None:
-        """Report what ended the pipe. EIO is the end of a pseudo-terminal and no news."""
-        if isinstance(exc, OSError) and exc.errno == errno.EIO:
-            if self._loop.get_debug():
-                logger.debug("%r: fatal error on pipe transport", self, exc_info=exc)
-        else:
-            self._report(exc, "Fatal error on pipe transport")
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if self._connected and self._pipe is not None:
@@ -158,43 +138,74 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
     def __init__(self, *args: Any, **kwds: Any) -> None:
         super().__init__(*args, **kwds)
         self._closing = False
-        self._paused = False
+        # The view of a stream may not be the first one.
+        self._paused = self._stream._is_held()
+        self._due = False
+
+    def set_protocol(self, protocol: Any) -> None:
+        """Deliver to another protocol from now on."""
+        super().set_protocol(protocol)
+        # asyncio's pipes do not serve these, but uvloop's do.
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     def _start(self) -> None:
-        self._soon(self._read)
+        """Read in a turn of its own; only one is ever due."""
+        if not self._due:
+            self._due = True
+            self._soon(self._turn)
 
-    def _read(self, done: object = None) -> None:
-        """Deliver one piece, as asyncio does in one turn of the loop, or wait for it.
+    def _turn(self) -> None:
+        self._due = False
+        self._read()
 
-        ``done`` is what was waited for. Something else is waited for by now if reading was paused
-        and resumed meanwhile, or went on by itself.
-        """
-        if done is not self._future or not self._connected or not self.is_reading():
-            return
-        if self._operation is None:
-            self._operation = self._stream.read(_MAX_SIZE)
-        try:
-            self._wait(self._read)
-        except StopIteration as stop:
-            self._received(stop.value)
-        except OSError as exc:
-            self._closing = True
-            self._fatal_error(exc)
-            self._stream.close()
-            self._lose(exc)
+    def _again(self) -> None:
+        """Called by the dispatch."""
+        self._context.run(self._read)
 
-    def _received(self, data: bytes) -> None:
-        if not data:
-            self._closing = True
-            if self._loop.get_debug():
-                logger.info("%r was closed by peer", self)
-            self._soon(self._protocol.eof_received)
-            self._lose(None)
-            return
-        try:
+    def _read(self) -> None:
+        """Deliver what there is, but not more than is right for one turn; or wait for more."""
+        for _ in range(_PIECES):
+            if self._paused or not self._connected:
+                return
+            try:
+                data = self._stream._receive(_PIECE, self._again)
+            except OSError as exc:
+                self._fail(exc)
+                return
+            if data is None:
+                return
+            if not data:
+                self._end()
+                return
+            try:
+                self._deliver(data)
+            except BaseException:
+                # What ends the run of the loop does not end the delivery.
+                self._start()
+                raise
+        self._start()
+
+    def _fail(self, exc: OSError) -> None:
+        """Report what ended the pipe. EIO is the end of a pseudo-terminal and no news."""
+        self._closing = True
+        if exc.errno != errno.EIO:
+            self._report(exc, "Fatal read error on pipe transport")
+        elif self._loop.get_debug():
+            logger.debug("%r: fatal read error on pipe transport", self, exc_info=exc)
+        self._lose(exc)
+
+    def _end(self) -> None:
+        self._closing = True
+        if self._loop.get_debug():
+            logger.info("%r was closed by peer", self)
+        self._soon(self._protocol.eof_received)
+        self._lose(None)
+
+    def _deliver(self, data: bytes) -> None:
+        if self._buffered:
+            self._call(asyncio.protocols._feed_data_to_buffered_proto, self._protocol, data)
+        else:
             self._call(self._protocol.data_received, data)
-        finally:
-            self._soon(self._read)
 
     def is_reading(self) -> bool:
         """Whether bytes that come will be delivered."""
@@ -205,17 +216,26 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         if not self.is_reading():
             return
         self._paused = True
-        self._give_up()
-        self._stream._hold(True)
+        if self._driven:
+            self._stream._forget()
+        else:
+            self._stream._hold(True)
+        self._log("%r pauses reading")
 
     def resume_reading(self) -> None:
         """Deliver again. Idempotent."""
         if self._closing or not self._paused:
             return
         self._paused = False
-        self._stream._hold(False)
         if self._connected:
-            self._soon(self._read)
+            self._start()
+        elif not self._driven:
+            self._stream._hold(False)
+        self._log("%r resumes reading")
+
+    def _log(self, text: str) -> None:
+        if self._loop is not None and self._loop.get_debug():
+            logger.debug(text, self)
 
     def is_closing(self) -> bool:
         """Whether it was closed, or has ended."""
@@ -224,7 +244,8 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
     def close(self) -> None:
         """Close the pipe now. A child that goes on writing gets SIGPIPE."""
         self._closing = True
-        self._give_up()
+        if self._driven:
+            self._stream._forget()
         self._stream.close()
         self._lose(None)
 
@@ -240,19 +261,26 @@ class WritePipeTransport(_PipeTransport, asyncio.WriteTransport):
     def __init__(self, *args: Any, **kwds: Any) -> None:
         super().__init__(*args, **kwds)
         self._paused = False
+        # What waits for the end of writing, and what for a queue that is short enough.
+        self._ending: Any = None
         self._drain: Any = None
+        self._written_in_vain = 0
 
     def _start(self) -> None:
-        self._operation = self._stream.wait_closed()
+        self._ending = self._stream.wait_closed()
         self._closed()
 
     def _closed(self, _done: object = None) -> None:
         """Wait for the end of writing, whoever brings it about."""
         try:
-            self._wait(self._closed)
+            self._ending.send(None).add_done_callback(self._closed, context=self._context)
         except StopIteration:
+            self._ending = None
             self._lose(None)
         except OSError as exc:
+            self._ending = None
+            if self._loop.get_debug():
+                logger.debug("%r: fatal write error on pipe transport", self, exc_info=exc)
             self._lose(exc)
 
     def write(self, data: Any) -> None:
@@ -267,25 +295,41 @@ class WritePipeTransport(_PipeTransport, asyncio.WriteTransport):
 
     def _flow(self) -> None:
         """Tell the protocol, once, that more is queued than the high-water mark."""
-        if self._connected and not self._paused and self._stream._is_paused():
+        if not self._connected:
+            self._count_in_vain()
+        elif not self._paused and self._stream._is_paused():
             self._paused = True
-            self._call(self._protocol.pause_writing)
-            self._drain = self._stream.drain()
-            # Not at once: the loop need not be running.
             self._soon(self._drained)
+            self._call(self._protocol.pause_writing)
+
+    def _count_in_vain(self) -> None:
+        """Warn of a program that goes on writing after connection_lost, as asyncio does."""
+        if not self._driven:
+            return
+        if self._written_in_vain >= LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+            logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
+        self._written_in_vain += 1
 
     def _drained(self, _done: object = None) -> None:
-        """Tell the protocol that it is at or below the low one."""
+        """Wait until it is at or below the low one, and tell the protocol."""
+        if self._drain is None:
+            self._drain = self._stream.drain()
         try:
             self._drain.send(None).add_done_callback(self._drained, context=self._context)
+            return
         except OSError:
             # connection_lost tells of it, and of the waiting drains of asyncio's protocols.
             self._drain = None
+            return
         except StopIteration:
             self._drain = None
-            self._paused = False
-            if self._protocol is not None:
-                self._call(self._protocol.resume_writing)
+        if self._stream._is_paused():
+            # More was written before the news of the first drain came here.
+            self._soon(self._drained)
+            return
+        self._paused = False
+        if self._protocol is not None:
+            self._call(self._protocol.resume_writing)
 
     def write_eof(self) -> None:
         """Close once everything is written."""
@@ -302,12 +346,16 @@ class WritePipeTransport(_PipeTransport, asyncio.WriteTransport):
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
+        if self._drain is not None:
+            self._drain.close()
+            self._drain = None
         self._stream.abort()
         self._end()
 
     def _end(self) -> None:
-        """Without a loop nobody takes up what waits for the end of writing."""
+        """Without a loop nobody writes what is queued, nor takes up what waits for that."""
         if self._connected and self._loop.is_closed():
+            self._stream.abort()
             self._lose(None)
 
     def is_closing(self) -> bool:

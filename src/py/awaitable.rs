@@ -17,7 +17,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use super::errors::in_drop;
-use super::host::{Host, running_loop};
+use super::host::{Host, Ready, running_loop};
 use super::operations::{DrainOp, ReadOp};
 use super::send::Giving;
 use crate::reactor::lock;
@@ -100,7 +100,7 @@ struct SlotState {
 
 impl Wake for Slot {
     fn wake(self: Arc<Self>) {
-        self.host.clone().push_ready(self);
+        self.host.clone().push_ready(Ready::Operation(self));
     }
 }
 

@@ -18,6 +18,7 @@ use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use slab::Slab;
 
 use super::awaitable::Slot;
+use super::call::Call;
 use super::errors::os_error;
 use super::relay::{Relay, Stopper};
 use crate::reactor::{Reactor, Shared, lock};
@@ -37,7 +38,7 @@ pub(super) struct Host {
     /// The loop itself, for turns that are due while it stands still; None if it takes no weak
     /// references.
     owner: Option<Py<PyWeakrefReference>>,
-    ready: Mutex<Vec<Arc<Slot>>>,
+    ready: Mutex<Vec<Ready>>,
     has_ready: AtomicBool,
     /// The operations that wait. Their futures lead, through tasks and coroutines,
     /// back to them, by ways that the garbage collector does not see: when the loop ends they are
@@ -47,6 +48,12 @@ pub(super) struct Host {
     scheduled: AtomicBool,
     dispatching: AtomicBool,
     relay: Mutex<Option<Stopper>>,
+}
+
+/// What has been woken.
+pub(super) enum Ready {
+    Operation(Arc<Slot>),
+    Call(Arc<Call>),
 }
 
 /// `asyncio.get_running_loop()`.
@@ -116,13 +123,13 @@ impl Host {
         Ok(host)
     }
 
-    /// An operation whose waker was called.
-    pub(super) fn push_ready(&self, slot: Arc<Slot>) {
+    /// Something whose waker was called.
+    pub(super) fn push_ready(&self, ready: Ready) {
         // The loop has let go: nobody will come for it, and it would keep us.
         if self.shared.is_closed() {
             return;
         }
-        lock(&self.ready).push(slot);
+        lock(&self.ready).push(ready);
         self.has_ready.store(true, Ordering::Release);
     }
 
@@ -157,8 +164,11 @@ impl Host {
         let mut result = Ok(());
         while self.has_ready.swap(false, Ordering::AcqRel) {
             let ready = std::mem::take(&mut *lock(&self.ready));
-            for slot in ready {
-                result = result.and(slot.advance(py));
+            for ready in ready {
+                result = result.and(match ready {
+                    Ready::Operation(slot) => slot.advance(py),
+                    Ready::Call(call) => call.run(py),
+                });
             }
         }
         result

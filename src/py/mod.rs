@@ -1,11 +1,13 @@
 //! The Python extension `procio._core`: all of PyO3.
 //!
 //! [`host`] binds a reactor to an event loop; [`awaitable`] is what the stream methods return;
-//! [`operations`] are the core's state machines as awaitables see them.
+//! [`operations`] are the core's state machines as awaitables see them; [`call`] is how a protocol
+//! waits.
 
 mod awaitable;
 #[allow(unsafe_code)]
 mod buffer;
+mod call;
 mod ends;
 mod errors;
 #[cfg(unix)]

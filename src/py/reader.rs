@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::awaitable::{Awaitable, Op};
+use super::call::Call;
 use super::errors::os_error;
 use super::host::Host;
 use super::operations::{CollectOp, ReadOp, Shape};
@@ -204,11 +206,42 @@ impl StreamReader {
         self.host.settle(py)
     }
 
+    /// At most `most` bytes, `b""` at the end; or None, and then `again` is called once, by the
+    /// dispatch, when it is worth another try. Raises the error that ended reading.
+    fn _receive(
+        &self,
+        py: Python<'_>,
+        most: usize,
+        again: Py<PyAny>,
+    ) -> PyResult<Option<Py<PyBytes>>> {
+        let waker = Waker::from(Call::new(&self.host, again));
+        let mut cx = Context::from_waker(&waker);
+        let take = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
+        let received = match self.stream.pipe.poll_piece(most, &mut cx, take) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(bytes)) => Some(bytes),
+            Poll::Ready(Err(_)) => return Err(self.stream.failure(py)),
+        };
+        self.host.settle(py)?;
+        Ok(received)
+    }
+
+    /// Forgets what `_receive` was to call.
+    fn _forget(&self) {
+        let waker = self.stream.pipe.lock().waker.take();
+        drop(waker);
+    }
+
     /// Stops reading ahead, or lets it go on.
     fn _hold(&self, py: Python<'_>, hold: bool) -> PyResult<()> {
         self.stream.pipe.lock().held = hold;
         self.stream.pipe.nudge();
         self.host.settle(py)
+    }
+
+    /// Whether reading ahead was stopped by `_hold`.
+    fn _is_held(&self) -> bool {
+        self.stream.pipe.lock().held
     }
 
     /// The descriptor (on Windows the handle), or -1 once it is closed.
