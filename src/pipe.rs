@@ -129,7 +129,7 @@ impl ReadPipe {
         cx: &mut Context<'_>,
         take: impl FnOnce(&[u8]) -> R,
     ) -> Poll<Result<R, Found>> {
-        self.lock().pieces = true;
+        self.lock().modest = true;
         self.poll_take(&mut Want::Some(most), cx, take)
     }
 

@@ -152,7 +152,7 @@ pub(crate) struct Reader<S> {
     full_reads: u32,
     /// A protocol is given what one read finds: it wants its bytes soon, and not so many at once
     /// that the memory for them comes from the system and goes back there each time.
-    pub(crate) pieces: bool,
+    pub(crate) modest: bool,
     /// Nothing is to be read ahead for the time being.
     pub(crate) held: bool,
     pub(crate) waker: Option<Waker>,
@@ -176,7 +176,7 @@ impl<S: ReadIo> Reader<S> {
             hangup: false,
             pieces: false,
             full_reads: 0,
-            pieces: false,
+            modest: false,
             held: false,
             waker: None,
             busy: false,
@@ -312,7 +312,7 @@ impl<S: ReadIo> Reader<S> {
     }
 
     fn chunk(&self) -> usize {
-        if self.full_reads >= FULL_READS && !self.pieces {
+        if self.full_reads >= FULL_READS && !self.modest {
             BIG_CHUNK
         } else {
             CHUNK

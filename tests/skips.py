@@ -18,12 +18,15 @@ NOT_LINUX = "looks at /proc"
 PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
 NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
 MYPY_MISSING = "mypy is not installed"
+NO_CHILD_WATCHERS = "child watchers are deprecated from 3.12 on, and gone in 3.14"
+OWN_NAMES = "about what procio has and asyncio has not"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
 HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason=NOT_ROOT)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
+needs_child_watchers = pytest.mark.skipif(sys.version_info >= (3, 12), reason=NO_CHILD_WATCHERS)
 needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason=MYPY_MISSING)
 
 # CPython's own tests -----------------------------------------------------------------------------

@@ -267,7 +267,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def is_closing(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._closed
+        return bool(self._closed)
 
     def close(self) -> None:
         """Close the pipes, and kill the child if it still runs. Idempotent."""

@@ -92,8 +92,8 @@ def _try_patch_all(loop_classes: tuple[type, ...]) -> None:
             _patch(module, name, function)
     _patch_class(asyncio.base_events.BaseEventLoop)
     # Not there yet while another thread is importing it; then its loader patches it.
-    if loop_class := getattr(sys.modules.get("uvloop"), "Loop", None):
-        _patch_class(loop_class)
+    if uvloops_class := getattr(sys.modules.get("uvloop"), "Loop", None):
+        _patch_class(uvloops_class)
     elif _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     with contextlib.suppress(RuntimeError):
@@ -149,10 +149,11 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         for finder in sys.meta_path:
             find = None if finder is self else getattr(finder, "find_spec", None)
-            spec = None if find is None else find(fullname, path, target)
+            spec: Any = None if find is None else find(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 spec.loader = _Loader(spec.loader)
-                return spec
+                found: importlib.machinery.ModuleSpec = spec
+                return found
         return None
 
 

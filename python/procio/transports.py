@@ -16,6 +16,8 @@ from typing import Any
 
 from . import _core
 
+_feed_buffered: Any = getattr(asyncio.protocols, "_feed_data_to_buffered_proto")  # noqa: B009
+
 # What one data_received is given at most, in bytes, and how often one turn of the loop calls it.
 # Together they are what asyncio reads in a turn.
 _PIECE = 64 * 1024
@@ -203,7 +205,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
 
     def _deliver(self, data: bytes) -> None:
         if self._buffered:
-            self._call(asyncio.protocols._feed_data_to_buffered_proto, self._protocol, data)
+            self._call(_feed_buffered, self._protocol, data)
         else:
             self._call(self._protocol.data_received, data)
 
