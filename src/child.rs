@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 
 use crate::communicate::{Collect, Communicate};
 use crate::error::SpawnError;
+use crate::handover::Parts;
 use crate::life::Held;
 use crate::pipe::ReadPipe;
-use crate::reactor::ended;
+use crate::reactor::{Handle, ended};
 use crate::start::{Pipes, Starting};
 use crate::status::{ExitStatus, Usage};
 use crate::stream::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
@@ -124,6 +125,38 @@ impl Child {
             stdout: pipes.stdout.map(|pipe| ChildStdout(Reading::new(pipe))),
             stderr: pipes.stderr.map(|pipe| ChildStderr(Reading::new(pipe))),
         }
+    }
+
+    /// Hands it over to another reactor, with its streams that have not been taken out and what was
+    /// read from them.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stdio};
+    /// let (first, second) = (Reactor::new()?, Reactor::new()?);
+    /// let starting = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&first)?;
+    /// let mut child = first.run_until(starting)??.move_to(&second)?;
+    /// drop(first);
+    /// let output = second.run_until(child.communicate(None))??;
+    /// assert_eq!(output.stdout.as_deref(), Some(&b"hi\n"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there are no descriptors or no memory, or the other reactor has ended. The child has
+    /// then been killed.
+    pub fn move_to(mut self, reactor: &impl AsRef<Handle>) -> io::Result<Self> {
+        let parts = self.take_parts()?;
+        let (life, pipes) = parts.attach(&reactor.as_ref().0, 0)?;
+        Ok(Child::new(life, pipes))
+    }
+
+    /// Takes it out of its reactor. Its own handles are of no use any more.
+    pub(crate) fn take_parts(&mut self) -> io::Result<Parts> {
+        let stdin = self.stdin.as_ref().map(|stdin| &*stdin.pipe);
+        let stdout = self.stdout.as_mut().map(|out| &**out.0.whole());
+        let stderr = self.stderr.as_mut().map(|err| &**err.0.whole());
+        let taken = Parts::take(&self.life, stdin, stdout, stderr);
+        taken.inspect_err(|_| drop(self.kill()))
     }
 
     /// The process id. It stays readable after the end, when it may belong to another process.

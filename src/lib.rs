@@ -29,8 +29,8 @@
 //!
 //! # Features
 //!
-//! - `python`, on by default: the extension module of the Python package. Without it the crate
-//!   contains nothing of Python.
+//! - `python`, on by default: the extension module of the Python package, and `procio::python`, which
+//!   hands children from Rust to Python and back. Without it the crate contains nothing of Python.
 //! - `tokio`: the reactor driven by a tokio runtime, and tokio's traits for the pipes.
 //!
 //! # Caveats
@@ -67,6 +67,7 @@ mod child;
 mod command;
 mod communicate;
 mod error;
+mod handover;
 mod life;
 mod pipe;
 #[cfg(feature = "python")]
@@ -89,6 +90,9 @@ mod writer;
 pub use child::{Child, Output, Spawning};
 pub use command::Command;
 pub use error::{SpawnError, Stage};
+#[cfg(feature = "python")]
+#[doc(inline)]
+pub use py::embed as python;
 pub use reactor::{Handle, Reactor};
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;

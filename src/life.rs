@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::handover::handed_over;
 use crate::reactor::{Readiness, Shared, Source, ended, lock};
-use crate::status::Exit;
-use crate::sys::{Group, Process};
+use crate::status::{Exit, ExitStatus, Usage};
+use crate::sys::{self, Group, Process};
 use crate::waiters::{Key, Waiters};
 
 /// How long the last one out waits for a killed child, before a thread takes over.
@@ -39,6 +40,8 @@ struct State {
     exit: Option<Exit>,
     group: Option<Group>,
     waiters: Waiters,
+    /// It is another reactor's now.
+    left: bool,
 }
 
 impl Life {
@@ -155,6 +158,9 @@ impl Life {
             *key = None;
             return Poll::Ready(Ok(exit));
         }
+        if state.left {
+            return Poll::Ready(Err(handed_over()));
+        }
         // Looked at under the lock: whoever closes the reactor takes the waiters after that.
         if self.shared.is_closed() {
             drop(state);
@@ -162,6 +168,65 @@ impl Life {
         }
         state.waiters.register(key, cx);
         Poll::Pending
+    }
+
+    /// Whether it is another reactor's now.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_left(&self) -> bool {
+        lock(&self.state).left
+    }
+
+    /// Whether somebody waits for its end.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !lock(&self.state).waiters.is_empty()
+    }
+
+    /// Takes it out of its reactor: the process, or how it ended.
+    pub(crate) fn leave(&self) -> io::Result<(Option<Process>, Option<Exit>)> {
+        if self.shared.is_foreign() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mut state = lock(&self.state);
+        if state.left {
+            return Err(handed_over());
+        }
+        let mut wakers = Vec::new();
+        state.left = true;
+        state.waiters.take(&mut wakers);
+        let (mut process, exit) = (state.process.take(), state.exit);
+        if let Some(process) = &mut process {
+            self.unwatch(process);
+        }
+        drop(state);
+        self.shared.remove(self.token);
+        wakers.into_iter().for_each(Waker::wake);
+        Ok((process, exit))
+    }
+
+    /// One whose end is known already.
+    pub(crate) fn ended(shared: &Arc<Shared>, pid: u32, exit: Option<Exit>) -> Held {
+        let exit = exit.unwrap_or(Exit {
+            status: ExitStatus::Lost,
+            usage: Usage::default(),
+        });
+        Held(Arc::new(Life {
+            shared: shared.clone(),
+            pid,
+            token: sys::NOBODY,
+            kill_on_drop: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            leads: false,
+            released: AtomicBool::new(false),
+            state: Mutex::new(State {
+                exit: Some(exit),
+                ..State::default()
+            }),
+        }))
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.leads
     }
 
     /// Gives up a wait.
@@ -236,20 +301,25 @@ impl Life {
         }
     }
 
-    /// Reaps a child that was killed without the reactor: here, if it dies soon, else in a thread
-    /// that ends with it. A process in an uninterruptible sleep takes its time, and so does one
-    /// that has become another user's, which we may not kill.
+    /// Reaps a child that was killed without the reactor.
     fn bury(&self) {
-        let Some(mut process) = lock(&self.state).process.take() else {
-            return;
-        };
-        self.unwatch(&mut process);
-        if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
-            let thread = std::thread::Builder::new().name(format!("procio-bury-{}", self.pid));
-            let _ = thread
-                .stack_size(64 * 1024)
-                .spawn(move || process.wait_blocking());
+        let process = lock(&self.state).process.take();
+        if let Some(mut process) = process {
+            self.unwatch(&mut process);
+            bury(process);
         }
+    }
+}
+
+/// Reaps a child that was killed: here, if it dies soon, else in a thread that ends with it. A
+/// process in an uninterruptible sleep takes its time, and so does one that has become another
+/// user's, which we may not kill.
+pub(crate) fn bury(mut process: Process) {
+    if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
+        let thread = std::thread::Builder::new().name(format!("procio-bury-{}", process.pid()));
+        let _ = thread
+            .stack_size(64 * 1024)
+            .spawn(move || process.wait_blocking());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::reactor::{Readiness, Registered, Shared, Source, ended, lock};
 use crate::reader::{Fill, Found, ReadIo, Reader, Want};
 #[cfg(feature = "python")]
 use crate::sys::RawHandle;
-use crate::sys::{self, Interest, PipeReader, PipeWriter};
+use crate::sys::{self, Interest, OwnedHandle, PipeReader, PipeWriter};
 use crate::waiters::Key;
 #[cfg(feature = "python")]
 use crate::writer::Piece;
@@ -148,6 +148,34 @@ impl ReadPipe {
         reader.consume(count);
         self.0.finish(&mut reader);
         Some(taken)
+    }
+
+    /// One whose end was read already.
+    pub(crate) fn ended(shared: &Arc<Shared>, limit: usize) -> Self {
+        let source = ReadSource {
+            shared: shared.clone(),
+            token: sys::NOBODY,
+            reader: Mutex::new(Reader::ended(limit)),
+        };
+        ReadPipe(Arc::new(source))
+    }
+
+    /// A second handle on the pipe, unless its end was read.
+    pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedHandle>> {
+        let reader = self.lock();
+        reader.io().map(|io| sys::another(io.get())).transpose()
+    }
+
+    /// Gives up the pipe to another reactor: what was read, and the longest line.
+    pub(crate) fn leave(&self, error: io::Error) -> (Vec<u8>, usize) {
+        let (left, waker) = {
+            let mut reader = self.lock();
+            (reader.leave(error), reader.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        left
     }
 
     /// Reads into `sink` until the end, or until it holds `want` bytes.
@@ -415,6 +443,19 @@ impl WritePipe {
             writer.wake(&mut wakers);
         }
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// A second handle on the pipe, unless writing has ended.
+    pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedHandle>> {
+        let writer = self.lock();
+        writer.io().map(|io| sys::another(io.get())).transpose()
+    }
+
+    /// Gives up the pipe to another reactor: what was still to be written, and whether that is all.
+    pub(crate) fn leave(&self) -> (Vec<u8>, bool) {
+        let mut left = Default::default();
+        self.change(|writer| left = writer.leave());
+        left
     }
 
     /// Waits until no more than the low-water mark is queued, or writing has ended.

@@ -532,7 +532,6 @@ impl<T: Watched> Registered<T> {
         &mut self.io
     }
 
-    #[cfg(feature = "python")]
     pub(crate) fn get(&self) -> &T {
         &self.io
     }

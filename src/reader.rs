@@ -168,6 +168,13 @@ impl<S: ReadIo> Reader<S> {
     pub(crate) fn new(io: S, limit: usize, ahead: usize) -> Self {
         Reader {
             io: Some(io),
+            ..Reader::empty(limit, ahead)
+        }
+    }
+
+    fn empty(limit: usize, ahead: usize) -> Self {
+        Reader {
+            io: None,
             buffer: Buffer::default(),
             end: None,
             limit,
@@ -183,6 +190,23 @@ impl<S: ReadIo> Reader<S> {
             operations: 0,
             swept: None,
         }
+    }
+
+    /// With nothing to come.
+    pub(crate) fn ended(limit: usize) -> Self {
+        Reader {
+            end: Some(End::Eof),
+            ..Reader::empty(limit, 0)
+        }
+    }
+
+    /// Gives up what it reads from, and with this error; returns what was read, and the limit.
+    pub(crate) fn leave(&mut self, error: io::Error) -> (Vec<u8>, usize) {
+        let ahead = self.buffer.as_slice().to_vec();
+        self.buffer.clear();
+        self.end = None;
+        self.fail(error);
+        (ahead, self.limit)
     }
 
     pub(crate) fn io(&self) -> Option<&S> {

@@ -28,6 +28,11 @@ impl Waiters {
         }
     }
 
+    #[cfg(feature = "python")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes all wakers. The keys of their operations become void.
     pub(crate) fn take(&mut self, wakers: &mut Vec<Waker>) {
         wakers.extend(self.0.drain());

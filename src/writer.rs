@@ -317,6 +317,25 @@ impl<S: WriteIo> Writer<S> {
         self.end(Closed::Clean);
     }
 
+    /// Whether an operation waits.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.drains.is_empty() || !self.closes.is_empty()
+    }
+
+    /// Gives up what it writes to: what was queued, and whether nothing comes after that.
+    pub(crate) fn leave(&mut self) -> (Vec<u8>, bool) {
+        let mut queued = Vec::with_capacity(self.queued);
+        let mut skip = std::mem::take(&mut self.offset);
+        for piece in self.queue.drain(..) {
+            queued.extend_from_slice((*piece).as_ref().get(skip..).unwrap_or_default());
+            skip = 0;
+        }
+        let closing = self.closing;
+        self.end(Closed::Clean);
+        (queued, closing)
+    }
+
     /// Ends writing; the first reason stands. Gives up the descriptor at once.
     fn end(&mut self, how: Closed) {
         self.closing = true;

@@ -109,3 +109,27 @@ fn sleeping_children() -> Vec<String> {
     let sleeps = |pid: &String| name(pid).unwrap_or_default() == "sleep\n";
     pids.filter(sleeps).collect()
 }
+
+#[test]
+fn a_child_goes_from_one_reactor_to_another() {
+    let (first, second) = (Reactor::new().unwrap(), Reactor::new().unwrap());
+    let mut command = sh("printf 'one\ntwo\n'; cat; exit 3");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = first.run_until(async {
+        let mut child = command.spawn(&first).unwrap().await.unwrap();
+        let stdout = child.stdout.as_mut().unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "one\n");
+        child
+    });
+    let mut child = child.unwrap().move_to(&second).unwrap();
+    drop(first);
+    let output = second.run_until(child.communicate(Some(vec![b'x'; 300_000])));
+    let output = output.unwrap().unwrap();
+    assert_eq!(output.status, ExitStatus::Exited(3));
+    assert_eq!(output.stdout.unwrap().len(), 4 + 300_000);
+    // One that has ended.
+    let moved = child.move_to(&Reactor::new().unwrap()).unwrap();
+    assert_eq!(moved.try_wait(), Some(ExitStatus::Exited(3)));
+}

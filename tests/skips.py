@@ -64,3 +64,5 @@ FORCED: dict[tuple[str, str], dict[str, str]] = {
         ),
     },
 }
+NO_HANDOVER = "on Windows a pipe stays with the completion port that it was first given to"
+NO_CARGO = "no cargo to build the embedded service with"

@@ -8,6 +8,7 @@ mod awaitable;
 #[allow(unsafe_code)]
 mod buffer;
 mod call;
+pub mod embed;
 mod ends;
 mod errors;
 #[cfg(unix)]
@@ -32,6 +33,8 @@ use pyo3::prelude::*;
 mod core {
     #[pymodule_export]
     use super::awaitable::Awaitable;
+    #[pymodule_export]
+    use super::embed::attach;
     #[pymodule_export]
     use super::ends::{open_reader, open_writer};
     #[pymodule_export]

@@ -301,6 +301,9 @@ impl Operation for WaitOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.life.has_left() {
+            return Err(PyRuntimeError::new_err("the process was handed over"));
+        }
         self.life.returncode(py)?.into_py_any(py)
     }
 }

@@ -10,10 +10,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Awaitable;
+use super::embed::Detached;
 use super::errors::{in_drop, os_error};
 use super::host::Host;
 use super::operations::{CommunicateOp, WaitOp};
 use super::reader::{Stream, to_bytes};
+use crate::handover::Parts;
 use crate::life::Held;
 use crate::pipe::{ReadPipe, WritePipe};
 use crate::start::Pipes;
@@ -266,6 +268,27 @@ impl Process {
             memory: true,
         };
         Ok(Awaitable::new(&self.host, op))
+    }
+
+    /// Takes the child out of this loop, for a reactor elsewhere. Raises RuntimeError while an
+    /// operation is under way.
+    fn _detach(&self, py: Python<'_>) -> PyResult<Detached> {
+        let pipe = |stream: &Option<Arc<Stream>>| stream.as_ref().map(|s| s.pipe.clone());
+        let (stdout, stderr) = (pipe(&self.stdout), pipe(&self.stderr));
+        let (reads, stdin) = ([&stdout, &stderr], self.stdin.as_deref());
+        let busy = self.life.is_awaited()
+            || reads.into_iter().flatten().any(|pipe| pipe.lock().busy)
+            || stdin.is_some_and(|stdin| stdin.lock().is_awaited());
+        if busy {
+            let text = "the process cannot be handed over while operations are under way";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        if self.life.has_left() {
+            return Err(PyRuntimeError::new_err("the process was handed over"));
+        }
+        let parts = Parts::take(&self.life, stdin, stdout.as_deref(), stderr.as_deref());
+        let parts = parts.map_err(|error| os_error(py, &error, None))?;
+        Ok(Detached::of(parts))
     }
 
     /// Sends a signal. Raises ProcessLookupError once `returncode` is known; before that it may

@@ -21,6 +21,7 @@
 //! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`Outcome`] of its exec if that comes later |
 //! | [`SPAWN_BLOCKS`] | whether that call takes its time, so that the caller had better let others go on meanwhile |
 //! | `HostFd` | with the feature `tokio`: a `Poller` watched by a tokio runtime, or `None` where a thread has to |
+//! | [`HANDOVER`], [`another`] | whether a child can go from one `Poller` to another, and a second handle for that |
 //! | [`Hook`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |

@@ -35,6 +35,11 @@ pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Another descriptor of the same open file. F_DUPFD_CLOEXEC in fcntl(2).
+pub(crate) fn another(fd: &impl AsFd) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(fd, 3)?)
+}
+
 /// A copy of somebody else's descriptor. It stays what it is when theirs is closed and its number
 /// goes to another file. F_DUPFD_CLOEXEC in fcntl(2).
 #[cfg(feature = "python")]

@@ -28,7 +28,7 @@ pub(crate) use config::config;
 use config::relay_forced;
 #[cfg(feature = "python")]
 pub(crate) use fd::duplicate;
-pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null};
+pub(crate) use fd::{above_stdio, another, check_open, never_blocks, open_null};
 pub(crate) use hook::Hook;
 pub(crate) use os::{Notifier, Poller, populate};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
@@ -55,6 +55,9 @@ use super::{Interest, Watched, current_pid};
 /// Only a clone holds the caller, and a clone is short.
 #[cfg(feature = "python")]
 pub(crate) const SPAWN_BLOCKS: bool = false;
+
+/// A descriptor can be watched by one poller after another.
+pub(crate) const HANDOVER: bool = true;
 
 /// No option is for Unix only: what Windows lacks is an error there.
 #[derive(Clone, Debug, Default)]

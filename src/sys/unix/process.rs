@@ -7,7 +7,11 @@
 //! has returned an exit. Nothing in this crate reaps in any other place. (CPython issues 127049,
 //! 86724, 84259, 82811.)
 
+#[cfg(feature = "python")]
+use super::RawHandle;
 use std::io;
+#[cfg(feature = "python")]
+use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +43,26 @@ impl Process {
             pidfd,
             ended: Arc::default(),
         }
+    }
+
+    /// A child of this process's, known to another reactor before.
+    #[cfg(feature = "python")]
+    pub(crate) fn again(pid: u32, pidfd: Option<OwnedFd>) -> io::Result<Self> {
+        let pid = i32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Process::new(pid, pidfd))
+    }
+
+    /// The descriptor by which another reactor can know it, if it needs one.
+    #[cfg(feature = "python")]
+    pub(crate) fn handle(&self) -> io::Result<Option<RawHandle>> {
+        Ok(self.pidfd.as_ref().map(AsRawFd::as_raw_fd))
+    }
+
+    /// Whether it leads a process group. getpgid(2).
+    #[cfg(feature = "python")]
+    pub(crate) fn leads_group(&self) -> bool {
+        let pid = Pid::from_raw(self.pid);
+        pid.is_some() && rustix::process::getpgid(pid).ok() == pid
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -101,6 +101,11 @@ pub(super) fn standard(which: STD_HANDLE) -> Option<RawHandle> {
     usable.then(|| handle.addr().cast_signed())
 }
 
+/// Another handle on the same pipe: it would be of no use to another port.
+pub(crate) fn another(_handle: &impl AsHandle) -> io::Result<OwnedHandle> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Our own standard output; not a handle when there is none.
 pub(crate) fn own_stdout() -> RawHandle {
     standard(STD_OUTPUT_HANDLE).unwrap_or(-1)

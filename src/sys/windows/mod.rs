@@ -19,7 +19,7 @@ pub use extras::CommandExt;
 pub(crate) use extras::Extras;
 #[cfg(feature = "python")]
 pub(crate) use handle::duplicate;
-pub(crate) use handle::{check_open, never_blocks, open_null, own_stdout, raw};
+pub(crate) use handle::{another, check_open, never_blocks, open_null, own_stdout, raw};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
 pub(crate) use port::{Notifier, Poller};
@@ -43,6 +43,9 @@ pub type OwnedHandle = std::os::windows::io::OwnedHandle;
 /// `CreateProcessW` returns when the program has been loaded: milliseconds.
 #[cfg(feature = "python")]
 pub(crate) const SPAWN_BLOCKS: bool = true;
+
+/// A pipe stays with the completion port that it was first given to.
+pub(crate) const HANDOVER: bool = false;
 
 /// No loop of Python watches a completion port, so the relay does.
 #[cfg(feature = "python")]

@@ -20,6 +20,8 @@ use windows_sys::Win32::System::Threading::{
     UnregisterWaitEx, WT_EXECUTEINWAITTHREAD, WT_EXECUTEONLYONCE, WaitForSingleObject,
 };
 
+#[cfg(feature = "python")]
+use super::RawHandle;
 use super::handle::check;
 use super::port::{Poller, Port};
 use crate::reactor::Readiness;
@@ -56,6 +58,24 @@ impl Process {
             handle,
             wait: None,
         }
+    }
+
+    /// There is no handing over: see `HANDOVER`.
+    #[cfg(feature = "python")]
+    pub(crate) fn again(_pid: u32, _handle: Option<OwnedHandle>) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// There is no handing over: see `HANDOVER`.
+    #[cfg(feature = "python")]
+    pub(crate) fn handle(&self) -> io::Result<Option<RawHandle>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// There is no handing over: see `HANDOVER`.
+    #[cfg(feature = "python")]
+    pub(crate) fn leads_group(&self) -> bool {
+        false
     }
 
     pub(crate) fn pid(&self) -> u32 {
