@@ -55,8 +55,6 @@ pub struct Command {
     pub(crate) read_limit: usize,
     pub(crate) line_limit: usize,
     pub(crate) kill_on_drop: bool,
-    /// Whether the group of a leader can be signalled after its end, for which it keeps a descriptor.
-    pub(crate) keep_group: bool,
     pub(crate) extras: sys::Extras,
 }
 
@@ -93,7 +91,6 @@ impl Command {
             read_limit: 0,
             line_limit: crate::reader::LINE_CEILING,
             kill_on_drop: false,
-            keep_group: true,
             extras: sys::Extras::default(),
         }
     }
@@ -446,7 +443,7 @@ impl Command {
 
     /// Whether the child will be the leader of a group that may have to be signalled.
     pub(crate) fn leads(&self) -> bool {
-        self.keep_group && (self.new_session || self.process_group == Some(0))
+        self.new_session || self.process_group == Some(0)
     }
 
     pub(crate) fn start(

@@ -12,13 +12,15 @@ use crate::pipe::{ReadPipe, WritePipe};
 use crate::reactor::Shared;
 use crate::start::Pipes;
 use crate::status::Exit;
-use crate::sys::{self, OwnedHandle, PipeReader, PipeWriter, Process};
+use crate::sys::{self, Group, OwnedHandle, PipeReader, PipeWriter, Process};
 
 /// A child that is in no reactor. Dropping it kills the child and reaps it.
 pub(crate) struct Parts {
     pub pid: u32,
     /// Unless it has ended.
     pub process: Option<Process>,
+    /// What is left of its process group, if it has ended.
+    pub group: Option<Group>,
     pub exit: Option<Exit>,
     pub leads: bool,
     pub kill_on_drop: bool,
@@ -68,7 +70,7 @@ impl Parts {
         };
         let handles = (copy(stdout)?, copy(stderr)?);
         let input = stdin.map(WritePipe::duplicate).transpose()?.flatten();
-        let (process, exit) = life.leave()?;
+        let (process, group, exit) = life.leave()?;
         let stdin = input.zip(stdin).map(|(handle, pipe)| {
             let (queued, closing) = pipe.leave();
             Input {
@@ -80,6 +82,7 @@ impl Parts {
         Ok(Parts {
             pid: life.pid(),
             process,
+            group,
             exit,
             leads: life.leads(),
             kill_on_drop: life.kill_on_drop(),
@@ -99,7 +102,7 @@ impl Parts {
         let life = match self.process.take() {
             // To give up from here on means to kill.
             Some(process) => Life::watch(shared, process, true, self.leads)?,
-            None => Life::ended(shared, self.pid, self.exit),
+            None => Life::ended(shared, self.pid, self.group.take(), self.exit),
         };
         let read = |output: Option<Output>| output.map(|it| it.attach(shared, ahead)).transpose();
         let pipes = Pipes {

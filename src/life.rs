@@ -183,7 +183,7 @@ impl Life {
     }
 
     /// Takes it out of its reactor: the process, or how it ended.
-    pub(crate) fn leave(&self) -> io::Result<(Option<Process>, Option<Exit>)> {
+    pub(crate) fn leave(&self) -> io::Result<(Option<Process>, Option<Group>, Option<Exit>)> {
         if self.shared.is_foreign() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -194,18 +194,34 @@ impl Life {
         let mut wakers = Vec::new();
         state.left = true;
         state.waiters.take(&mut wakers);
-        let (mut process, exit) = (state.process.take(), state.exit);
+        let (mut process, group) = (state.process.take(), state.group.take());
+        let exit = state.exit;
         if let Some(process) = &mut process {
             self.unwatch(process);
         }
         drop(state);
         self.shared.remove(self.token);
         wakers.into_iter().for_each(Waker::wake);
-        Ok((process, exit))
+        Ok((process, group, exit))
+    }
+
+    /// Its end is known to whoever holds it, who may forget it now: what is left of its group will
+    /// not be signalled any more, and needs no descriptor.
+    #[cfg(feature = "python")]
+    pub(crate) fn forget_group(&self) {
+        if self.leads {
+            let group = lock(&self.state).group.take();
+            drop(group);
+        }
     }
 
     /// One whose end is known already.
-    pub(crate) fn ended(shared: &Arc<Shared>, pid: u32, exit: Option<Exit>) -> Held {
+    pub(crate) fn ended(
+        shared: &Arc<Shared>,
+        pid: u32,
+        group: Option<Group>,
+        exit: Option<Exit>,
+    ) -> Held {
         let exit = exit.unwrap_or(Exit {
             status: ExitStatus::Lost,
             usage: Usage::default(),
@@ -216,10 +232,11 @@ impl Life {
             token: sys::NOBODY,
             kill_on_drop: AtomicBool::new(false),
             killed: AtomicBool::new(false),
-            leads: false,
+            leads: group.is_some(),
             released: AtomicBool::new(false),
             state: Mutex::new(State {
                 exit: Some(exit),
+                group,
                 ..State::default()
             }),
         }))

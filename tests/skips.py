@@ -66,3 +66,4 @@ FORCED: dict[tuple[str, str], dict[str, str]] = {
 }
 NO_HANDOVER = "on Windows a pipe stays with the completion port that it was first given to"
 NO_CARGO = "no cargo to build the embedded service with"
+NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"

@@ -104,7 +104,8 @@ pub struct Detached(Mutex<Option<Parts>>);
 #[pyo3(from_item_all)]
 pub struct State {
     pid: u32,
-    process: Option<sys::RawHandle>,
+    /// What names the process, or else what is left of its group.
+    handle: Option<sys::RawHandle>,
     /// How it ended: exited, by signal, by signal with a core, or lost; with the number.
     exit: Option<(u8, u32)>,
     /// User and system time in microseconds, and the largest resident set in bytes.
@@ -215,13 +216,14 @@ impl State {
             let ahead = PyBytes::new(py, &output.ahead).unbind();
             Some((handle, ahead, output.limit))
         };
-        let process = parts.process.as_ref().map(sys::Process::handle);
-        let process = process.transpose();
+        let handle = match (&parts.process, &parts.group) {
+            (Some(process), _) => process.handle(),
+            (None, Some(group)) => group.handle().map(Some),
+            (None, None) => Ok(None),
+        };
         Ok(State {
             pid: parts.pid,
-            process: process
-                .map_err(|error| os_error(py, &error, None))?
-                .flatten(),
+            handle: handle.map_err(|error| os_error(py, &error, None))?,
             exit: parts.exit.map(|exit| match exit.status {
                 ExitStatus::Exited(code) => (0, code),
                 ExitStatus::Signaled { signal, core } => {
@@ -261,15 +263,16 @@ impl State {
         });
         let (stdin, stdout) = (stdin.transpose()?, reading(self.stdout)?);
         let stderr = reading(self.stderr)?;
-        let handle = self.process.map(sys::duplicate).transpose()?;
-        let process = match self.exit {
-            None => Some(sys::Process::again(self.pid, handle)?),
-            Some(_) => None,
+        let handle = self.handle.map(sys::duplicate).transpose()?;
+        let (process, group) = match self.exit {
+            None => (Some(sys::Process::again(self.pid, handle)?), None),
+            Some(_) => (None, handle.map(sys::Group::again).transpose()?),
         };
         let leads = self.leads || process.as_ref().is_some_and(sys::Process::leads_group);
         Ok(Parts {
             pid: self.pid,
             process,
+            group,
             exit: self.exit.map(|exit| exited(exit, self.usage)),
             leads,
             kill_on_drop: self.kill_on_drop,

@@ -459,6 +459,7 @@ impl Operation for CommunicateOp {
         if !self.memory {
             return Err(PyMemoryError::new_err(()));
         }
+        self.life.forget_group();
         let mut inner = lock(&self.inner);
         let Some(communicate) = inner.as_mut() else {
             return Ok(py.None());

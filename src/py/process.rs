@@ -69,6 +69,7 @@ impl Lifeline {
         let Some(exit) = self.exit() else {
             return Ok(None);
         };
+        self.forget_group();
         if exit.status == ExitStatus::Lost && !self.1.swap(true, Ordering::Relaxed) {
             static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let logger = LOGGER.import(py, "asyncio.log", "logger")?;

@@ -107,7 +107,6 @@ impl Request {
         command.close_fds = self.close_fds;
         command.pipe_size = self.pipesize;
         command.kill_on_drop = true;
-        command.keep_group = false;
         self.platform.apply(&mut command);
         command
     }

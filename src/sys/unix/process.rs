@@ -218,6 +218,18 @@ impl Process {
 pub(crate) struct Group(OwnedFd);
 
 impl Group {
+    /// One that another reactor knew.
+    #[cfg(feature = "python")]
+    pub(crate) fn again(leader: OwnedFd) -> io::Result<Self> {
+        Ok(Group(leader))
+    }
+
+    /// The descriptor by which another reactor can know it.
+    #[cfg(feature = "python")]
+    pub(crate) fn handle(&self) -> io::Result<RawHandle> {
+        Ok(self.0.as_raw_fd())
+    }
+
     /// Sends a signal. ESRCH when it has no members any more, or this cannot be known.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
         match os::signal_group(self.0.as_fd(), signal) {

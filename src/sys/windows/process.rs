@@ -37,6 +37,16 @@ const TERMINATED: u32 = 1;
 pub(crate) enum Group {}
 
 impl Group {
+    #[cfg(feature = "python")]
+    pub(crate) fn again(_leader: OwnedHandle) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(feature = "python")]
+    pub(crate) fn handle(&self) -> io::Result<RawHandle> {
+        match *self {}
+    }
+
     pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
         match *self {}
     }
