@@ -124,6 +124,14 @@ impl Life {
 
     /// A readable pidfd is not proof (a tracer may make it so): only what waitid says counts.
     fn reap(&self, wakers: &mut Vec<Waker>) {
+        self.reap_by(Process::try_wait, wakers);
+    }
+
+    fn reap_by(
+        &self,
+        wait: impl FnOnce(&mut Process) -> io::Result<Option<Exit>>,
+        wakers: &mut Vec<Waker>,
+    ) {
         if self.shared.is_foreign() {
             return;
         }
@@ -131,7 +139,7 @@ impl Life {
         let Some(process) = &mut state.process else {
             return;
         };
-        let Ok(Some(exit)) = process.try_wait() else {
+        let Ok(Some(exit)) = wait(process) else {
             return;
         };
         self.unwatch(process);
@@ -348,6 +356,11 @@ impl Source for Life {
     fn abandon(&self, wakers: &mut Vec<Waker>) {
         // To be woken outside of the lock: they may hold the last handle on this very life.
         lock(&self.state).waiters.take(wakers);
+        if self.killed.load(Ordering::Relaxed) {
+            // Programs close the loop right after the kill, and keep the handle: nobody else
+            // would reap it before that goes.
+            self.reap_by(|process| process.wait_timeout(PATIENCE), wakers);
+        }
         if self.released.load(Ordering::Acquire) && self.kill_on_drop() && !self.shared.is_foreign()
         {
             self.bury();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -121,6 +122,17 @@ def test_process_kept_after_its_loop_was_closed(loop_factory: Callable[[], async
     assert isinstance(proc.pid, int)
     with pytest.raises(ProcessLookupError):
         proc.kill()
+
+
+@pytest.mark.differs
+def test_loop_closed_right_after_a_kill(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """The child is reaped although the Process is kept and no loop is there any more; its end is known."""
+    loop = loop_factory()
+    proc = loop.run_until_complete(procio.create_subprocess_exec("sleep", "1000"))
+    proc.kill()
+    loop.close()
+    assert state(proc.pid) is None
+    assert proc.returncode == -signal.SIGKILL
 
 
 EXIT = """
