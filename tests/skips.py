@@ -20,6 +20,9 @@ NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this pr
 MYPY_MISSING = "mypy is not installed"
 NO_CHILD_WATCHERS = "child watchers are deprecated from 3.12 on, and gone in 3.14"
 OWN_NAMES = "about what procio has and asyncio has not"
+LIBRARY_MISSING = "{} is not installed (the extra `libraries`)"
+LIBRARY_MAKES_ITS_LOOP = "the library makes a loop of asyncio's itself"
+SOURCES_MISSING = "PROCIO_SOURCES does not name a folder with the sources of {} (tests/libraries/fetch_sources.py)"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
 HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
@@ -51,6 +54,15 @@ NO_LOW_LEVEL = "procio does not serve loop.subprocess_exec, so the test would be
 
 # The same for test.test_asyncio.test_events.SubprocessTestsMixin (loop.subprocess_exec/shell).
 CPYTHON_EVENTS: dict[str, str] = {}
+
+# uvloop's own tests -------------------------------------------------------------------------------
+# name of the test, or class::test -> why it says nothing about procio.
+
+UVLOOP: dict[str, str] = {
+    "Test_UV_Process::test_process_double_close": "starts a program of its own, in which procio is not installed",
+    "test_process_delayed_stdio__paused__stdin_pipe": "uses an option that uvloop keeps for its own tests",
+    "test_process_delayed_stdio__paused__no_stdin": "uses an option that uvloop keeps for its own tests",
+}
 
 # Tests that cannot hold while one path is forced: (switch, value) -> name of the test -> why.
 FORCED: dict[tuple[str, str], dict[str, str]] = {

@@ -373,6 +373,18 @@ async def test_preexec_fn_changes_the_child_only() -> None:
 
 
 @pytest.mark.usefixtures("no_deprecation")
+async def test_preexec_fn_changes_the_environment() -> None:
+    """The program gets the environment as it is after the function, unless `env` says what it gets."""
+
+    def change() -> None:
+        os.environ["FRUIT"] = "apple"
+
+    command = (SH, "-c", "echo $FRUIT")
+    assert await output(*command, preexec_fn=change) == b"apple\n"
+    assert await output(*command, preexec_fn=change, env={"FRUIT": "pear"}) == b"pear\n"
+    assert "FRUIT" not in os.environ
+
+
 async def test_preexec_fn_that_raises() -> None:
     def fail() -> None:
         raise ZeroDivisionError("in the child")

@@ -255,8 +255,11 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         return f"<{type(self).__name__} {self._state()} fd={self._stream._fileno()}>"
 
 
-class WritePipeTransport(_PipeTransport, asyncio.WriteTransport):
-    """The writing end of a pipe, by the names of :class:`asyncio.WriteTransport`."""
+class WritePipeTransport(_PipeTransport, asyncio.Transport):
+    """The writing end of a pipe, by the names of :class:`asyncio.WriteTransport`.
+
+    As with asyncio, the names of the other direction raise NotImplementedError.
+    """
 
     _stream: _core.StreamWriter
 

@@ -9,7 +9,7 @@
 //! a relative `cwd` is resolved before the session changes, `pass_fds` survive a `preexec_fn`
 //! that opens files, and so on.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 
 use super::os::raw::{self, Errno};
 use super::{Plan, RawHandle};
@@ -57,6 +57,8 @@ pub(super) unsafe fn run(job: &Job, hook: Option<InChild<'_>>) -> ! {
 /// As [`run`].
 unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     let plan = &job.plan;
+    // The environment is the one that the hook leaves behind, as with `execv`.
+    let inherits = hook.is_some() && plan.inherits_env;
     let setup = |result: Result<(), Errno>| result.map_err(|errno| Failure(Stage::Setup, errno));
     let steps = || -> Result<(), Failure> {
         setup(inherit(job))?;
@@ -87,16 +89,34 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     // exec resets them anyhow. Ignored ones stay ignored, as exec leaves them.
     raw::reset_caught_signals(&job.mask);
     raw::set_signal_mask(&job.mask);
+    let envp = if inherits { environ() } else { plan.envp() };
     let mut first = None;
     let mut last = Errno(libc::ENOENT);
     for file in &plan.candidates {
-        // SAFETY: the arrays are null-terminated and live as long as the job.
-        last = unsafe { raw::execve(file, plan.argv(), plan.envp()) };
+        // SAFETY: the arrays are null-terminated and live as long as the job, or this process.
+        last = unsafe { raw::execve(file, plan.argv(), envp) };
         if last.0 != libc::ENOENT && last.0 != libc::ENOTDIR && first.is_none() {
             first = Some(last);
         }
     }
     Failure(Stage::Exec, first.unwrap_or(last))
+}
+
+/// The environment of this process as it is now.
+fn environ() -> *const *const c_char {
+    #[cfg(target_vendor = "apple")]
+    // SAFETY: gives the address of the variable, which is never null.
+    return unsafe { *libc::_NSGetEnviron() }
+        .cast_const()
+        .cast::<*const c_char>();
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        unsafe extern "C" {
+            static environ: *const *const c_char;
+        }
+        // SAFETY: a copy of the pointer. Only a hook's child comes here: it has one thread.
+        unsafe { environ }
+    }
 }
 
 /// The report must end at exec, even if its number is among those to be passed.

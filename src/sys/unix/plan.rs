@@ -59,6 +59,8 @@ impl Strings {
 pub(crate) struct Plan {
     argv: CStrings,
     envp: CStrings,
+    /// Nobody has said what the environment is to be.
+    pub inherits_env: bool,
     pub candidates: Vec<CString>,
     pub cwd: Option<CString>,
     pub close_fds: bool,
@@ -114,6 +116,7 @@ impl Plan {
         Ok(Plan {
             argv: argv.finish(),
             envp: envp.finish(),
+            inherits_env: command.env.is_none(),
             candidates,
             cwd: command
                 .cwd
