@@ -55,6 +55,9 @@ NO_LOW_LEVEL = "procio does not serve loop.subprocess_exec, so the test would be
 # The same for test.test_asyncio.test_events.SubprocessTestsMixin (loop.subprocess_exec/shell).
 CPYTHON_EVENTS: dict[str, str] = {}
 
+# And for its EventLoopTestsMixin, the tests of loop.connect_read_pipe and loop.connect_write_pipe.
+CPYTHON_PIPES: dict[str, str] = {}
+
 # uvloop's own tests -------------------------------------------------------------------------------
 # name of the test, or class::test -> why it says nothing about procio.
 

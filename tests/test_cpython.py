@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 import unittest
 import warnings
 from collections.abc import Callable
@@ -59,6 +60,26 @@ def make_case(mixin: type, name: str, factory: LoopFactory) -> unittest.TestCase
     return Case(name)
 
 
+def pipe_names() -> list[str]:
+    """The tests of a loop that connect pipes."""
+    mixin = their_events.EventLoopTestsMixin
+    return [name for name in names(mixin) if re.search(r"\bconnect_\w+_pipe\(", inspect.getsource(getattr(mixin, name)))]
+
+
+def make_pipe_case(name: str, factory: LoopFactory) -> unittest.TestCase:
+    """One of them. Their mixin makes the loop itself; closing it looks into asyncio's own."""
+
+    class Case(their_events.EventLoopTestsMixin, their_utils.TestCase):  # type: ignore[misc, name-defined]
+        def create_event_loop(self) -> asyncio.AbstractEventLoop:
+            return factory()
+
+        def set_event_loop(self, loop: asyncio.AbstractEventLoop, *, cleanup: bool = True) -> None:
+            super().set_event_loop(loop, cleanup=False)
+            self.addCleanup(loop.close)
+
+    return Case(name)
+
+
 @functools.cache
 def covers_low_level(factory: LoopFactory) -> bool:
     """Whether install() routes loop.subprocess_exec of such a loop to procio."""
@@ -80,11 +101,16 @@ def covers_low_level(factory: LoopFactory) -> bool:
 def run_case(mixin: type, name: str, factory: LoopFactory, left_out: dict[str, str]) -> None:
     if name in left_out:
         pytest.skip(left_out[name])
-    result = unittest.TestResult()
     with procio.installed():
         if is_low_level(mixin, name) and not shim.ACTIVE and not covers_low_level(factory):
             pytest.skip(skips.NO_LOW_LEVEL)
-        make_case(mixin, name, factory).run(result)
+        judge(make_case(mixin, name, factory))
+
+
+def judge(case: unittest.TestCase) -> None:
+    """Run it, and take over its outcome."""
+    result = unittest.TestResult()
+    case.run(result)
     for _, reason in result.skipped:
         pytest.skip(reason)
     problems: list[Any] = [text for _, text in result.errors + result.failures]
@@ -104,7 +130,17 @@ def test_events(name: str, loop_factory: LoopFactory) -> None:
     run_case(their_events.SubprocessTestsMixin, name, loop_factory, skips.CPYTHON_EVENTS)
 
 
+@pytest.mark.parametrize("name", pipe_names())
+def test_pipes(name: str, loop_factory: LoopFactory) -> None:
+    """test.test_asyncio.test_events, the part about loop.connect_read_pipe and loop.connect_write_pipe."""
+    if name in skips.CPYTHON_PIPES:
+        pytest.skip(skips.CPYTHON_PIPES[name])
+    with procio.installed():
+        judge(make_pipe_case(name, loop_factory))
+
+
 def test_list_of_skips_is_current() -> None:
     """A name that no supported CPython has is a mistake in the list."""
     known = set(names(their_subprocess.SubprocessMixin)) | set(names(their_events.SubprocessTestsMixin))
-    assert set(skips.CPYTHON) | set(skips.CPYTHON_EVENTS) <= known
+    known |= set(pipe_names())
+    assert set(skips.CPYTHON) | set(skips.CPYTHON_EVENTS) | set(skips.CPYTHON_PIPES) <= known
