@@ -160,6 +160,7 @@ async def test_regular_file_is_refused(direction: Any, tmp_path: Path) -> None:
         assert os.get_blocking(file.fileno())
 
 
+@pytest.mark.differs
 @pytest.mark.parametrize("direction", [reading, writing], ids=["read", "write"])
 async def test_closed_file_is_refused(direction: Any, tmp_path: Path) -> None:
     for end in opened("pipe", tmp_path):
@@ -484,6 +485,7 @@ def resource_warnings(action: Callable[[], None]) -> list[str]:
     return [str(record.message) for record in records if issubclass(record.category, ResourceWarning)]
 
 
+@pytest.mark.differs
 @pytest.mark.parametrize("direction", ["read", "write"])
 def test_loop_closed_first(direction: str, loop_factory: Any, tmp_path: Path) -> None:
     """A ResourceWarning, and nothing stays open; closing it afterwards is no error."""
@@ -516,6 +518,7 @@ def test_loop_closed_first(direction: str, loop_factory: Any, tmp_path: Path) ->
         other.close()
 
 
+@pytest.mark.differs
 async def test_paused_transport_that_is_dropped_is_worth_a_warning(tmp_path: Path) -> None:
     reader, writer = opened("pipe", tmp_path)
     transport, protocol = await reading(reader)

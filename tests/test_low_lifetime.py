@@ -334,6 +334,7 @@ print(json.dumps(run(main())))
 """
 
 
+@pytest.mark.differs
 def test_fork_that_closes_its_copy(loop_name: str) -> None:
     """The child is the parent's: it is not killed, and the parent's pipes go on."""
     python = ("-W", "ignore::DeprecationWarning")
