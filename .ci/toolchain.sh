@@ -102,7 +102,7 @@ rustc-std-workspace-std.path = "$library/rustc-std-workspace-std"
 END
     # The unstable features are allowed for std only, not for the crate. The bitcode is for LTO.
     (cd "$work" && env -u CARGO_ENCODED_RUSTFLAGS -u RUSTC_WRAPPER -u RUSTC_WORKSPACE_WRAPPER -u CARGO_BUILD_TARGET \
-        RUSTC="$rust/bin/rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" \
+        RUSTC="$rust/bin/rustc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/target" __CARGO_DEFAULT_LIB_METADATA=std \
         RUSTFLAGS='-Zforce-unstable-if-unmarked -Cembed-bitcode=yes' \
         cargo --config 'source.crates-io.replace-with="std-vendor"' --config "source.std-vendor.directory='$library/vendor'" \
         "$command" "${release[@]}" --offline --target "$target" -p sysroot) >"$work/log" 2>&1 ||

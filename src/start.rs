@@ -142,23 +142,13 @@ struct ExecState {
 }
 
 impl Exec {
-    /// Without an outcome to wait for, the program runs already.
+    /// Without an outcome to wait for, the program runs already. That is told in the next turn, so
+    /// that a start can be cancelled on every system.
     fn new(shared: &Arc<Shared>, outcome: Option<Outcome>) -> io::Result<Arc<Self>> {
-        let Some(outcome) = outcome else {
-            let state = ExecState {
-                outcome: None,
-                result: Some(Ok(())),
-                waker: None,
-            };
-            return Ok(Arc::new(Exec {
-                shared: shared.clone(),
-                token: sys::NOBODY,
-                state: Mutex::new(state),
-            }));
-        };
+        let known = outcome.is_none();
         let make = |token| {
             let state = ExecState {
-                outcome: Some(outcome),
+                outcome,
                 result: None,
                 waker: None,
             };
@@ -168,10 +158,14 @@ impl Exec {
                 state: Mutex::new(state),
             })
         };
-        shared.add(make, |exec, token| match &lock(&exec.state).outcome {
+        let exec = shared.add(make, |exec, token| match &lock(&exec.state).outcome {
             Some(outcome) => outcome.watch(&*shared.poller()?, token, Interest::Read),
             None => Ok(()),
-        })
+        })?;
+        if known {
+            shared.defer(exec.token);
+        }
+        Ok(exec)
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SpawnError>> {
@@ -212,6 +206,14 @@ impl Source for Exec {
         }
         state.outcome = None;
         state.result = Some(result);
+        wakers.extend(state.waker.take());
+        drop(state);
+        self.shared.remove(self.token);
+    }
+
+    fn resume(&self, wakers: &mut Vec<Waker>) {
+        let mut state = lock(&self.state);
+        state.result = Some(Ok(()));
         wakers.extend(state.waker.take());
         drop(state);
         self.shared.remove(self.token);

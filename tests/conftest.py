@@ -24,35 +24,34 @@ import support  # noqa: E402
 SETTLE = 10.0
 
 
-def _new_uvloop() -> asyncio.AbstractEventLoop:
-    if not skips.HAVE_UVLOOP:
-        pytest.skip(skips.UVLOOP_MISSING)
-    import uvloop
+def _new_loop(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    def new() -> asyncio.AbstractEventLoop:
+        if name == "uvloop" and not skips.HAVE_UVLOOP:
+            pytest.skip(skips.UVLOOP_MISSING)
+        return support.new_loop_named(name)
 
-    return uvloop.new_event_loop()
+    return new
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Which loops an async test runs on."""
-    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-        "asyncio": asyncio.new_event_loop,
-        "uvloop": _new_uvloop,
-    }
-    return {name: factories[name] for name in support.LOOPS}
+    return {name: _new_loop(name) for name in support.LOOPS}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _prepare() -> None:
     """Start from the same state however pytest was started."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores these two,
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # and children inherit that
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup
-    # libuv opens a pipe for the whole process with its first loop.
-    if skips.HAVE_UVLOOP:
-        with asyncio.Runner(loop_factory=_new_uvloop) as runner:
-            runner.run(asyncio.sleep(0))
+    for name in ("SIGQUIT", "SIGHUP"):  # and children inherit that; nohup
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    # libuv opens a pipe for the whole process with its first loop; Windows opens what its sockets
+    # and its thread pool need.
+    for name in ("uvloop",) if skips.HAVE_UVLOOP else support.LOOPS if support.WINDOWS else ():
+        with asyncio.Runner(loop_factory=_new_loop(name)) as runner:
+            runner.run(support.output("true") if support.WINDOWS else asyncio.sleep(0))
 
 
 @pytest.fixture(params=support.LOOPS)
@@ -61,10 +60,6 @@ def loop_name(request: pytest.FixtureRequest) -> str:
     if request.param == "uvloop" and not skips.HAVE_UVLOOP:
         pytest.skip(skips.UVLOOP_MISSING)
     return str(request.param)
-
-
-def _new_loop(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    return _new_uvloop if name == "uvloop" else asyncio.new_event_loop
 
 
 @pytest.fixture
@@ -102,6 +97,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = getattr(item, "originalname", None) or item.name
         if name in forced:
             item.add_marker(pytest.mark.skip(reason=forced[name]))
+        if reason := skips.on_windows(item.path.stem, name):
+            item.add_marker(pytest.mark.skip(reason=reason))
         if shim.ACTIVE and item.get_closest_marker("differs"):
             item.add_marker(pytest.mark.xfail(reason="asyncio differs", strict=False))
             item.add_marker(pytest.mark.timeout(5), append=False)
@@ -131,9 +128,10 @@ class Snapshot:
 
 def _remove_children(before: Snapshot) -> None:
     for pid in support.children().keys() - before.tables["child"].keys():
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        support.kill(pid)
+        if not support.WINDOWS:  # where waitpid takes a handle
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 @pytest.fixture(autouse=True)

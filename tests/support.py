@@ -21,14 +21,51 @@ shim.load()
 
 import procio  # noqa: E402
 
+WINDOWS = sys.platform == "win32"
+if WINDOWS:
+    from kernel_windows import (  # noqa: F401
+        children,
+        kill,
+        open_fds,
+        resident_bytes,
+        stat_fields,
+        state,
+        threads,
+        written_bytes,
+    )
+else:
+    from kernel_linux import (  # noqa: F401
+        children,
+        kill,
+        open_fds,
+        resident_bytes,
+        stat_fields,
+        state,
+        threads,
+        written_bytes,
+    )
+
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 HELPERS = TESTS / "helpers"
 PYTHON = (sys.executable, "-S", "-E")
-SH = "/bin/sh"
+# The return codes of a child that was killed or terminated.
+KILLED, TERMINATED = (1, 1) if WINDOWS else (-9, -15)
+SH = "sh" if WINDOWS else "/bin/sh"
 PIPE, STDOUT, DEVNULL = procio.PIPE, procio.STDOUT, procio.DEVNULL
 DEADLINE = 20.0
-LOOPS = tuple(os.environ.get("PROCIO_TEST_LOOPS", "asyncio,uvloop").split(","))
+LOOPS = tuple(os.environ.get("PROCIO_TEST_LOOPS", "proactor,selector" if WINDOWS else "asyncio,uvloop").split(","))
+
+
+def new_loop_named(name: str) -> asyncio.AbstractEventLoop:
+    """A new loop of that kind."""
+    if name == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    if name == "proactor":
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop() if name == "selector" else asyncio.new_event_loop()
 
 
 def helper(name: str, *args: object) -> tuple[str, ...]:
@@ -68,86 +105,14 @@ async def turns(count: int) -> None:
 # --- what the kernel says ------------------------------------------------------------------------
 
 
-def open_fds() -> dict[int, str]:
-    """Descriptors of this process and what they are."""
-    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
-    found = {}
-    for name in os.listdir(folder):
-        with contextlib.suppress(OSError):
-            status = os.fstat(int(name))
-            target = os.readlink(f"{folder}/{name}") if folder != "/dev/fd" else f"inode {status.st_ino}"
-            found[int(name)] = target
-    return found
-
-
-def stat_fields(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on; None if there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes().decode(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return text[text.rindex(")") + 2 :].split()
-
-
-def state(pid: int) -> str | None:
-    """One letter (R, S, Z, T ...) or None if there is no such process."""
-    fields = stat_fields(pid)
-    return fields[0] if fields else None
-
-
 def gone(pid: int) -> bool:
     """No process and no zombie of that pid that could be ours."""
-    fields = stat_fields(pid)
-    return fields is None
+    return state(pid) is None
 
 
 def dead(pid: int) -> bool:
     """It has ended: gone, or a zombie."""
     return state(pid) in (None, "Z", "X")
-
-
-def children() -> dict[int, str]:
-    """Children of this process, zombies too."""
-    pids: set[int] = set()
-    lists = list(Path("/proc/self/task").glob("*/children"))
-    for path in lists:
-        with contextlib.suppress(OSError):
-            pids.update(map(int, path.read_text().split()))
-    if not lists:
-        for path in Path("/proc").glob("[0-9]*"):
-            fields = stat_fields(int(path.name))
-            if fields and int(fields[1]) == os.getpid():
-                pids.add(int(path.name))
-    found = {}
-    for pid in pids:
-        if letter := state(pid):
-            with contextlib.suppress(OSError):
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found[pid] = f"{letter} {command[:80]}".strip()
-    return found
-
-
-def threads() -> dict[int, str]:
-    """Threads of this process by their kernel names."""
-    found = {}
-    for path in Path("/proc/self/task").glob("*"):
-        with contextlib.suppress(OSError):
-            found[int(path.name)] = (path / "comm").read_text().strip()
-    return found
-
-
-def written_bytes(pid: int) -> int:
-    """How many bytes a process has written so far; more than any number if it has gone."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-            if line.startswith("wchar:"):
-                return int(line.split()[1])
-    return sys.maxsize
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def kernel_at_least(*version: int) -> bool:
@@ -219,8 +184,7 @@ def cat() -> contextlib.AbstractAsyncContextManager[procio.Process]:
 
 def kill_stray(pid: int) -> None:
     """Kill a process that is not our child and wait until it has gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    kill(pid)
     until_sync(lambda: dead(pid), f"end of {pid}")
 
 
@@ -233,10 +197,7 @@ from support import *
 import procio
 
 def new_loop():
-    if {loop!r} == "uvloop":
-        import uvloop
-        return uvloop.new_event_loop()
-    return asyncio.new_event_loop()
+    return new_loop_named({loop!r})
 
 def run(coroutine):
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -249,7 +210,7 @@ args = sys.argv[1:]
 def run_script(
     code: str,
     *args: object,
-    loop: str = "asyncio",
+    loop: str = LOOPS[0],
     timeout: float = 40.0,
     env: dict[str, str] | None = None,
     python: tuple[str, ...] = (),

@@ -12,7 +12,7 @@ from typing import Any
 
 import procio
 import pytest
-from support import PIPE, cat, children, finish, helper, running, sh, turns, until, written_bytes
+from support import KILLED, PIPE, cat, children, finish, helper, running, sh, turns, until, written_bytes
 
 Read = Callable[[asyncio.StreamReader], Coroutine[Any, Any, bytes]]
 READS: dict[str, Read] = {
@@ -264,7 +264,7 @@ async def test_communicate_cancelled_then_kill() -> None:
         await task
     proc.kill()
     assert await proc.communicate() == (b"out\n", None)
-    assert proc.returncode == -9
+    assert proc.returncode == KILLED
 
 
 # --- creation ------------------------------------------------------------------------------------

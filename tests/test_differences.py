@@ -19,7 +19,7 @@ from typing import Any
 import procio
 import pytest
 import skips
-from support import PIPE, children, helper, output, running, sh, turns, until
+from support import KILLED, PIPE, children, helper, output, running, sh, turns, until
 
 pytestmark = pytest.mark.differs
 
@@ -159,10 +159,10 @@ async def test_extra_info_subprocess() -> None:
         assert popen.returncode is None
         assert popen.poll() is None
         popen.kill()
-        assert await proc.wait() == -9
-        assert popen.poll() == -9
-        assert popen.wait() == -9
-        assert popen.returncode == -9
+        assert await proc.wait() == KILLED
+        assert popen.poll() == KILLED
+        assert popen.wait() == KILLED
+        assert popen.returncode == KILLED
 
 
 async def test_extra_info_subprocess_may_be_waited_for() -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import grp
 import json
 import os
-import pwd
-import resource
 import signal
 import subprocess
 import threading
@@ -20,6 +17,10 @@ import procio
 import pytest
 import skips
 from support import DEVNULL, PIPE, PYTHON, SH, STDOUT, helper, in_mask, output, parse_status, running, sh, until
+
+grp = pytest.importorskip("grp", reason=skips.POSIX_OPTIONS)
+pwd = pytest.importorskip("pwd")
+resource = pytest.importorskip("resource")
 
 FACTS = helper("facts")
 

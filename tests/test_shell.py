@@ -6,7 +6,7 @@ from pathlib import Path
 
 import procio
 import pytest
-from support import PIPE, STDOUT, running
+from support import KILLED, PIPE, STDOUT, TERMINATED, running
 
 
 async def test_command_runs_in_a_shell() -> None:
@@ -54,12 +54,12 @@ async def test_options_reach_the_shell(tmp_path: Path) -> None:
 async def test_long_running_shell_is_killed() -> None:
     async with running("/bin/sh", "-c", "while :; do read line || exit; done", stdin=PIPE) as proc:
         proc.kill()
-        assert await proc.wait() == -9
+        assert await proc.wait() == KILLED
 
 
 async def test_returncode_of_a_killed_shell() -> None:
     proc = await procio.create_subprocess_shell("kill -15 $$")
-    assert await proc.wait() == -15
+    assert await proc.wait() == TERMINATED
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 
 import procio
 import pytest
-from support import PIPE, cat, finish, helper, kill_stray, running, sh, stat_fields, state, turns, until
+from support import KILLED, PIPE, cat, finish, helper, kill_stray, running, sh, stat_fields, state, turns, until
 
 HOLDER = "sleep 1000 & echo $!; exit 3"
 
@@ -137,7 +137,7 @@ async def test_kill_with_unread_output() -> None:
     proc = await procio.create_subprocess_exec(*helper("flood", "x"), stdout=PIPE)
     await until(lambda: (stat_fields(proc.pid) or ["Z"])[0] == "S", "child blocked")
     proc.kill()
-    assert await proc.wait() == -9
+    assert await proc.wait() == KILLED
     data = await proc.stdout.read()
     assert set(data) == {ord("x")}
 
@@ -151,7 +151,7 @@ async def test_timed_out_communicate_then_kill_and_wait() -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(proc.communicate(), 0.02)
         proc.kill()
-        assert await proc.wait() == -9
+        assert await proc.wait() == KILLED
     finally:
         kill_stray(stray)
 
@@ -181,7 +181,7 @@ async def test_wait_is_a_coroutine() -> None:
         task = asyncio.ensure_future(waiting)
         await turns(2)
         proc.kill()
-        assert await task == -9
+        assert await task == KILLED
 
 
 async def test_stopped_process_has_not_ended() -> None:
@@ -197,7 +197,7 @@ async def test_stopped_process_has_not_ended() -> None:
         await turns(20)
         assert proc.returncode is None
         proc.kill()
-        assert await task == -9
+        assert await task == KILLED
 
 
 async def test_exit_of_another_thread_is_not_the_end() -> None:

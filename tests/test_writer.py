@@ -10,7 +10,7 @@ from typing import Any
 
 import procio
 import pytest
-from support import PIPE, cat, finish, running, sh, state, turns, until
+from support import KILLED, PIPE, cat, finish, running, sh, state, turns, until
 
 ENDLESS = 1 << 22
 
@@ -163,7 +163,7 @@ async def test_drain_after_close_of_the_pipe() -> None:
     await proc.stdin.wait_closed()
     with pytest.raises(ConnectionResetError):
         await proc.stdin.drain()
-    assert await finish(proc) in (0, -9)
+    assert await finish(proc) in (0, KILLED)
 
 
 # --- a child that does not read ------------------------------------------------------------------
@@ -215,7 +215,7 @@ async def test_drain_that_waits_is_woken_by_the_end() -> None:
     proc.kill()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         await drain
-    assert await proc.wait() == -9
+    assert await proc.wait() == KILLED
 
 
 async def test_wait_closed_after_a_broken_pipe() -> None:

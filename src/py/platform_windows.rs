@@ -5,22 +5,23 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::request::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
 use crate::reactor::Shared;
 use crate::start::Starting;
 use crate::sys;
 
-/// As `procio._options_windows` prepares them.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(super) struct Platform {
-    command_line: Option<OsString>,
-    creationflags: u32,
-    startup_flags: u32,
-    show_window: u16,
-    standard: [sys::RawHandle; 3],
-    handle_list: Vec<sys::RawHandle>,
+from_dict! {
+    /// As `procio._options_windows` prepares them.
+    pub(super) struct Platform {
+        command_line: Option<OsString>,
+        creationflags: u32,
+        startup_flags: u32,
+        show_window: u16,
+        standard: [sys::RawHandle; 3],
+        handle_list: Vec<sys::RawHandle>,
+    }
 }
 
 impl Platform {

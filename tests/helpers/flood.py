@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+if hasattr(signal, "SIGPIPE"):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 unit = sys.argv[1].encode().replace(b"\\n", b"\n")
 block = unit * max(1, 8192 // len(unit))
 while True:

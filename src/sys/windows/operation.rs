@@ -14,6 +14,7 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windows_sys::Win32::Foundation::{
@@ -211,8 +212,8 @@ impl Operation {
         }
     }
 
-    /// Moves what was read into the spare capacity of `buffer`. `Moved(0)` when there is no room.
-    pub(super) fn take_read(&self, buffer: &mut Vec<u8>) -> Outcome {
+    /// Moves what was read to the front of `room`. `Moved(0)` when there is none.
+    pub(super) fn take_read(&self, room: &mut [MaybeUninit<u8>]) -> Outcome {
         let mut inner = self.lock();
         match inner.state {
             State::Idle => return Outcome::Idle,
@@ -220,11 +221,12 @@ impl Operation {
             State::Failed(code) => return Outcome::Failed(code),
             State::Done => {}
         }
-        let room = buffer.capacity() - buffer.len();
         let rest = inner.bytes.get(inner.taken..).unwrap_or_default();
-        let part = rest.get(..room).unwrap_or(rest);
-        buffer.extend_from_slice(part);
+        let part = rest.get(..room.len()).unwrap_or(rest);
         let count = part.len();
+        if let Some(room) = room.get_mut(..count) {
+            room.write_copy_of_slice(part);
+        }
         inner.taken += count;
         if inner.taken == inner.bytes.len() {
             inner.state = State::Idle;

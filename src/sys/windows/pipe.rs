@@ -36,6 +36,7 @@ use super::operation::{Kind, Operation, Outcome, is_end};
 use super::port::{Poller, Port};
 use super::{Interest, Watched};
 use crate::reactor::Readiness;
+use crate::sys::append;
 
 /// What the system buffers for each pipe, and what one read takes, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -102,16 +103,34 @@ impl PipeReader {
     /// Moves into the spare capacity of `buffer` (which the caller reserved) what was read, and
     /// returns the number of bytes; 0 is the end. `WouldBlock` when there is nothing now.
     pub(crate) fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let before = buffer.len();
+        append(buffer, usize::MAX, |room| self.try_read_into(room))
+    }
+
+    /// As [`try_read`](PipeReader::try_read), into `room`: returns the front part of it that was
+    /// filled; empty is the end.
+    pub(crate) fn try_read_into<'a>(
+        &mut self,
+        room: &'a mut [MaybeUninit<u8>],
+    ) -> io::Result<&'a [u8]> {
+        let count = self.fill(room)?;
+        let filled = room.get(..count).unwrap_or_default();
+        // SAFETY: `fill` has filled so many bytes at the front.
+        Ok(unsafe { std::slice::from_raw_parts(filled.as_ptr().cast(), filled.len()) })
+    }
+
+    fn fill(&mut self, room: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+        let mut count = 0;
         loop {
-            let count = buffer.len() - before;
-            match self.read.take_read(buffer) {
+            let rest = room.get_mut(count..).unwrap_or_default();
+            match self.read.take_read(rest) {
                 // A child may write nothing, which is not the end: read on.
                 Outcome::Idle => self.read.read(self.end.raw(), self.size),
-                Outcome::Moved(_) if buffer.len() == buffer.capacity() => {
-                    return Ok(buffer.len() - before);
+                Outcome::Moved(more) => {
+                    count += more;
+                    if count == room.len() {
+                        return Ok(count);
+                    }
                 }
-                Outcome::Moved(_) => {}
                 Outcome::Pending if count == 0 => return Err(io::ErrorKind::WouldBlock.into()),
                 Outcome::Pending => return Ok(count),
                 Outcome::Failed(_) if count > 0 => {
@@ -124,24 +143,6 @@ impl PipeReader {
                     return Err(io::Error::from_raw_os_error(code.cast_signed()));
                 }
             }
-        }
-    }
-
-    /// As [`try_read`](PipeReader::try_read), into `room`: returns the front part of it that was
-    /// filled; empty is the end.
-    pub(crate) fn try_read_into<'a>(
-        &mut self,
-        room: &'a mut [MaybeUninit<u8>],
-    ) -> io::Result<&'a [u8]> {
-        let mut bytes = Vec::with_capacity(room.len());
-        self.try_read(&mut bytes)?;
-        bytes.truncate(room.len());
-        let start = room.as_mut_ptr().cast::<u8>();
-        // SAFETY: `room` is at least as long as `bytes`, which is other memory, and of it just so
-        // many bytes are filled.
-        unsafe {
-            ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
-            Ok(std::slice::from_raw_parts(start, bytes.len()))
         }
     }
 

@@ -1,0 +1,25 @@
+# Sourced by the other scripts: where things are, and how Wine runs without a display.
+#
+#   PROCIO_WINDOWS_CACHE   where everything is kept
+#                          (default ${XDG_CACHE_HOME:-$HOME/.cache}/procio-windows); delete it to start anew
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/../toolchain.sh"
+target=x86_64-pc-windows-gnu
+cache=${PROCIO_WINDOWS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/procio-windows}
+win_python=$cache/python
+export WINEPREFIX=$cache/prefix WINEARCH=win64 WINEDEBUG=${WINEDEBUG:--all} LC_ALL=C.UTF-8
+export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe='
+export WINEPATH="$win_python;$win_python/tools"
+unset DISPLAY WAYLAND_DISPLAY
+
+# A path as a Windows program wants it.
+windows_path() { printf 'Z:%s\n' "${1//\//\\}"; }
+
+# A server that stays, and services that hold none of our pipes: a program then starts in a tenth
+# of a second, and its output ends when it does.
+start_wine() {
+    wineserver -k0 2>/dev/null && return
+    wineserver -p
+    timeout 120 wine cmd /c exit </dev/null >/dev/null 2>&1 || die "Wine does not start"
+}
