@@ -10,9 +10,9 @@
 //! use procio::tokio::Driver;
 //! use pyo3::prelude::*;
 //!
-//! /// Runs the coroutine function `handler` with a child that Rust started, and streams on what a
+//! /// Runs the coroutine function `handler` with a child that Rust started, and returns what a
 //! /// child writes that Python started and returned.
-//! async fn serve(driver: &Driver, handler: Py<PyAny>) -> Result<(), Box<dyn std::error::Error>> {
+//! async fn serve(driver: &Driver, handler: Py<PyAny>) -> Result<String, Box<dyn std::error::Error>> {
 //!     let mut command = procio::Command::new("sort");
 //!     command.stdin(Stdio::piped()).stdout(Stdio::piped());
 //!     let child = command.spawn(driver)?.await?;
@@ -25,10 +25,11 @@
 //!     .await?;
 //!     let mut theirs =
 //!         Python::attach(|py| procio::python::from_process(returned.bind(py), driver))?;
+//!     let mut line = String::new();
 //!     if let Some(stdout) = &mut theirs.stdout {
-//!         tokio::io::copy(stdout, &mut tokio::io::stdout()).await?;
+//!         while stdout.read_line(&mut line).await? > 0 {}
 //!     }
-//!     Ok(())
+//!     Ok(line)
 //! }
 //! ```
 //!
