@@ -159,3 +159,17 @@ fn a_child_is_killed_when_it_is_dropped_if_that_was_asked_for() {
         assert_eq!(stdout.read_to_end(&mut Vec::new()).await.unwrap(), 0);
     });
 }
+
+/// All of these again without pidfds, where a group is signalled by its number.
+#[test]
+fn the_same_without_pidfds() {
+    if std::env::var_os("PROCIO_PIDFD").is_some() {
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .env("PROCIO_PIDFD", "0")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+}
