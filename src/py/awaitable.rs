@@ -19,7 +19,7 @@ use pyo3::types::{PyString, PyTuple, PyType};
 use super::errors::in_drop;
 use super::host::{Host, Ready, running_loop};
 use super::operations::{DrainOp, ReadOp};
-use super::send::Giving;
+use super::send::{self, Giving};
 use crate::reactor::lock;
 
 /// A state machine of the core as an awaitable drives it.
@@ -364,16 +364,21 @@ impl Awaitable {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let plainly = self.giving.is_plain();
-        match self.step(py)? {
-            Step::Yield(future) => Ok(Some(future)),
-            Step::Return(value) if plainly => {
-                self.giving.note_return();
-                Ok(Some(value))
-            }
-            Step::Return(value) if value.is_none(py) => Ok(None),
-            Step::Return(value) => Err(stop(py, value)),
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        let (py, this) = (slf.py(), slf.get());
+        let plainly = this.giving.is_plain();
+        let value = match this.step(py)? {
+            Step::Yield(future) => return Ok(Some(future)),
+            Step::Return(value) => value,
+        };
+        send::keep(slf);
+        if plainly {
+            this.giving.note_return();
+            Ok(Some(value))
+        } else if value.is_none(py) {
+            Ok(None)
+        } else {
+            Err(stop(py, value))
         }
     }
 

@@ -1,7 +1,8 @@
 //! What PyO3 cannot do for [`Awaitable`], of which one is made for every line.
 //!
-//! - The slot `am_send`: by it `await` is given a result as it is. Without it every result has to
-//!   be raised, as a StopIteration.
+//! - The slot `am_send`: by it a task is given a result as it is, and on CPython 3.11 so is `await`.
+//!   Without it, and for `await` on 3.12 and 3.13, every result has to be raised, as a
+//!   StopIteration.
 //! - Awaitables that are done are used again, once nobody has them any more. To make and to free
 //!   an object costs more than to read a short line.
 
@@ -77,9 +78,6 @@ unsafe extern "C" fn send(
         *result = next(slf);
         let returned = giving.load(Ordering::Relaxed) == RETURNED;
         giving.store(RAISED, Ordering::Relaxed);
-        if returned {
-            SPARES.keep(py, slf);
-        }
         match ((*result).is_null(), returned) {
             (true, _) => PySendResult::PYGEN_ERROR,
             (false, true) => PySendResult::PYGEN_RETURN,
@@ -103,18 +101,15 @@ const MOST: usize = 16;
 unsafe impl Sync for Spares {}
 
 impl Spares {
-    /// # Safety
-    /// `object` is an awaitable that is done.
-    unsafe fn keep(&self, _py: Python<'_>, object: *mut ffi::PyObject) {
-        // SAFETY: attached; nothing in this block runs any Python code or comes back here.
+    fn keep(&self, object: &Bound<'_, Awaitable>) {
+        if !HAS_LOCK {
+            return;
+        }
+        // SAFETY: attached; the borrow ends in this function, which runs no Python code and drops
+        // nothing.
         let spares = unsafe { &mut *self.0.get() };
-        if let Some(kept) = NonNull::new(object)
-            && HAS_LOCK
-            && spares.len() < MOST
-        {
-            // SAFETY: the caller has a reference; this one becomes the list's.
-            unsafe { ffi::Py_INCREF(object) };
-            spares.push(kept);
+        if spares.len() < MOST {
+            spares.extend(NonNull::new(object.clone().into_ptr()));
         }
     }
 
@@ -131,6 +126,11 @@ impl Spares {
         let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
         (count == 1).then_some(object)
     }
+}
+
+/// Keeps an awaitable that is done, to be used again.
+pub(super) fn keep(object: &Bound<'_, Awaitable>) {
+    SPARES.keep(object);
 }
 
 /// An awaitable for `op`: a new one, or one that was done and is nobody's.
