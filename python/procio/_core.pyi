@@ -16,6 +16,7 @@ __all__ = [
     "StreamReader",
     "StreamWriter",
     "__version__",
+    "_attach",
     "_register_classes",
     "build_profile",
     "open_reader",
