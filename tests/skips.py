@@ -16,6 +16,7 @@ UVLOOP_LOW_FDS = "libuv aborts when its own descriptors are 0, 1 or 2"
 NOT_ROOT = "needs root: only root may become another user"
 NOT_LINUX = "looks at /proc"
 WINDOWS_ONLY = "is about what only Windows has"
+POSIX_PIPES = "on Windows connect_read_pipe and connect_write_pipe stay asyncio's own"
 POSIX_OPTIONS = "tests options that only POSIX systems have"
 PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
 NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
@@ -115,6 +116,7 @@ POSIX_ONLY: dict[str, str] = {
     "test_feed_eof_closes_our_end": _SIGNALS,
     "test_stopped_process_has_not_ended": _SIGNALS,
     "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
+    "test_extra_info": _PASSES,
     "test_extra_info_subprocess_may_be_waited_for": _PASSES,
     "test_missing_program_with_executable": _NAMES,
     "test_nul_in_executable": "the words are those of Windows: embedded null character",

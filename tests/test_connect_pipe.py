@@ -8,11 +8,9 @@ import errno
 import gc
 
 import os
-import pty
 import socket
 import subprocess
 import sys
-import tty
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -22,8 +20,12 @@ from typing import IO, Any
 import procio
 import pytest
 import shim
+import skips
 from protocols import PipeRecorder, reported
 from support import DEADLINE, open_fds, run_script, script_result, turns, until
+
+pty = pytest.importorskip("pty", reason=skips.POSIX_PIPES, exc_type=ImportError)
+tty = pytest.importorskip("tty")
 
 MEG = 1 << 20
 

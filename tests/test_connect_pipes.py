@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import tty
 from collections.abc import AsyncIterator, Callable
 from typing import Any, BinaryIO
 
@@ -13,6 +12,8 @@ import procio
 import pytest
 import skips
 from support import until
+
+tty = pytest.importorskip("tty", reason=skips.POSIX_PIPES, exc_type=ImportError)
 
 
 @pytest.fixture(autouse=True)
