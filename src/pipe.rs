@@ -533,6 +533,15 @@ impl WritePipe {
     }
 }
 
+impl WritePipe {
+    /// For a terminal: its other end may close and open again, and closing ours at once would send
+    /// SIGHUP to a program that is about to end by itself.
+    #[cfg(feature = "python")]
+    pub(crate) fn ignore_hangup(&self) {
+        lock(&self.0.writer).deaf = true;
+    }
+}
+
 impl Drop for WritePipe {
     fn drop(&mut self) {
         self.lock().abort();
@@ -555,11 +564,14 @@ impl WriteSource {
 
 impl Source for WriteSource {
     fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>) {
-        if readiness.hangup {
-            let mut writer = lock(&self.writer);
+        let mut writer = lock(&self.writer);
+        if readiness.hangup && !writer.deaf {
             writer.hangup();
             writer.wake(wakers);
-        } else if readiness.writable {
+            return;
+        }
+        drop(writer);
+        if readiness.hangup || readiness.writable {
             self.flush(wakers);
         }
     }

@@ -83,6 +83,8 @@ pub(crate) struct Writer<S> {
     closing: bool,
     closed: Option<Closed>,
     blocked: bool,
+    /// A hang-up is no news: only a write that fails ends writing.
+    pub(crate) deaf: bool,
     blocks: u32,
     pub(crate) drains: Waiters,
     pub(crate) closes: Waiters,
@@ -103,6 +105,7 @@ impl<S: WriteIo> Writer<S> {
             closing: false,
             closed: None,
             blocked: false,
+            deaf: false,
             blocks: 0,
             drains: Waiters::default(),
             closes: Waiters::default(),

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import procio
 import pytest
 import skips
-from support import until
+from support import turns, until
 
 tty = pytest.importorskip("tty", reason=skips.POSIX_PIPES, exc_type=ImportError)
 
@@ -105,3 +105,21 @@ async def test_what_is_there_already_comes_before_the_end_of_an_older_pipe() -> 
     os.close(old_writer)
     os.close(new_writer)
     assert told == ["new data", "old lost", "new lost"]
+
+
+@pytest.mark.differs  # uvloop by itself cannot have a terminal twice
+async def test_terminal_stays_open_when_its_other_side_closes() -> None:
+    """Closing it would send SIGHUP to a program that has closed its streams and is about to end."""
+    told: list[str] = []
+    parent, child = os.openpty()
+    reading = await connect(os.fdopen(os.dup(parent), "rb", 0), told)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(parent, "wb", 0))
+    os.close(child)
+    await until(lambda: told == ["lost"], "the hang-up")
+    await turns(20)
+    assert not transport.is_closing()
+    os.fstat(parent)
+    transport.close()
+    reading.close()
+    await turns(20)

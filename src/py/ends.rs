@@ -1,5 +1,7 @@
 //! Ends of pipes that belong to no child: what `connect_read_pipe` and `connect_write_pipe` are given.
 
+use std::io::IsTerminal;
+
 use pyo3::prelude::*;
 
 use super::errors::os_error;
@@ -25,9 +27,14 @@ pub fn open_reader(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
 #[pyfunction]
 pub fn open_writer(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
     let host = Host::current(py)?;
-    let pipe = sys::duplicate(fd)
-        .and_then(TryInto::try_into)
+    let end = sys::duplicate(fd).map_err(|error| os_error(py, &error, None))?;
+    let terminal = end.is_terminal();
+    let pipe = end
+        .try_into()
         .and_then(|end| WritePipe::new(&host.shared, end))
         .map_err(|error| os_error(py, &error, None))?;
+    if terminal {
+        pipe.ignore_hangup();
+    }
     make_writer(py, &host, pipe)
 }
