@@ -417,7 +417,10 @@ def test_run() -> None:
 
     with pytest.raises(RuntimeError, match="cannot be called from a running event loop"):
         procio.run(nested())
-    with pytest.raises(ValueError, match="coroutine was expected"):
+    # From CPython 3.14 on it is a TypeError.
+    with pytest.raises((TypeError, ValueError)) as theirs:
+        asyncio.run(5)  # type: ignore[arg-type]
+    with pytest.raises(theirs.type, match="coroutine"):
         procio.run(5)  # type: ignore[arg-type]
 
 
@@ -478,7 +481,10 @@ def test_child_watchers_go_on_working(name: str, loop_factory: Any) -> None:
                 assert codes == list(range(5))
                 assert transport.get_returncode() == 7
             if theirs is not None:
-                assert await theirs.wait() in ((9,) if name != "FastChildWatcher" else (9, 255))
+                # The last one's handler of the signal can interrupt itself between waitpid and its own
+                # notes, when a child of ours ends at that moment: it then knows no better than 255.
+                lossy = name in ("FastChildWatcher", "MultiLoopChildWatcher")
+                assert await theirs.wait() in ((9, 255) if lossy else (9,))
             transport.close()
 
         loop.run_until_complete(main())
