@@ -394,7 +394,7 @@ async def main():
         writer.write(line.upper())
         await writer.drain()
     writer.close()
-    await asyncio.sleep(0.05)
+    await until(lambda: sys.stdout.closed, "end of writing")
 
 run(main())
 """

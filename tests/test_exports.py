@@ -1,23 +1,19 @@
-"""The public names, and install()."""
+"""The public names."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import importlib.metadata
 import importlib.resources
 import inspect
 import pkgutil
 import subprocess
-from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import procio
 import procio.subprocess
 import pytest
 import shim
-from support import PIPE
 
 NAMES = {"create_subprocess_exec", "create_subprocess_shell", "Process", "PIPE", "STDOUT", "DEVNULL"}
 needs_procio = pytest.mark.skipif(shim.ACTIVE, reason="about procio's own names")
@@ -80,90 +76,6 @@ def test_typed_and_versioned() -> None:
 def test_every_module_can_be_imported() -> None:
     for module in pkgutil.iter_modules(procio.__path__):
         importlib.import_module(f"procio.{module.name}")
-
-
-# --- install() -----------------------------------------------------------------------------------
-
-ROUTED = [
-    (asyncio, "create_subprocess_exec"),
-    (asyncio, "create_subprocess_shell"),
-    (asyncio.subprocess, "create_subprocess_exec"),
-    (asyncio.subprocess, "create_subprocess_shell"),
-]
-
-
-def routed() -> list[Any]:
-    return [getattr(module, name) for module, name in ROUTED]
-
-
-@pytest.fixture
-def uninstalled() -> Iterator[None]:
-    before = routed()
-    yield
-    procio.uninstall()
-    assert routed() == before
-
-
-pytest_installs = pytest.mark.usefixtures("uninstalled")
-
-
-@needs_procio
-@pytest_installs
-async def test_install_routes_asyncios_functions() -> None:
-    procio.install()
-    for create, command in (
-        (asyncio.create_subprocess_exec, ("echo", "x")),
-        (asyncio.create_subprocess_shell, ("echo x",)),
-        (asyncio.subprocess.create_subprocess_exec, ("echo", "x")),
-        (asyncio.subprocess.create_subprocess_shell, ("echo x",)),
-    ):
-        proc = await create(*command, stdout=PIPE)  # type: ignore[operator]
-        assert isinstance(proc, procio.Process)
-        assert [out and out.split() for out in await proc.communicate()] == [[b"x"], None]
-
-
-@needs_procio
-@pytest_installs
-async def test_uninstall_restores() -> None:
-    before = routed()
-    procio.install()
-    assert routed() != before
-    procio.uninstall()
-    assert routed() == before
-    proc = await asyncio.create_subprocess_exec("echo", "x", stdout=PIPE)
-    assert not isinstance(proc, procio.Process)
-    await proc.communicate()
-
-
-@needs_procio
-@pytest_installs
-def test_install_twice_and_uninstall_twice() -> None:
-    before = routed()
-    procio.install()
-    procio.install()
-    procio.uninstall()
-    procio.uninstall()
-    assert routed() == before
-
-
-@needs_procio
-@pytest_installs
-def test_installed_is_a_context_manager() -> None:
-    before = routed()
-    with procio.installed():
-        assert routed() != before
-    assert routed() == before
-    with pytest.raises(ZeroDivisionError), procio.installed():
-        raise ZeroDivisionError
-    assert routed() == before
-
-
-@needs_procio
-@pytest_installs
-async def test_processes_outlive_the_context() -> None:
-    with procio.installed():
-        proc = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
-    assert await proc.communicate(b"x") == (b"x", None)
 
 
 @pytest.mark.parametrize(
