@@ -16,10 +16,19 @@ unset DISPLAY WAYLAND_DISPLAY
 # A path as a Windows program wants it.
 windows_path() { printf 'Z:%s\n' "${1//\//\\}"; }
 
+# Builds the wheel for Windows, and has the Windows Python install it.
+install_wheel() {
+    rm -rf "$cache/wheels"
+    "$here/cargo" maturin build --release --out "$cache/wheels"
+    local wheels=("$cache"/wheels/procio-*-cp311-cp311-win_amd64.whl)
+    [ -e "${wheels[0]}" ] || die "there is no wheel in $cache/wheels"
+    "$here/run" "$win_python/python.exe" -m pip install --quiet --no-deps --no-index --force-reinstall --no-compile "$(windows_path "${wheels[0]}")"
+}
+
 # A server that stays, and services that hold none of our pipes: a program then starts in a tenth
 # of a second, and its output ends when it does.
 start_wine() {
     wineserver -k0 2>/dev/null && return
-    wineserver -p
+    wineserver -p </dev/null >/dev/null 2>&1
     timeout 120 wine cmd /c exit </dev/null >/dev/null 2>&1 || die "Wine does not start"
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from .model import Case, Target
@@ -247,8 +249,50 @@ def loop_cases() -> Iterator[Case]:
         )
 
 
+def on_windows() -> Iterator[Case]:
+    """What Windows is compared by, in sizes for Wine, where a system call takes long."""
+    sizes: dict[str, tuple[str, float, dict[str, int]]] = {
+        "spawn": ("", 1.0, {"count": 100}),
+        "communicate": ("communicate, 64 MB out", 1.0, {"bytes": 64 * MB, "count": 1}),
+        "read": ("`read(65536)` until the end, 64 MB", 0.5, {"bytes": 64 * MB}),
+        "cat": ("64 MB through `cat`, both directions", 1.0, {"bytes": 64 * MB}),
+        "write": (
+            "64 MB written with `write` + `drain`",
+            1.0,
+            {"bytes": 64 * MB, "chunk": 65536},
+        ),
+        "lines": (
+            "`async for line`, 200,000 short lines (per line)",
+            0.5,
+            {"lines": 200_000},
+        ),
+        "readline": (
+            "`await readline()`, 200,000 lines (per line)",
+            0.5,
+            {"lines": 200_000},
+        ),
+        "pingpong": ("", 1.0, {"children": 1, "rounds": 2_000, "bytes": 64}),
+        "pingpong-64": ("", 1.0, {"children": 64, "rounds": 40, "bytes": 64}),
+    }
+    for case in SPAWNING + STREAMS:
+        if case.name in sizes:
+            title, limit, full = sizes[case.name]
+            yield replace(
+                case,
+                title=title or case.title,
+                full=full,
+                targets=(
+                    on_asyncio(limit),
+                    Target("procio-selector", "asyncio", limit),
+                    to_limit(),
+                ),
+            )
+
+
 TABLE: tuple[Case, ...] = SPAWNING + STREAMS + FAIRNESS
 SCALE: tuple[Case, ...] = (*alive_cases(), *output_cases(), *loop_cases())
+if sys.platform == "win32":
+    TABLE, SCALE = tuple(on_windows()), ()
 
 
 def select(patterns: list[str]) -> list[Case]:

@@ -22,7 +22,9 @@ class AsyncioKit(Kit):
         module = importlib.import_module(api)
         self.create: Callable[..., Any] = module.create_subprocess_exec
         self.factory: Callable[[], asyncio.AbstractEventLoop] = (
-            importlib.import_module(loop).new_event_loop
+            asyncio.SelectorEventLoop
+            if loop == "selector"
+            else importlib.import_module(loop).new_event_loop
         )
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -8,7 +8,7 @@ import sys
 
 from .model import Peer
 
-PEERS: tuple[Peer, ...] = (
+POSIX: tuple[Peer, ...] = (
     Peer("procio", "asyncio", "procio", "asyncio", "procio on asyncio's loop"),
     Peer("asyncio", "asyncio", "asyncio", "asyncio", "the interpreter's own"),
     Peer("procio-uvloop", "asyncio", "procio", "uvloop", "procio on uvloop"),
@@ -17,6 +17,15 @@ PEERS: tuple[Peer, ...] = (
     Peer("trio", "trio", "trio", "", "trio"),
     Peer("limit", "limit", "subprocess", "", "synchronous code: C, os, subprocess"),
 )
+
+WINDOWS: tuple[Peer, ...] = (
+    Peer("procio", "asyncio", "procio", "asyncio", "procio on the Proactor loop"),
+    Peer("procio-selector", "asyncio", "procio", "selector", "and on the Selector loop"),
+    Peer("asyncio", "asyncio", "asyncio", "asyncio", "asyncio on the Proactor loop"),
+    Peer("limit", "limit", "subprocess", "", "synchronous code: os, subprocess"),
+)
+
+PEERS = WINDOWS if sys.platform == "win32" else POSIX
 
 BY_NAME: dict[str, Peer] = {peer.name: peer for peer in PEERS}
 

@@ -40,6 +40,9 @@ class Plan:
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill the worker and all children that it may have left."""
+    if sys.platform == "win32":
+        process.kill()
+        return
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

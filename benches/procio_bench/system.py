@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
-import resource
 import threading
 from collections.abc import Sequence
 
@@ -13,6 +13,8 @@ from .model import Unsupported
 
 def raise_files(need: int) -> None:
     """Raise the soft limit of descriptors; give up if it cannot suffice."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = max(soft, need + 256)
@@ -26,7 +28,7 @@ def resident() -> int:
     """Give the resident memory of this process in bytes."""
     try:
         with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
+            return int(file.read().split()[1]) * mmap.PAGESIZE
     except OSError:
         raise Unsupported("needs /proc/self/statm") from None
 
@@ -51,13 +53,24 @@ def percentile(sorted_values: Sequence[float], share: float) -> float:
     return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
 
 
+def load() -> str:
+    """Give the load; of Wine's host where the system itself knows none."""
+    if hasattr(os, "getloadavg"):
+        return " ".join(f"{load:.2f}" for load in os.getloadavg())
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            return " ".join(file.read().split()[:3])
+    except OSError:
+        return "unknown"
+
+
 def describe(found: dict[str, dict[str, str]], limit: str) -> dict[str, str]:
     """Name everything that the figures depend on."""
     about = {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": str(cpus()),
-        "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "load": load(),
         "limit": "C (compiled with cc)" if limit else "os and subprocess (no cc)",
     }
     for name, facts in found.items():

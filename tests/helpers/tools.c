@@ -1,4 +1,4 @@
-/* The few POSIX programs that the tests start, for Windows: what it does depends on its own name.
+/* The few POSIX programs that the tests and the benchmark start, for Windows: what it does depends on its own name.
  *
  * `sh -c SCRIPT` knows only what portable tests need: commands separated by `;` or `&&`, namely
  * cat, echo, exec, exit, false, printf, read, sleep, true, yes, with `>&2`, `1>&2`, `>/dev/null`.
@@ -86,6 +86,49 @@ __attribute__((noreturn)) static void yes(int out, const char *word)
     }
 }
 
+static int seq(int out, long last)
+{
+    static char block[1 << 13];
+    size_t length = 0;
+    for (long number = 1; number <= last; number++) {
+        length += sprintf(block + length, "%ld\n", number);
+        if (length + 16 > sizeof block || number == last) {
+            put(out, block, length);
+            length = 0;
+        }
+    }
+    return 0;
+}
+
+/* From zeros or its input to its output or nowhere; says how much that was. */
+static int dd(int count, char **words)
+{
+    long blocks = -1, total = 0;
+    int size = 512, quiet = 0, zeros = 0, sink = 0, more = 1;
+    for (int i = 1; i < count; i++) {
+        zeros |= strcmp(words[i], "if=/dev/zero") == 0;
+        sink |= strcmp(words[i], "of=/dev/null") == 0;
+        quiet |= strcmp(words[i], "status=none") == 0;
+        sscanf(words[i], "bs=%d", &size);
+        sscanf(words[i], "count=%ld", &blocks);
+    }
+    char *block = calloc(1, size);
+    if (block == NULL) {
+        return 1;
+    }
+    for (; blocks != 0 && more > 0; blocks--) {
+        more = zeros ? size : _read(0, block, size);
+        if (more > 0 && !sink) {
+            put(1, block, more);
+        }
+        total += more > 0 ? more : 0;
+    }
+    if (!quiet) {
+        fprintf(stderr, "%ld bytes\n", total);
+    }
+    return 0;
+}
+
 /* One line, byte by byte, so that the rest stays for others. */
 static int read_line(void)
 {
@@ -150,6 +193,10 @@ static int run(int count, char **words)
         return 0;
     } else if (strcmp(name, "yes") == 0) {
         yes(out, first == NULL ? "y" : first);
+    } else if (strcmp(name, "seq") == 0 && count == 2) {
+        return seq(out, atol(first));
+    } else if (strcmp(name, "dd") == 0) {
+        return dd(count, words);
     } else if (strcmp(name, "env") == 0 && count == 1) {
         return print_environment();
     }
