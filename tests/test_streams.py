@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import inspect
+import sys
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -462,3 +466,41 @@ async def test_reader_of_a_shell_is_a_reader() -> None:
     proc = await procio.create_subprocess_shell("echo a", stdout=PIPE, executable=SH)
     assert await proc.stdout.readline() == b"a\n"
     await proc.wait()
+
+
+# --- how results arrive --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drive", [next, lambda coroutine: coroutine.send(None), lambda coroutine: coroutine.__next__()])
+async def test_result_is_the_value_of_a_stopiteration(reader: asyncio.StreamReader, drive: Any) -> None:
+    """As a coroutine's; it stays that of whoever catches it."""
+    reader.feed_data(b"one\ntwo\n")
+    caught = []
+    for _ in range(2):
+        with pytest.raises(StopIteration) as info:
+            drive(reader.readline())
+        caught.append(info.value)
+    assert [error.value for error in caught] == [b"one\n", b"two\n"]
+    assert [(error.__context__, error.__cause__) for error in caught] == [(None, None)] * 2
+
+
+async def test_result_is_kept_by_nobody_else(reader: asyncio.StreamReader) -> None:
+    """Neither the bytes nor the frame in which the StopIteration was caught."""
+
+    class Mark:
+        pass
+
+    def drive() -> weakref.ref[Mark]:
+        mark = Mark()
+        with contextlib.suppress(StopIteration):
+            next(reader.readline())  # type: ignore[call-overload]
+        return weakref.ref(mark)
+
+    reader.feed_data(b"one two\nthree\nfour\n")
+    line = await reader.readline()
+    mine = bytes(bytearray(b"one two\n"))
+    assert sys.getrefcount(line) == sys.getrefcount(mine)
+    mark = drive()
+    gc.collect()
+    assert mark() is None
+    assert await reader.readline() == b"four\n"

@@ -1,15 +1,18 @@
 //! What PyO3 cannot do for [`Awaitable`], of which one is made for every line.
 //!
 //! - The slot `am_send`: by it a task is given a result as it is, and on CPython 3.11 so is `await`.
-//!   Without it, and for `await` on 3.12 and 3.13, every result has to be raised, as a
-//!   StopIteration.
+//! - The slot `tp_iternext`, which `await` asks on 3.12 and 3.13: every result has to be raised
+//!   there, as a StopIteration, and what is raised is made of memory that is used again.
 //! - Awaitables that are done are used again, once nobody has them any more. To make and to free
 //!   an object costs more than to read a short line.
 
 use std::cell::UnsafeCell;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+#[cfg(Py_3_12)]
+use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi::{self, PySendResult};
 use pyo3::prelude::*;
 
@@ -36,31 +39,45 @@ impl Giving {
     }
 }
 
-/// Fills the slot. Called once, when the module is made.
-pub(super) fn install(py: Python<'_>) -> PyResult<()> {
+/// What `tp_iternext` was: the slot that PyO3 has made of `Awaitable::__next__`.
+static NEXT: OnceLock<ffi::iternextfunc> = OnceLock::new();
+
+/// Fills the slots. Called once, when the module is made.
+pub(super) fn install(py: Python<'_>) {
     let class = py.get_type::<Awaitable>();
     // SAFETY: a class made by PyO3 is a heap type, whose `tp_as_async` points to a table of its own
     // inside it. It has no instance and no subclass yet, and cannot have subclasses at all, so
-    // nobody else looks at the table.
+    // nobody else looks at the slots.
     unsafe {
-        let table = (*class.as_type_ptr()).tp_as_async;
-        if !table.is_null() {
+        let class = class.as_type_ptr();
+        let table = (*class).tp_as_async;
+        let Some(next) = (*class).tp_iternext else {
+            return;
+        };
+        if !table.is_null() && NEXT.set(next).is_ok() {
             (*table).am_send = Some(send);
+            #[cfg(Py_3_12)]
+            {
+                (*class).tp_iternext = Some(iternext);
+            }
         }
     }
-    Ok(())
 }
 
-/// `PyIter_Send`: one step. Nothing here can panic or drop a reference; the work is done by the
-/// class's `tp_iternext`, which PyO3 made of `Awaitable::__next__`.
+/// The StopIteration that an `await` makes of a result and at once takes apart again. To make one
+/// of the interpreter's own takes longer than to read a line.
+#[cfg(Py_3_12)]
+#[pyclass(extends = PyStopIteration, freelist = 16, frozen, name = "StopIteration")]
+struct Stop;
+
+/// `PyIter_Send`: one step.
 unsafe extern "C" fn send(
     slf: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> PySendResult {
     // SAFETY: the interpreter calls a slot while attached, with an instance of the class, an
-    // object or null to send, and a place for the result, for which it gets a reference. An
-    // exact instance of a class holds what PyO3 has put there as long as it lives.
+    // object or null to send, and a place for the result, for which it gets a reference.
     unsafe {
         *result = ptr::null_mut();
         if !value.is_null() && value != ffi::Py_None() {
@@ -68,21 +85,70 @@ unsafe extern "C" fn send(
             ffi::PyErr_SetString(ffi::PyExc_TypeError, text.as_ptr());
             return PySendResult::PYGEN_ERROR;
         }
-        let py = Python::assume_attached();
-        let object = Borrowed::from_ptr(py, slf).cast_unchecked::<Awaitable>();
-        let giving = &object.get().giving.0;
-        let Some(next) = (*ffi::Py_TYPE(slf)).tp_iternext else {
-            return PySendResult::PYGEN_ERROR;
-        };
-        giving.store(PLAIN, Ordering::Relaxed);
-        *result = next(slf);
-        let returned = giving.load(Ordering::Relaxed) == RETURNED;
-        giving.store(RAISED, Ordering::Relaxed);
-        match ((*result).is_null(), returned) {
+        let (given, returned) = step(slf);
+        *result = given;
+        match (given.is_null(), returned) {
             (true, _) => PySendResult::PYGEN_ERROR,
             (false, true) => PySendResult::PYGEN_RETURN,
             (false, false) => PySendResult::PYGEN_NEXT,
         }
+    }
+}
+
+/// `tp_iternext`: one step, and a result is raised.
+#[cfg(Py_3_12)]
+unsafe extern "C" fn iternext(slf: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls a slot while attached, with an instance of the class, and gets
+    // a reference or an exception. The result is a reference that is ours to give away.
+    unsafe {
+        let (given, returned) = step(slf);
+        if returned && !given.is_null() {
+            raise(Bound::from_owned_ptr(Python::assume_attached(), given));
+            return ptr::null_mut();
+        }
+        given
+    }
+}
+
+/// One step: a new reference or null and an exception, and whether it is a result and not a future
+/// to wait for. Nothing here can panic or drop a reference; the work is done by the slot that PyO3
+/// has made.
+///
+/// # Safety
+///
+/// The thread is attached, and `slf` an instance of the class.
+unsafe fn step(slf: *mut ffi::PyObject) -> (*mut ffi::PyObject, bool) {
+    let Some(next) = NEXT.get() else {
+        return (ptr::null_mut(), false);
+    };
+    // SAFETY: as promised. An exact instance of a class holds what PyO3 has put there as long as
+    // it lives.
+    unsafe {
+        let object = Borrowed::from_ptr(Python::assume_attached(), slf);
+        let giving = &object.cast_unchecked::<Awaitable>().get().giving.0;
+        giving.store(PLAIN, Ordering::Relaxed);
+        let given = next(slf);
+        let returned = giving.load(Ordering::Relaxed) == RETURNED;
+        giving.store(RAISED, Ordering::Relaxed);
+        (given, returned)
+    }
+}
+
+/// Sets a StopIteration with this value, or whatever prevented that.
+#[cfg(Py_3_12)]
+fn raise(value: Bound<'_, PyAny>) {
+    let py = value.py();
+    let stop = match Bound::new(py, Stop) {
+        Ok(stop) => stop.into_any(),
+        Err(error) => return error.restore(py),
+    };
+    // SAFETY: an instance of a class that inherits from StopIteration begins with this struct, and
+    // nobody else knows of it yet. Its value is null: no `__init__` has run, and the memory is new
+    // or was cleared by StopIteration's own deallocator.
+    unsafe {
+        let fields = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
+        (*fields).value = value.into_ptr();
+        ffi::PyErr_SetRaisedException(stop.into_ptr());
     }
 }
 
