@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -99,3 +100,51 @@ def test_a_new_thread_for_each_loop(loop_factory: LoopFactory) -> None:
 
     for _ in range(5):
         in_threads(1, loop_factory, work)
+
+
+def test_what_other_threads_do_breaks_nothing(loop_factory: LoopFactory) -> None:
+    """Not that it is promised to work; but lines still arrive, and nothing crashes or hangs.
+
+    This matters most where threads run freely (a build of CPython without the GIL).
+    """
+    alive: list[procio.Process] = []
+    done = threading.Event()
+    foreign: list[BaseException] = []
+
+    def touch(proc: procio.Process) -> None:
+        proc.returncode, proc.pid, proc.stdout.at_eof()  # noqa: B018
+        repr((proc, proc.stdin, proc.stdout))
+        proc.stdin.is_closing()
+        proc.stdin.write(b"")
+        proc.stdin.transport.get_write_buffer_size()
+        proc.stdout.readline().close()  # type: ignore[attr-defined]
+        proc.wait().close()  # type: ignore[attr-defined]
+        with contextlib.suppress(ProcessLookupError):
+            proc.send_signal(0)
+
+    def others() -> None:
+        try:
+            while not done.is_set():
+                for proc in list(alive):
+                    touch(proc)
+        except BaseException as error:
+            foreign.append(error)
+
+    async def work(_: int) -> None:
+        for _ in range(10):
+            async with cat() as proc:
+                alive.append(proc)
+                proc.stdin.write(b"line\n" * 500)
+                assert [await proc.stdout.readline() for _ in range(500)] == [b"line\n"] * 500
+                alive.remove(proc)
+
+    threads = [threading.Thread(target=others) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        in_threads(2, loop_factory, work)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert foreign == []
