@@ -155,7 +155,11 @@ impl Reactor {
     /// # Errors
     /// When the system gives no descriptor (EMFILE, ENFILE, ENOMEM).
     pub fn new() -> io::Result<Self> {
-        let poller = Arc::new(sys::Poller::new()?);
+        Ok(Reactor::with(sys::Poller::new()?))
+    }
+
+    pub(crate) fn with(poller: sys::Poller) -> Self {
+        let poller = Arc::new(poller);
         let shared = Shared {
             poller: Arc::downgrade(&poller),
             spawner: sys::Spawner::new(),
@@ -170,10 +174,10 @@ impl Reactor {
             released: AtomicBool::new(false),
             owner: sys::current_pid(),
         };
-        Ok(Reactor {
+        Reactor {
             poller,
             handle: Handle(Arc::new(shared)),
-        })
+        }
     }
 
     /// A handle with which children can be started from anywhere.

@@ -2,7 +2,7 @@
 //!
 //! # How a loop and its reactor end together
 //! The only thing that the loop is given is a [`Watch`], as the callback of `add_reader` (or of a
-//! far timer, where the relay does the watching). When the loop is closed it drops its callbacks,
+//! far timer, where the relay or a proactor does the watching). When the loop is closed it drops its callbacks,
 //! and with the `Watch` the reactor ends: its descriptor is closed at once, children that nobody
 //! holds are reaped, and operations that will never go on let go of what they hold. No method of
 //! any loop is patched for that, and nothing waits for a garbage collection.
@@ -20,6 +20,7 @@ use slab::Slab;
 use super::awaitable::Slot;
 use super::call::Call;
 use super::errors::os_error;
+use super::platform;
 use super::relay::{Relay, Stopper};
 use crate::reactor::{Reactor, Shared, lock};
 use crate::sys;
@@ -89,7 +90,8 @@ impl Host {
     }
 
     fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<Host>> {
-        let reactor = Reactor::new().map_err(|error| os_error(running.py(), &error, None))?;
+        let made = platform::reactor(running);
+        let (reactor, guest) = made.map_err(|error| os_error(running.py(), &error, None))?;
         let host = Arc::new(Host {
             shared: reactor.shared().clone(),
             loop_id: running.as_ptr() as usize,
@@ -116,8 +118,10 @@ impl Host {
                 Err(error) => return Err(error),
             }
         }
-        let relay = Relay::start(running, &host)?;
-        *lock(&host.relay) = Some(relay);
+        match guest {
+            Some(guest) => guest.serve(&host),
+            None => *lock(&host.relay) = Some(Relay::start(running, &host)?),
+        }
         const YEAR: u32 = 365 * 24 * 3600;
         running.call_method1("call_later", (YEAR, watch))?;
         Ok(host)
@@ -212,7 +216,16 @@ impl Host {
     }
 
     fn schedule(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        if !self.shared.wants_turn() || self.scheduled.swap(true, Ordering::Relaxed) {
+        if self.shared.wants_turn() {
+            self.call_soon(py)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has the loop call us in its next turn.
+    pub(super) fn call_soon(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        if self.scheduled.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         let turn = Bound::new(py, Turn { host: self.clone() })?;

@@ -18,6 +18,8 @@ mod operations;
 #[cfg_attr(unix, path = "platform_posix.rs")]
 #[cfg_attr(windows, path = "platform_windows.rs")]
 mod platform;
+#[cfg(windows)]
+mod proactor;
 mod process;
 mod reader;
 mod relay;

@@ -1,14 +1,17 @@
-//! The arguments of `Popen` that only POSIX systems have.
+//! The arguments of `Popen` that only POSIX systems have. No loop there has a completion port.
 
+use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use super::fork::PythonFork;
+use super::host::Host;
 use super::request::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::reactor::Shared;
+use crate::reactor::{Reactor, Shared};
 use crate::start::Starting;
 use crate::sys;
 
@@ -58,4 +61,18 @@ impl Platform {
             (Ok(starting), None) => Ok(starting),
         })
     }
+}
+
+/// There is none.
+pub(super) struct Guest(Infallible);
+
+impl Guest {
+    pub(super) fn serve(self, _host: &Arc<Host>) {
+        match self.0 {}
+    }
+}
+
+/// A reactor for a loop, which watches it or has it watched.
+pub(super) fn reactor(_running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<Guest>)> {
+    Ok((Reactor::new()?, None))
 }

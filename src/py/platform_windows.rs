@@ -1,14 +1,16 @@
-//! The arguments of `Popen` that only Windows has.
+//! The arguments of `Popen` that only Windows has, and loops that have a completion port.
 
 use std::ffi::OsString;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
+use super::proactor;
 use super::request::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::reactor::Shared;
+use crate::reactor::{Reactor, Shared};
 use crate::start::Starting;
 use crate::sys;
 
@@ -45,5 +47,23 @@ impl Platform {
         _raise: impl FnOnce(&SpawnError) -> PyErr,
     ) -> Option<PyResult<Starting>> {
         None
+    }
+}
+
+pub(super) use proactor::Guest;
+
+/// A reactor for a loop: on the loop's own completion port, where it has one that can be shared.
+pub(super) fn reactor(running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<Guest>)> {
+    static RELAY: OnceLock<bool> = OnceLock::new();
+    let relay =
+        *RELAY.get_or_init(|| std::env::var_os("PROCIO_RELAY").is_some_and(|value| value == "1"));
+    let shared = if relay {
+        None
+    } else {
+        proactor::reactor(running)
+    };
+    match shared {
+        Some((reactor, guest)) => Ok((reactor, Some(guest))),
+        None => Ok((Reactor::new()?, None)),
     }
 }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Poller`] | where readiness is collected, edge-triggered: an event says that something changed, and is not repeated until it changes again. One pollable descriptor on Unix, one completion port on Windows |
 //! | [`watchable`] | the number by which a host's loop can watch a `Poller`; `None` where it cannot and the relay must |
+//! | `Taker`, `Packet` | only on Windows: a `Poller` on the completion port of the host, who says which packets it has taken |
 //! | [`Watched`] | what a `Poller` watches |
 //! | [`Event`] | which token, and what it became: readable, writable, hung up |
 //! | [`Notifier`] | wakes a `Poller` from any thread with a token |

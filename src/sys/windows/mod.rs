@@ -5,6 +5,7 @@
 
 mod command_line;
 mod extras;
+mod guest;
 mod handle;
 mod operation;
 mod pipe;
@@ -17,6 +18,8 @@ mod tokio;
 
 pub use extras::CommandExt;
 pub(crate) use extras::Extras;
+#[cfg(feature = "python")]
+pub(crate) use guest::{Packet, Taker};
 #[cfg(feature = "python")]
 pub(crate) use handle::duplicate;
 pub(crate) use handle::{another, check_open, never_blocks, open_null, own_stdout, raw};
@@ -47,7 +50,7 @@ pub(crate) const SPAWN_BLOCKS: bool = true;
 /// A pipe stays with the completion port that it was first given to.
 pub(crate) const HANDOVER: bool = false;
 
-/// No loop of Python watches a completion port, so the relay does.
+/// No loop of Python watches a completion port. One shares its own, and otherwise the relay waits.
 #[cfg(feature = "python")]
 pub(crate) fn watchable(_poller: &Poller) -> Option<i32> {
     None

@@ -8,6 +8,9 @@
 //! an owner may go away in the middle of an operation, and the memory stays until the system has
 //! let go of it. What makes this end soon is `CancelIoEx`.
 //!
+//! Where somebody else takes the packets from the port, he is only told addresses, and says when one
+//! has come (`take_back`): what is believed then is the state and the OVERLAPPED, never the address.
+//!
 //! A handle with FILE_SKIP_COMPLETION_PORT_ON_SUCCESS sends a packet only for what was pending. An
 //! operation that succeeds or fails at once takes its reference back at once.
 
@@ -15,10 +18,12 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_IO_PENDING, HANDLE, NTSTATUS, RtlNtStatusToDosError,
+    ERROR_BROKEN_PIPE, ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE, NTSTATUS,
+    RtlNtStatusToDosError, STATUS_PENDING,
 };
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
@@ -35,6 +40,8 @@ pub(super) enum Kind {
     Write,
     /// A read on a writing end, which nothing but the end of the other side completes.
     Hangup,
+    /// Never started: its address stands for packets that are posted.
+    Bell,
 }
 
 #[repr(C)]
@@ -42,11 +49,12 @@ pub(super) struct Operation {
     /// First, so that its address is that of the operation. The system's while it is pending.
     overlapped: UnsafeCell<OVERLAPPED>,
     kind: Kind,
+    token: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
 // SAFETY: the OVERLAPPED is touched only under the lock of `inner`, or by the system, to which
-// `State::Pending` gives it. Its pointers are null.
+// `State::Pending` gives it. Its pointers are null, and the handle is only a number.
 unsafe impl Send for Operation {}
 // SAFETY: as above.
 unsafe impl Sync for Operation {}
@@ -60,6 +68,10 @@ struct Inner {
     taken: usize,
     /// Its owner has gone.
     orphan: bool,
+    /// Nobody takes packets any more: nothing is started.
+    refused: bool,
+    /// What it was started on, which is open unless the owner has gone.
+    handle: HANDLE,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +96,7 @@ pub(super) enum Outcome {
 
 /// What the packet of an operation says.
 pub(super) struct Completed {
+    pub token: usize,
     pub readiness: Readiness,
     pub orphan: bool,
 }
@@ -93,13 +106,26 @@ impl Operation {
         Arc::new(Operation {
             overlapped: UnsafeCell::new(OVERLAPPED::default()),
             kind,
+            token: AtomicUsize::new(0),
             inner: Mutex::new(Inner {
                 state: State::Idle,
                 bytes: Vec::new(),
                 taken: 0,
                 orphan: false,
+                refused: false,
+                handle: std::ptr::null_mut(),
             }),
         })
+    }
+
+    /// What its completions are to be reported as.
+    pub(super) fn set_token(&self, token: usize) {
+        self.token.store(token, Ordering::Relaxed);
+    }
+
+    /// Where its OVERLAPPED is.
+    pub(super) fn address(&self) -> *mut OVERLAPPED {
+        self.overlapped.get()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -118,7 +144,7 @@ impl Operation {
             inner.bytes = Vec::with_capacity(size);
         }
         let (start, length) = (inner.bytes.as_mut_ptr(), clamp(inner.bytes.capacity()));
-        self.submit(&mut inner, |overlapped| {
+        self.submit(&mut inner, handle, |overlapped| {
             // SAFETY: the handle is open; the memory has that length, and is the system's until
             // the operation is completed (see above).
             unsafe { ReadFile(handle, start, length, std::ptr::null_mut(), overlapped) }
@@ -139,7 +165,7 @@ impl Operation {
                 .extend_from_slice(slice.get(..room).unwrap_or(slice));
         }
         let (start, length) = (inner.bytes.as_ptr(), clamp(inner.bytes.len()));
-        self.submit(&mut inner, |overlapped| {
+        self.submit(&mut inner, handle, |overlapped| {
             // SAFETY: as for reading.
             unsafe { WriteFile(handle, start, length, std::ptr::null_mut(), overlapped) }
         });
@@ -147,7 +173,17 @@ impl Operation {
 
     /// Hands the operation to the system by `start`, which returns FALSE and ERROR_IO_PENDING when
     /// a packet will come. That may come at once, in another thread, which then waits for the lock.
-    fn submit(self: &Arc<Self>, inner: &mut Inner, start: impl FnOnce(*mut OVERLAPPED) -> i32) {
+    fn submit(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        handle: HANDLE,
+        start: impl FnOnce(*mut OVERLAPPED) -> i32,
+    ) {
+        if inner.refused {
+            inner.state = State::Failed(ERROR_OPERATION_ABORTED);
+            return;
+        }
+        inner.handle = handle;
         // SAFETY: nothing is pending, so it is ours.
         unsafe { *self.overlapped.get() = OVERLAPPED::default() };
         let systems = Arc::into_raw(self.clone()).cast_mut().cast::<OVERLAPPED>();
@@ -193,10 +229,35 @@ impl Operation {
         // SAFETY: promised by the caller; there is one packet for each pending operation.
         let operation = unsafe { Arc::from_raw(overlapped.cast_const().cast::<Operation>()) };
         let mut inner = operation.lock();
-        // SAFETY: the system is done with it.
-        let status = unsafe { (*operation.overlapped.get()).Internal } as NTSTATUS;
+        let status = operation.status();
+        operation.complete(&mut inner, status)
+    }
+
+    /// What the system has made of it, if it was started.
+    fn status(&self) -> NTSTATUS {
+        // SAFETY: the memory is ours as long as `self` is; the system may write to it meanwhile,
+        // the status last.
+        unsafe { (&raw const (*self.overlapped.get()).Internal).read_volatile() as NTSTATUS }
+    }
+
+    /// Takes the system's reference back, and the result, if the system is done with it and nobody
+    /// has taken them.
+    pub(super) fn take_back(self: &Arc<Self>) -> Option<Completed> {
+        let mut inner = self.lock();
+        let status = self.status();
+        if inner.state != State::Pending || status == STATUS_PENDING {
+            return None;
+        }
+        // SAFETY: `submit` gave this reference away, and whoever finds `State::Pending` under the
+        // lock takes it back, which ends that state. `self` is another one.
+        unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
+        Some(self.complete(&mut inner, status))
+    }
+
+    /// The system is done with it.
+    fn complete(&self, inner: &mut Inner, status: NTSTATUS) -> Completed {
         inner.state = if status >= 0 {
-            operation.moved(&mut inner);
+            self.moved(inner);
             State::Done
         } else {
             // SAFETY: translates a number.
@@ -204,9 +265,10 @@ impl Operation {
         };
         let failed = inner.state != State::Done;
         Completed {
+            token: self.token.load(Ordering::Relaxed),
             readiness: Readiness {
-                writable: operation.kind == Kind::Write,
-                hangup: failed && operation.kind != Kind::Write,
+                writable: self.kind == Kind::Write,
+                hangup: failed && self.kind != Kind::Write,
             },
             orphan: inner.orphan,
         }
@@ -277,8 +339,31 @@ impl Operation {
     /// Its owner goes; `true` if it is pending, and somebody must collect the packet.
     pub(super) fn abandon(&self) -> bool {
         let mut inner = self.lock();
-        inner.orphan = inner.state == State::Pending;
-        inner.orphan
+        inner.orphan = true;
+        let pending = inner.state == State::Pending;
+        if !pending {
+            inner.bytes = Vec::new();
+        }
+        pending
+    }
+
+    /// Whether its owner has gone, or nothing can be started, and no packet will come.
+    pub(super) fn is_over(&self) -> bool {
+        let inner = self.lock();
+        (inner.orphan || inner.refused) && inner.state != State::Pending
+    }
+
+    /// Nobody will take packets any more: nothing can be started, and what is pending is cancelled.
+    /// Returns whether something is, whose packet will come.
+    pub(super) fn refuse(&self) -> bool {
+        let mut inner = self.lock();
+        inner.refused = true;
+        let pending = inner.state == State::Pending;
+        if pending && !inner.orphan {
+            // SAFETY: the owner marks its going under the lock before it closes the handle.
+            unsafe { CancelIoEx(inner.handle, self.overlapped.get()) };
+        }
+        pending
     }
 }
 

@@ -70,8 +70,14 @@ impl End {
         self.handle.as_raw_handle()
     }
 
-    fn watch(&self, poller: &Poller, token: usize) -> io::Result<()> {
-        poller.port().associate(self.handle.as_handle(), token)?;
+    fn watch(
+        &self,
+        poller: &Poller,
+        token: usize,
+        operations: &[&Arc<Operation>],
+    ) -> io::Result<()> {
+        let handle = self.handle.as_handle();
+        poller.port().associate(handle, token, operations)?;
         let _ = self.port.set((poller.port().clone(), token));
         Ok(())
     }
@@ -83,7 +89,7 @@ impl End {
     }
 
     /// Gives an operation up. The handle stays open until the system was told.
-    fn leave(&self, operation: &Operation) {
+    fn leave(&self, operation: &Arc<Operation>) {
         operation.cancel(self.raw());
         if let Some((port, _)) = self.port.get() {
             port.leave(operation);
@@ -154,7 +160,7 @@ impl PipeReader {
 
 impl Watched for PipeReader {
     fn watch(&self, poller: &Poller, token: usize, _interest: Interest) -> io::Result<()> {
-        self.end.watch(poller, token)?;
+        self.end.watch(poller, token, &[&self.read])?;
         self.read.read(self.end.raw(), self.size);
         if self.read.is_done() {
             self.end.post(Readiness::default());
@@ -228,7 +234,8 @@ impl PipeWriter {
 
 impl Watched for PipeWriter {
     fn watch(&self, poller: &Poller, token: usize, _interest: Interest) -> io::Result<()> {
-        self.end.watch(poller, token)?;
+        self.end
+            .watch(poller, token, &[&self.write, &self.hangup])?;
         self.hangup.read(self.end.raw(), 1);
         if self.hangup.is_done() {
             self.end.post(HUNG_UP);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
@@ -14,6 +15,11 @@ use windows_sys::Win32::System::IO::{
 use windows_sys::Win32::System::Threading::INFINITE;
 
 use super::Event;
+use super::guest::Guest;
+#[cfg(feature = "python")]
+use super::guest::Taker;
+#[cfg(feature = "python")]
+use super::handle::duplicate;
 use super::handle::{check, own};
 use super::operation::Operation;
 use crate::reactor::Readiness;
@@ -28,6 +34,8 @@ const HANGUP: u32 = 2;
 pub(super) struct Port {
     handle: OwnedHandle,
     leaving: Mutex<Leaving>,
+    /// Somebody else takes the packets.
+    guest: Option<Guest>,
 }
 
 /// Pipe ends that are gone while the system still works for them.
@@ -53,7 +61,12 @@ impl Port {
         Ok(Port {
             handle,
             leaving: Mutex::default(),
+            guest: None,
         })
+    }
+
+    pub(super) fn guest(&self) -> Option<&Guest> {
+        self.guest.as_ref()
     }
 
     fn raw(&self) -> HANDLE {
@@ -61,17 +74,34 @@ impl Port {
     }
 
     /// Has the completions of a handle's operations reported under a token.
-    pub(super) fn associate(&self, handle: BorrowedHandle<'_>, token: usize) -> io::Result<()> {
+    pub(super) fn associate(
+        self: &Arc<Self>,
+        handle: BorrowedHandle<'_>,
+        token: usize,
+        operations: &[&Arc<Operation>],
+    ) -> io::Result<()> {
         // SAFETY: both handles are open for the time of the call.
-        let port = unsafe { CreateIoCompletionPort(handle.as_raw_handle(), self.raw(), token, 0) };
+        let port = unsafe { CreateIoCompletionPort(handle.as_raw_handle(), self.raw(), 0, 0) };
         if port.is_null() {
             return Err(io::Error::last_os_error());
+        }
+        for operation in operations {
+            operation.set_token(token);
+            if let Some(guest) = &self.guest {
+                guest.expect(self, operation)?;
+            }
         }
         Ok(())
     }
 
     /// Reports a token, from any thread. PostQueuedCompletionStatus.
     pub(super) fn post(&self, token: usize, readiness: Readiness) {
+        if let Some(guest) = &self.guest {
+            guest.add(Event { token, readiness });
+            // SAFETY: as below. The address is only an address to whoever takes the packet.
+            unsafe { PostQueuedCompletionStatus(self.raw(), 0, 0, guest.bell().address()) };
+            return;
+        }
         let bits = if readiness.writable { WRITABLE } else { 0 }
             | if readiness.hangup { HANGUP } else { 0 };
         // SAFETY: the port is open, and a packet without an operation owns nothing. Fails only
@@ -106,27 +136,33 @@ impl Port {
     }
 
     fn event(&self, entry: &OVERLAPPED_ENTRY) -> Event {
-        let token = entry.lpCompletionKey;
-        let readiness = if entry.lpOverlapped.is_null() {
-            Readiness {
-                writable: entry.dwNumberOfBytesTransferred & WRITABLE != 0,
-                hangup: entry.dwNumberOfBytesTransferred & HANGUP != 0,
-            }
-        } else {
-            // SAFETY: only operations are started on handles that are associated with this port,
-            // and the system queues one packet for each that was pending.
-            let completed = unsafe { Operation::completed(entry.lpOverlapped) };
-            if completed.orphan {
-                lock(&self.leaving).orphans -= 1;
-            }
-            completed.readiness
-        };
-        Event { token, readiness }
+        if entry.lpOverlapped.is_null() {
+            let bits = entry.dwNumberOfBytesTransferred;
+            let readiness = Readiness {
+                writable: bits & WRITABLE != 0,
+                hangup: bits & HANGUP != 0,
+            };
+            let token = entry.lpCompletionKey;
+            return Event { token, readiness };
+        }
+        // SAFETY: only operations are started on handles that are associated with this port, and
+        // the system queues one packet for each that was pending. A guest does not come here.
+        let completed = unsafe { Operation::completed(entry.lpOverlapped) };
+        if completed.orphan {
+            lock(&self.leaving).orphans -= 1;
+        }
+        Event {
+            token: completed.token,
+            readiness: completed.readiness,
+        }
     }
 
     /// The owner of `operation`, which is pending and was cancelled, goes away. Whoever looks at
     /// the port collects the completion; if nobody does any more, that is done here.
-    pub(super) fn leave(&self, operation: &Operation) {
+    pub(super) fn leave(&self, operation: &Arc<Operation>) {
+        if let Some(guest) = &self.guest {
+            return self.leave_guest(guest, operation);
+        }
         let mut leaving = lock(&self.leaving);
         if !operation.abandon() {
             return;
@@ -137,6 +173,23 @@ impl Port {
         if ended {
             self.drain(|| !operation.is_pending());
         }
+    }
+
+    /// The same on somebody else's port: he takes the packet, unless he has stopped.
+    fn leave_guest(&self, guest: &Guest, operation: &Arc<Operation>) {
+        if !operation.abandon() {
+            guest.forget(operation);
+            return;
+        }
+        while lock(&self.leaving).ended && operation.is_pending() {
+            operation.take_back();
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Nobody takes packets any more.
+    pub(super) fn end(&self) {
+        lock(&self.leaving).ended = true;
     }
 
     /// Collects until `done`. Another thread that does the same may take the packet that is waited
@@ -171,6 +224,20 @@ impl Poller {
         Ok(Poller(Arc::new(Port::new()?)))
     }
 
+    /// One on the port of somebody else, who takes the packets: [`wait`](Poller::wait) does not wait.
+    #[cfg(feature = "python")]
+    pub(crate) fn guest(port: super::RawHandle, taker: Box<dyn Taker>) -> io::Result<Self> {
+        let port = Arc::new(Port {
+            handle: duplicate(port)?,
+            leaving: Mutex::default(),
+            guest: Some(Guest::new(taker)),
+        });
+        if let Some(guest) = &port.guest {
+            guest.expect(&port, guest.bell())?;
+        }
+        Ok(Poller(port))
+    }
+
     pub(super) fn port(&self) -> &Arc<Port> {
         &self.0
     }
@@ -186,6 +253,10 @@ impl Poller {
         events: &mut Vec<Event>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
+        if let Some(guest) = &self.0.guest {
+            guest.take(events);
+            return Ok(());
+        }
         let mut milliseconds = timeout.map_or(INFINITE, |timeout| {
             u32::try_from(timeout.as_millis()).unwrap_or(INFINITE - 1)
         });
@@ -204,7 +275,7 @@ impl Drop for Poller {
     fn drop(&mut self) {
         // What the system may still write to must be collected by somebody. Ends that go from now
         // on do it themselves; those that went before have cancelled, so it cannot take long.
-        lock(&self.0.leaving).ended = true;
+        self.0.end();
         self.0.drain(|| lock(&self.0.leaving).orphans == 0);
     }
 }

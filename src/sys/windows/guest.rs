@@ -1,0 +1,111 @@
+//! A poller on somebody else's completion port: he takes the packets, we see to them.
+//!
+//! He knows operations by their addresses. Before an operation is started he is told to
+//! [`expect`](Taker::expect) its packets, and for each that he has taken he calls
+//! [`Packet::taken`]. When he stops he calls [`Packet::refuse`] for each.
+
+#![cfg_attr(
+    not(feature = "python"),
+    expect(dead_code, reason = "only loops of Python take packets for us")
+)]
+
+use std::io;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::super::Event;
+use super::operation::{Kind, Operation};
+use super::port::Port;
+use crate::reactor::lock;
+
+/// Whoever takes the packets from the port.
+pub(crate) trait Taker: Send + Sync {
+    /// From now on packets with this address may come, any number of them.
+    fn expect(&self, packet: Packet) -> io::Result<()>;
+    /// Some packet [is over](Packet::is_over).
+    fn forget(&self, address: usize);
+}
+
+/// What packets of one address are about.
+pub(crate) struct Packet {
+    operation: Arc<Operation>,
+    port: Weak<Port>,
+}
+
+impl Packet {
+    pub(crate) fn address(&self) -> usize {
+        self.operation.address().addr()
+    }
+
+    /// One has been taken from the port. The next [`wait`](super::Poller::wait) gives the event.
+    pub(crate) fn taken(&self) {
+        if let Some(completed) = self.operation.take_back()
+            && let Some(port) = self.port.upgrade()
+            && let Some(guest) = port.guest()
+            && !completed.orphan
+        {
+            guest.add(Event {
+                token: completed.token,
+                readiness: completed.readiness,
+            });
+        }
+    }
+
+    /// Whether none will come any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.operation.is_over() || self.port.strong_count() == 0
+    }
+
+    /// None will be taken any more, but for one that is still to come if this returns `true`.
+    pub(crate) fn refuse(&self) -> bool {
+        if let Some(port) = self.port.upgrade() {
+            port.end();
+        }
+        self.operation.refuse()
+    }
+}
+
+/// What there is beside a port of one's own.
+pub(super) struct Guest {
+    taker: Box<dyn Taker>,
+    events: Mutex<Vec<Event>>,
+    bell: Arc<Operation>,
+}
+
+impl Guest {
+    pub(super) fn new(taker: Box<dyn Taker>) -> Self {
+        Guest {
+            taker,
+            events: Mutex::default(),
+            bell: Operation::new(Kind::Bell),
+        }
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Operation> {
+        &self.bell
+    }
+
+    pub(super) fn expect(&self, port: &Arc<Port>, operation: &Arc<Operation>) -> io::Result<()> {
+        self.taker.expect(Packet {
+            operation: operation.clone(),
+            port: Arc::downgrade(port),
+        })
+    }
+
+    pub(super) fn forget(&self, operation: &Operation) {
+        self.taker.forget(operation.address().addr());
+    }
+
+    pub(super) fn add(&self, event: Event) {
+        lock(&self.events).push(event);
+    }
+
+    pub(super) fn take(&self, events: &mut Vec<Event>) {
+        events.append(&mut lock(&self.events));
+    }
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guest")
+    }
+}
