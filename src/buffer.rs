@@ -71,13 +71,16 @@ impl Buffer {
         }
     }
 
-    /// Puts bytes back before the first.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
+    /// Puts pieces back, in their order, before the first byte.
+    pub(crate) fn unread(&mut self, pieces: &[&[u8]]) {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if length == 0 {
             return;
         }
-        let mut data = Vec::with_capacity(bytes.len() + self.len());
-        data.extend_from_slice(bytes);
+        let mut data = Vec::with_capacity(length + self.len());
+        for piece in pieces {
+            data.extend_from_slice(piece);
+        }
         data.extend_from_slice(self.as_slice());
         *self = Buffer { data, start: 0 };
     }
@@ -89,7 +92,10 @@ pub(crate) trait Sink: Send {
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory>;
     /// Appends what one read of at most `room` bytes gives, and returns how many that were.
     fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory>;
-    fn as_slice(&self) -> &[u8];
+    /// How many bytes there are.
+    fn len(&self) -> usize;
+    /// What there is, in order.
+    fn pieces(&self) -> Vec<&[u8]>;
 }
 
 /// There was no memory for more output.
@@ -114,8 +120,12 @@ impl Sink for Vec<u8> {
         }))
     }
 
-    fn as_slice(&self) -> &[u8] {
-        self
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn pieces(&self) -> Vec<&[u8]> {
+        vec![self]
     }
 }
 
@@ -145,7 +155,7 @@ mod tests {
         let mut buffer = Buffer::default();
         buffer.extend(b"xyz");
         buffer.consume(1);
-        buffer.unread(b"ab");
+        buffer.unread(&[b"a", b"b"]);
         assert_eq!(buffer.as_slice(), b"abyz");
         buffer.consume(9);
         assert!(buffer.is_empty());

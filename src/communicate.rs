@@ -49,7 +49,7 @@ impl<K: Sink> Collect<K> {
 impl<K: Sink> Drop for Collect<K> {
     fn drop(&mut self) {
         if let Some(sink) = self.sink.take() {
-            self.pipe.lock().unread(sink.as_slice());
+            self.pipe.lock().unread(&sink.pieces());
         }
     }
 }

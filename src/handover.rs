@@ -143,7 +143,7 @@ impl Output {
             }
             None => ReadPipe::ended(shared, self.limit),
         };
-        pipe.lock().unread(&self.ahead);
+        pipe.lock().unread(&[&self.ahead]);
         Ok(pipe)
     }
 }

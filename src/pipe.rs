@@ -187,11 +187,11 @@ impl ReadPipe {
     ) -> Poll<Result<(), OutOfMemory>> {
         let mut reader = self.lock();
         loop {
-            let missing = want.map_or(usize::MAX, |want| want - sink.as_slice().len());
+            let missing = want.map_or(usize::MAX, |want| want - sink.len());
             if let Err(error) = reader.drain_into(sink, missing) {
                 return Poll::Ready(Err(error));
             }
-            let missing = want.map_or(usize::MAX, |want| want - sink.as_slice().len());
+            let missing = want.map_or(usize::MAX, |want| want - sink.len());
             if missing == 0 || reader.has_ended() {
                 self.0.finish(&mut reader);
                 return Poll::Ready(Ok(()));

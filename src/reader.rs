@@ -246,8 +246,8 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Puts back what an operation had taken and did not deliver.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        self.buffer.unread(bytes);
+    pub(crate) fn unread(&mut self, pieces: &[&[u8]]) {
+        self.buffer.unread(pieces);
     }
 
     pub(crate) fn consume(&mut self, count: usize) {

@@ -200,6 +200,6 @@ fn unread_bytes_are_read_again() {
     r.fill();
     r.drain_into(&mut sink, 4).unwrap();
     assert_eq!(sink, b"abcd");
-    r.unread(&sink);
+    r.unread(&[&sink]);
     assert_eq!(r.buffered(), b"abcdef");
 }

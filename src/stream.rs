@@ -200,7 +200,7 @@ impl Reading {
             if reader.buffered().is_empty() {
                 reader.swap(&mut self.lent);
             } else {
-                reader.unread(self.lent.as_slice());
+                reader.unread(&[self.lent.as_slice()]);
                 self.lent.clear();
             }
         }

@@ -43,10 +43,18 @@ unsafe extern "C" {
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
 }
 
+/// Where memory that grows is copied, a part that has this size is not to grow.
+const PART: usize = 1024 * 1024;
+
 /// A `bytes` object under construction: output is collected right where Python will find it, and
-/// is never held twice.
+/// is never held twice. Only where growing costs a copy each time a large one is put together from
+/// parts at the end.
 #[derive(Default)]
 pub(super) struct BytesSink {
+    /// Parts that are full, and how many bytes of each are filled.
+    parts: Vec<(Py<PyBytes>, usize)>,
+    /// How many bytes that is.
+    before: usize,
     /// Seen by nobody else while it grows: its reference count is 1.
     bytes: Option<Py<PyBytes>>,
     length: usize,
@@ -55,9 +63,21 @@ pub(super) struct BytesSink {
     populated: usize,
 }
 
+/// The first bytes of an object under construction.
+///
+/// # Safety
+/// So many have been filled, and nobody changes them meanwhile.
+unsafe fn front(bytes: &Py<PyBytes>, length: usize) -> &[u8] {
+    // SAFETY: promised by the caller; the object has more bytes than that, or as many.
+    unsafe { slice::from_raw_parts(ffi::PyBytes_AsString(bytes.as_ptr()).cast(), length) }
+}
+
 impl BytesSink {
     /// The finished object.
     pub(super) fn finish(mut self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
+        if !self.parts.is_empty() {
+            return self.join(py);
+        }
         let length = self.length;
         match self.resize(py, length) {
             Ok(()) => Ok(self
@@ -66,6 +86,32 @@ impl BytesSink {
                 .unwrap_or_else(|| PyBytes::new(py, b"").unbind())),
             Err(OutOfMemory) => Err(PyMemoryError::new_err(())),
         }
+    }
+
+    /// Puts the parts together, and lets go of each as soon as it is copied.
+    fn join(mut self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
+        self.set_aside();
+        let mut whole = BytesSink::default();
+        let grown = whole.resize(py, self.before);
+        let copied = grown.and_then(|()| {
+            self.parts.drain(..).try_for_each(|(part, length)| {
+                // SAFETY: so many bytes of it have been filled.
+                whole.append(unsafe { front(&part, length) })
+            })
+        });
+        match copied {
+            Ok(()) => whole.finish(py),
+            Err(OutOfMemory) => Err(PyMemoryError::new_err(())),
+        }
+    }
+
+    /// Ends a part.
+    fn set_aside(&mut self) {
+        if let Some(bytes) = self.bytes.take() {
+            self.parts.push((bytes, self.length));
+            self.before += self.length;
+        }
+        (self.length, self.capacity, self.populated) = (0, 0, 0);
     }
 
     fn resize(&mut self, py: Python<'_>, capacity: usize) -> Result<(), OutOfMemory> {
@@ -104,6 +150,10 @@ impl BytesSink {
         let needed = self.length.checked_add(more).ok_or(OutOfMemory)?;
         if needed <= self.capacity {
             return Ok(());
+        }
+        if !sys::GROWS_IN_PLACE && self.capacity >= PART {
+            self.set_aside();
+            return Python::attach(|py| self.resize(py, more.max(PART)));
         }
         let grown = self.capacity.saturating_add(self.capacity / 2);
         Python::attach(|py| self.resize(py, needed.max(grown)))
@@ -169,15 +219,16 @@ impl Sink for BytesSink {
         Ok(Ok(count))
     }
 
-    fn as_slice(&self) -> &[u8] {
-        let Some(object) = &self.bytes else {
-            return &[];
-        };
-        // SAFETY: `length` bytes have been filled, and nobody changes them while they are borrowed
+    fn len(&self) -> usize {
+        self.before + self.length
+    }
+
+    fn pieces(&self) -> Vec<&[u8]> {
+        let parts = self.parts.iter().map(|(part, length)| (part, *length));
+        let last = self.bytes.iter().map(|bytes| (bytes, self.length));
+        // SAFETY: so many bytes have been filled, and nobody changes them while they are borrowed
         // from us: growing takes `&mut self`.
-        unsafe {
-            let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
-            slice::from_raw_parts(start, self.length)
-        }
+        let piece = |(part, length)| unsafe { front(part, length) };
+        parts.chain(last).map(piece).collect()
     }
 }

@@ -15,6 +15,7 @@
 //! | [`Notifier`] | wakes a `Poller` from any thread with a token |
 //! | [`PipeReader`], [`PipeWriter`] | the parent's ends of pipes, never blocking: `WouldBlock` promises an event |
 //! | [`populate`] | asks for the memory of pages that are about to be filled; may do nothing |
+//! | [`GROWS_IN_PLACE`] | whether memory that grows is moved by its pages; where it is copied, much is collected in pieces |
 //! | [`never_blocks`] | whether a `Poller` refused a descriptor because it is always ready |
 //! | [`duplicate`] | an end of somebody else's pipe as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |

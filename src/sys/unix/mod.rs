@@ -56,6 +56,10 @@ use super::{Interest, Watched, current_pid};
 #[cfg(feature = "python")]
 pub(crate) const SPAWN_BLOCKS: bool = false;
 
+/// mremap(2), where the memory is large.
+#[cfg(feature = "python")]
+pub(crate) const GROWS_IN_PLACE: bool = true;
+
 /// A descriptor can be watched by one poller after another.
 pub(crate) const HANDOVER: bool = true;
 

@@ -64,6 +64,10 @@ pub(crate) fn error_text(code: i32) -> Option<String> {
     text.map(|text| text.trim_end().trim_end_matches('.').to_owned())
 }
 
+/// The heap copies what has to grow.
+#[cfg(feature = "python")]
+pub(crate) const GROWS_IN_PLACE: bool = false;
+
 /// Not to be had here.
 pub(crate) fn populate(_pages: &mut [MaybeUninit<u8>]) {}
 
