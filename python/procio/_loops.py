@@ -75,6 +75,8 @@ class SubprocessLoopMixin:
     """Gives a loop class procio's subprocesses and pipes. Put it before the loop among the bases.
 
     ``class Loop(procio.SubprocessLoopMixin, uvloop.Loop): ...``
+
+    On Windows there are no methods for pipes: those of the loop stay asyncio's.
     """
 
     async def subprocess_exec(
@@ -115,37 +117,39 @@ class SubprocessLoopMixin:
         args = _options.shell_args(cmd, kwds)
         return await _start(text, protocol_factory, args, (stdin, stdout, stderr), kwds)
 
-    async def connect_read_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
-        """Read a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+    if sys.platform != "win32":  # where only asyncio can connect pipes, and only those that it opened
 
-        ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Raises
-        ValueError for a regular file.
-        """
-        loop = asyncio.get_running_loop()
-        protocol = protocol_factory()
-        _check_pipe(pipe.fileno(), "Pipe transport is for pipes/sockets only.")
-        transport = ReadPipeTransport(loop, _core.open_reader(pipe.fileno()), protocol, pipe)
-        transport._connect()
-        transport._start()
-        if loop.get_debug():
-            logger.debug("Read pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
-        return transport, protocol
+        async def connect_read_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
+            """Read a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
 
-    async def connect_write_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
-        """Write to a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+            ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Raises
+            ValueError for a regular file.
+            """
+            loop = asyncio.get_running_loop()
+            protocol = protocol_factory()
+            _check_pipe(pipe.fileno(), "Pipe transport is for pipes/sockets only.")
+            transport = ReadPipeTransport(loop, _core.open_reader(pipe.fileno()), protocol, pipe)
+            transport._connect()
+            transport._start()
+            if loop.get_debug():
+                logger.debug("Read pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
+            return transport, protocol
 
-        As :meth:`connect_read_pipe`.
-        """
-        loop = asyncio.get_running_loop()
-        protocol = protocol_factory()
-        text = "Pipe transport is only for pipes, sockets and character devices"
-        _check_pipe(pipe.fileno(), text)
-        transport = WritePipeTransport(loop, _core.open_writer(pipe.fileno()), protocol, pipe)
-        transport._connect()
-        transport._start()
-        if loop.get_debug():
-            logger.debug("Write pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
-        return transport, protocol
+        async def connect_write_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
+            """Write to a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+
+            As :meth:`connect_read_pipe`.
+            """
+            loop = asyncio.get_running_loop()
+            protocol = protocol_factory()
+            text = "Pipe transport is only for pipes, sockets and character devices"
+            _check_pipe(pipe.fileno(), text)
+            transport = WritePipeTransport(loop, _core.open_writer(pipe.fileno()), protocol, pipe)
+            transport._connect()
+            transport._start()
+            if loop.get_debug():
+                logger.debug("Write pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
+            return transport, protocol
 
 
 class EventLoop(SubprocessLoopMixin, asyncio.SelectorEventLoop):
@@ -202,9 +206,9 @@ def run(
         return runner.run(main)
 
 
-# What a loop class is given, by name. asyncio's Proactor can only use pipes that it opened itself.
+# What a loop class is given, by name.
 METHODS = {
     name: vars(SubprocessLoopMixin)[name]
     for name in ("subprocess_exec", "subprocess_shell", "connect_read_pipe", "connect_write_pipe")
-    if sys.platform != "win32" or name.startswith("subprocess")
+    if name in vars(SubprocessLoopMixin)
 }

@@ -38,6 +38,14 @@ use crate::sys;
     all(windows, Py_3_14, not(Py_3_15), Py_GIL_DISABLED),
     link(name = "python314t", kind = "raw-dylib")
 )]
+#[cfg_attr(
+    all(windows, Py_3_15, not(Py_3_16), not(Py_GIL_DISABLED)),
+    link(name = "python315", kind = "raw-dylib")
+)]
+#[cfg_attr(
+    all(windows, Py_3_15, not(Py_3_16), Py_GIL_DISABLED),
+    link(name = "python315t", kind = "raw-dylib")
+)]
 unsafe extern "C" {
     /// Documented in Python's C API; PyO3 does not export it.
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;

@@ -76,3 +76,8 @@ impl Guest {
 pub(super) fn reactor(_running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<Guest>)> {
     Ok((Reactor::new()?, None))
 }
+
+/// The number of a signal, for which `os.kill` takes what is an integer.
+pub(super) fn signal_number(signal: &Bound<'_, PyAny>) -> PyResult<i32> {
+    signal.extract()
+}

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::proactor;
@@ -66,4 +67,18 @@ pub(super) fn reactor(running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option
         Some((reactor, guest)) => Ok((reactor, Some(guest))),
         None => Ok((Reactor::new()?, None)),
     }
+}
+
+/// The number of a signal. `Popen` compares what it is given with those that there are, and so has
+/// no other error for what is not a number.
+pub(super) fn signal_number(signal: &Bound<'_, PyAny>) -> PyResult<i32> {
+    for number in sys::SIGNALS {
+        if signal.eq(number)? {
+            return Ok(number);
+        }
+    }
+    Err(PyValueError::new_err(format!(
+        "Unsupported signal: {}",
+        signal.str()?
+    )))
 }

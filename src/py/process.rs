@@ -14,6 +14,7 @@ use super::embed::Detached;
 use super::errors::{in_drop, os_error};
 use super::host::Host;
 use super::operations::{CommunicateOp, WaitOp};
+use super::platform;
 use super::reader::{Stream, to_bytes};
 use crate::handover::Parts;
 use crate::life::Held;
@@ -297,13 +298,19 @@ impl Process {
     ///
     /// On Windows SIGTERM ends the process, CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process
     /// group, and any other signal is a ValueError.
-    fn send_signal(&self, py: Python<'_>, signal: i32) -> PyResult<()> {
-        self.sent(py, self.life.signal(signal))
+    fn send_signal(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
+        let number = match platform::signal_number(signal) {
+            Err(_) if self.life.exit().is_some() => {
+                return Err(PyProcessLookupError::new_err(()));
+            }
+            number => number?,
+        };
+        self.sent(py, self.life.signal(number))
     }
 
     /// Sends SIGTERM. Raises as `send_signal`.
     fn terminate(&self, py: Python<'_>) -> PyResult<()> {
-        self.send_signal(py, 15)
+        self.sent(py, self.life.signal(15))
     }
 
     /// Sends SIGKILL; on Windows the same as `terminate`. Raises as `send_signal`.

@@ -26,6 +26,8 @@ pub(crate) use handle::{another, check_open, never_blocks, open_null, own_stdout
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
 pub(crate) use port::{Notifier, Poller};
+#[cfg(feature = "python")]
+pub(crate) use process::SIGNALS;
 pub(crate) use process::{Group, Process};
 pub(crate) use spawn::{Fork, Hook, Outcome, Spawner};
 #[cfg(feature = "tokio")]

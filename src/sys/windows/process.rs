@@ -29,6 +29,11 @@ use crate::status::{Exit, ExitStatus, Usage};
 
 /// What SIGTERM is in Python, and in the C library.
 const SIGTERM: i32 = 15;
+const CTRL_C: i32 = CTRL_C_EVENT.cast_signed();
+const CTRL_BREAK: i32 = CTRL_BREAK_EVENT.cast_signed();
+/// All that can be sent to a child.
+#[cfg(feature = "python")]
+pub(crate) const SIGNALS: [i32; 3] = [SIGTERM, CTRL_C, CTRL_BREAK];
 /// The exit code of a child that was ended, as `Popen.terminate` has it.
 const TERMINATED: u32 = 1;
 
@@ -115,8 +120,6 @@ impl Process {
     /// SIGTERM ends it; CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process group, for which it
     /// must have been made the leader. As `Popen.send_signal`.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
-        const CTRL_C: i32 = CTRL_C_EVENT.cast_signed();
-        const CTRL_BREAK: i32 = CTRL_BREAK_EVENT.cast_signed();
         match signal {
             SIGTERM => self.kill(),
             // SAFETY: takes two numbers. The number of the process is its own: see above.
