@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import shim
+from _pytest.runner import runtestprotocol
 
 shim.load()
 
@@ -104,6 +105,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(5), append=False)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj, _seconds(item))
+
+
+_again: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test once more if Wine was at fault (skips.WINE_FAULT)."""
+    if not skips.on_wine():
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if any(report.failed and skips.WINE_FAULT in report.longreprtext for report in reports):
+        _again.append(item.nodeid)
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which."""
+    for name in _again:
+        terminalreporter.write_line(f"run again, as Wine could not start a process ({skips.WINE_FAULT}): {name}")
 
 
 class Snapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
+import stat
 from pathlib import Path
 
 
@@ -19,6 +19,16 @@ def open_fds() -> dict[int, str]:
             target = os.readlink(f"{folder}/{name}") if folder != "/dev/fd" else f"inode {status.st_ino}"
             found[int(name)] = target
     return found
+
+
+def is_pipe(fd: int) -> bool:
+    """Whether that descriptor is one of a pipe."""
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def pipes() -> set[str]:
+    """The pipes and sockets among them."""
+    return {target for target in open_fds().values() if target.startswith(("pipe:", "socket:"))}
 
 
 def stat_fields(pid: int) -> list[str] | None:
@@ -66,18 +76,20 @@ def threads() -> dict[int, str]:
     return found
 
 
-def written_bytes(pid: int) -> int:
-    """How many bytes a process has written so far; more than any number if it has gone."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for line in Path(f"/proc/{pid}/io").read_text().splitlines():
-            if line.startswith("wchar:"):
-                return int(line.split()[1])
-    return sys.maxsize
-
-
 def resident_bytes() -> int:
     """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def suspend(pid: int) -> None:
+    """Stop a child; return when it stands still."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
+def resume(pid: int) -> None:
+    """Let it go on."""
+    os.kill(pid, signal.SIGCONT)
 
 
 def kill(pid: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections import Counter
+from collections.abc import Callable
 from ctypes import wintypes
 
 kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
@@ -88,13 +88,28 @@ def _kind(handle: int) -> str:
     return ctypes.wstring_at(text, length // 2) if text else ""
 
 
+def handle_counts() -> Counter[str]:
+    """All handles of this process by their kinds."""
+    return Counter(map(_kind, _handles()))
+
+
 def open_fds() -> dict[str, str]:
     """Handles of this process that a leak would be made of, counted by their kinds.
 
     The numbers say nothing: pytest moves the standard streams about between two looks.
     """
-    counts = Counter(map(_kind, _handles()))
+    counts = handle_counts()
     return {f"{kind} {index}": kind for kind in KINDS for index in range(counts[kind])}
+
+
+def is_pipe(handle: int) -> bool:
+    """Whether that handle is one of a pipe."""
+    return kernel32.GetFileType(wintypes.HANDLE(handle)) == 3
+
+
+def pipes() -> set[str]:
+    """Those that could be pipes."""
+    return {name for name, kind in open_fds().items() if kind == "File"}
 
 
 def _processes() -> list[_Process]:
@@ -154,13 +169,22 @@ def resident_bytes() -> int:
     return int(memory.resident)
 
 
-def written_bytes(pid: int) -> int:
-    """How many bytes a process has written so far; more than any number if it has gone."""
-    query = 0x400
-    handle = kernel32.OpenProcess(query, False, pid)
+def suspend(pid: int) -> None:
+    """Stop a process; return when it stands still."""
+    _with_process(pid, ntdll.NtSuspendProcess)
+
+
+def resume(pid: int) -> None:
+    """Let it go on."""
+    _with_process(pid, ntdll.NtResumeProcess)
+
+
+def _with_process(pid: int, call: Callable[[wintypes.HANDLE], int]) -> None:
+    suspend_resume = 0x800
+    handle = kernel32.OpenProcess(suspend_resume, False, pid)
     if not handle:
-        return sys.maxsize
-    counters = (ctypes.c_ulonglong * 6)()
-    known = kernel32.GetProcessIoCounters(wintypes.HANDLE(handle), counters)
+        raise ctypes.WinError(ctypes.get_last_error())
+    status = call(wintypes.HANDLE(handle)) & 0xFFFFFFFF
     kernel32.CloseHandle(handle)
-    return int(counters[4]) if known else sys.maxsize
+    if status:
+        raise OSError(f"status {status:#x}")

@@ -16,8 +16,8 @@ UVLOOP_LOW_FDS = "libuv aborts when its own descriptors are 0, 1 or 2"
 NOT_ROOT = "needs root: only root may become another user"
 NOT_LINUX = "looks at /proc"
 WINDOWS_ONLY = "is about what only Windows has"
-POSIX_PIPES = "on Windows connect_read_pipe and connect_write_pipe stay asyncio's own"
-POSIX_OPTIONS = "tests options that only POSIX systems have"
+POSIX_PIPES = "POSIX only: on Windows connect_read_pipe and connect_write_pipe stay asyncio's own"
+POSIX_OPTIONS = "POSIX only: options that Windows has not"
 PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
 NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
 MYPY_MISSING = "mypy is not installed"
@@ -82,17 +82,16 @@ FORCED: dict[tuple[str, str], dict[str, str]] = {
         ),
     },
 }
-NO_HANDOVER = "on Windows a pipe stays with the completion port that it was first given to"
+NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
 NO_CARGO = "no cargo to build the embedded service with"
 NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"
 
 # Windows -----------------------------------------------------------------------------------------
-# What only POSIX systems have: name of the test or of its file -> why it cannot be run on Windows.
+# What only POSIX systems have: name of the file or of the test -> why it cannot be run on Windows.
 
 _PASSES = "passes a descriptor by its number"
 _PREEXEC = "preexec_fn is for POSIX systems"
 _SIGNALS = "is about signals"
-_SHELL = "needs more of a shell than tests/helpers/tools.c is"
 _SEARCH = "is about the search along PATH, which Windows does by itself and in its own way"
 _MODES = "makes a program by the mode of a file"
 _GROUPS = "process groups that can be signalled are for POSIX systems"
@@ -100,38 +99,31 @@ _SHELL_NAME = "the shell is cmd.exe, with its own language (test_shell_command_i
 _INTERRUPT = "os.kill ends a process here, whatever the signal"
 _DEVICES = "uses files in /dev"
 _COUNTED = "asks for the numbers of the kernel's tables in /proc"
-_STOPPED = "asks the kernel whether a process stands still"
 _NAMES = "Popen names no file in its errors here"
 
-POSIX_ONLY: dict[str, str] = {
+POSIX_FILES: dict[str, str] = {
     "test_fork": "there is no fork",
-    "test_child_is_ours": _SHELL,
-    "test_pid_is_that_of_the_child": _SHELL,
-    "test_os_pipe_between_two_children": _SHELL,
-    "test_result_is_none_without_a_pipe": _SHELL,
-    "test_communicate_timed_out_many_times": _SHELL,
-    "test_drain_that_ends_with_everything_written_and_closed": _SHELL,
-    "test_wait_while_a_grandchild_holds_the_pipes": _SHELL,
-    "test_closing_stdout_ends_a_flooding_child": _SIGNALS,
-    "test_feed_eof_closes_our_end": _SIGNALS,
-    "test_stopped_process_has_not_ended": _SIGNALS,
+    "test_forced_paths": "the forced paths are Unix's",
+    "test_reaped": "a child's status cannot be taken by somebody else: whoever has a handle can ask",
+    "test_refused": "there is no seccomp",
+}
+
+POSIX_ONLY: dict[str, str] = {
     "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
     "test_extra_info": _PASSES,
     "test_extra_info_subprocess_may_be_waited_for": _PASSES,
     "test_missing_program_with_executable": _NAMES,
     "test_nul_in_executable": "the words are those of Windows: embedded null character",
     "test_options_of_a_wrong_type_or_value": "the options are those of POSIX (test_errors_are_those_of_popen)",
-    "test_kill_with_unread_output": _STOPPED,
-    "test_endless_output_costs_bounded_memory": _STOPPED,
-    "test_limit_of_both_streams": _STOPPED,
     "test_command_runs_in_a_shell": _SHELL_NAME,
     "test_command_may_be_bytes": "a shell command may not be bytes here (test_shell_takes_no_bytes)",
     "test_missing_command_is_the_shells_business": _SHELL_NAME,
     "test_streams": _SHELL_NAME,
     "test_options_reach_the_shell": _SHELL_NAME,
+    "test_run_commands": _SHELL_NAME,
+    "test_readme_opens_with_commands_that_work": _SHELL_NAME,
     "test_long_running_shell_is_killed": _SHELL_NAME,
     "test_signal_zero_asks_only": "0 is CTRL_C_EVENT here",
-    "test_wrong_signals_raise_as_popen": "Popen compares the number and raises ValueError for what is none",
     "test_standard_descriptors_closed_in_parent": _PASSES,
     "test_standard_descriptors_permuted": _PASSES,
     "test_bad_cwd": _NAMES,
@@ -144,33 +136,21 @@ POSIX_ONLY: dict[str, str] = {
     "test_lone_surrogate_that_cannot_be_encoded": "a lone surrogate is a character like any other here",
     "test_program_missing_in_the_path_of_env": _SEARCH,
     "test_equals_sign_in_the_name_of_a_variable": "a name may begin with one here (test_errors_are_those_of_popen)",
-    "test_forced_paths": "the forced paths are Unix's",
-    "test_refused": "there is no seccomp",
-    "test_reaped": "a child's status cannot be taken by somebody else: whoever has a handle can ask",
     "test_read_cancelled_in_each_turn_after_the_data": _PASSES,
-    "test_output_of_a_grandchild_after_wait": _PASSES,
-    "test_drain_raises_when_the_child_closed_its_stdin": _PASSES,
     "test_creation_cancelled_while_preexec_fn_runs": _PREEXEC,
     "test_loop_goes_on_while_preexec_fn_blocks": _PREEXEC,
     "test_other_threads_go_on_while_preexec_fn_blocks": _PREEXEC,
     "test_preexec_fn_that_fails_late": _PREEXEC,
-    "test_both_outputs_large_at_once": _DEVICES,
-    "test_two_endless_outputs": _DEVICES,
+    "test_two_endless_outputs": _GROUPS,
+    "test_child_watchers_go_on_working": "there are no child watchers",
+    "test_fork_that_closes_its_copy": "there is no fork",
     "test_pipes_are_pipes": _DEVICES,
-    "test_child_that_closes_stdin_early": _SHELL,
-    "test_waits_for_the_exit": _SHELL,
-    "test_waits_for_the_pipes": _SHELL,
-    "test_communicate_does_not_wait_for_input_that_nobody_reads": _SHELL,
-    "test_waiters_from_before_while_pipes_are_held": _SHELL,
-    "test_timed_out_communicate_then_kill_and_wait": _SHELL,
-    "test_statuses_are_those_of_subprocess": _SHELL,
     "test_returncode_of_a_killed_shell": _SIGNALS,
     "test_core_dumping_signals": _SIGNALS,
     "test_handler_of_the_child": _SIGNALS,
     "test_signal_reaches_the_child_only": _SIGNALS,
     "test_signals_race_with_the_exit": _SIGNALS,
     "test_send_signal": _SIGNALS,
-    "test_drain_waits_for_the_reader": _SIGNALS,
     "test_kill_of_a_process_group": _GROUPS,
     "test_search_uses_the_environment_of_the_child": _SEARCH,
     "test_search_goes_on_after_a_file_that_cannot_be_run": _SEARCH,
@@ -184,25 +164,35 @@ POSIX_ONLY: dict[str, str] = {
 
 # What Wine 8 lacks, and Windows has.
 
-NO_CTRL_BREAK = "Wine has no CTRL_BREAK_EVENT"
-
-_COUNTERS = "Wine counts no bytes in GetProcessIoCounters"
+NO_CTRL_BREAK = "GenerateConsoleCtrlEvent of CTRL_BREAK_EVENT"
 
 WINE: dict[str, str] = {
-    "test_communicate_cancelled_then_called_again": _COUNTERS,
-    "test_communicate_cancelled_with_input_and_output_half_way": _COUNTERS,
-    "test_read_to_the_end_cancelled_then_called_again": _COUNTERS,
-    "test_communicate_cancelled_then_kill": _COUNTERS,
+    "test_ctrl_break_event": NO_CTRL_BREAK,
 }
+
+
+# What CreateProcess says now and then, Popen's no less than ours, when several threads start programs:
+# Wine has begun with the new process, and it died. Once in about 3000 starts of eight threads at once.
+WINE_FAULT = "[WinError 1359]"
+
+
+def on_wine() -> bool:
+    """Whether this is Windows by way of Wine."""
+    if sys.platform != "win32":
+        return False
+    import kernel_windows
+
+    return kernel_windows.WINE
 
 
 def on_windows(file: str, test: str) -> str | None:
     """Why a test is left out on this machine, if it is for Windows' sake."""
     if sys.platform != "win32":
         return None
-    import kernel_windows
-
-    if kernel_windows.WINE:
-        CPYTHON["test_kill_issue43884"] = NO_CTRL_BREAK
-    lists = [POSIX_ONLY, WINE] if kernel_windows.WINE else [POSIX_ONLY]
-    return next((known[name] for known in lists for name in (file, test) if name in known), None)
+    if on_wine():
+        CPYTHON["test_kill_issue43884"] = f"Wine lacks it: {NO_CTRL_BREAK}"
+    if reason := POSIX_FILES.get(file) or POSIX_ONLY.get(test):
+        return f"POSIX only: {reason}"
+    if on_wine() and (reason := WINE.get(test)):
+        return f"Wine lacks it: {reason}"
+    return None

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
@@ -25,24 +24,30 @@ WINDOWS = sys.platform == "win32"
 if WINDOWS:
     from kernel_windows import (  # noqa: F401
         children,
+        is_pipe,
         kill,
         open_fds,
+        pipes,
         resident_bytes,
+        resume,
         stat_fields,
         state,
+        suspend,
         threads,
-        written_bytes,
     )
 else:
     from kernel_linux import (  # noqa: F401
         children,
+        is_pipe,
         kill,
         open_fds,
+        pipes,
         resident_bytes,
+        resume,
         stat_fields,
         state,
+        suspend,
         threads,
-        written_bytes,
     )
 
 TESTS = Path(__file__).resolve().parent
@@ -51,6 +56,8 @@ HELPERS = TESTS / "helpers"
 PYTHON = (sys.executable, "-S", "-E")
 # The return codes of a child that was killed or terminated.
 KILLED, TERMINATED = (1, 1) if WINDOWS else (-9, -15)
+# That of one that wrote to a pipe which nobody reads.
+BROKEN = 1 if WINDOWS else -13
 SH = "sh" if WINDOWS else "/bin/sh"
 PIPE, STDOUT, DEVNULL = procio.PIPE, procio.STDOUT, procio.DEVNULL
 DEADLINE = 20.0
@@ -128,6 +135,28 @@ def status_survives_theft() -> bool:
     return kernel_at_least(6, 15) and os.environ.get("PROCIO_PIDFD") != "0"
 
 
+def noted(file: Path) -> int:
+    """The number that a helper has written into a file; 0 before that."""
+    with contextlib.suppress(FileNotFoundError):
+        return int.from_bytes(file.read_bytes(), "little")
+    return 0
+
+
+async def standing_still(pid: int, report: Path) -> int:
+    """Wait until a flooding child can write no more; how much it has written."""
+    last, still = 0, 0
+
+    def standing() -> bool:
+        nonlocal last, still
+        count = noted(report)
+        still = still + 1 if count == last > 0 and (WINDOWS or state(pid) == "S") else 0
+        last = count
+        return still > 25
+
+    await until(standing, "child blocked in write()")
+    return last
+
+
 def parse_status(text: bytes) -> dict[str, str]:
     """The lines of a /proc/PID/status."""
     pairs = (line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
@@ -191,7 +220,7 @@ def kill_stray(pid: int) -> None:
 # --- programs that use procio themselves ---------------------------------------------------------
 
 PRELUDE = """
-import asyncio, contextlib, gc, json, os, signal, sys, time
+import asyncio, contextlib, gc, json, os, signal, subprocess, sys, time
 sys.path.insert(0, {tests!r})
 from support import *
 import procio

@@ -8,11 +8,12 @@ import os
 import random
 import warnings
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import procio
 import pytest
-from support import KILLED, PIPE, cat, children, finish, helper, running, sh, turns, until, written_bytes
+from support import KILLED, PIPE, cat, children, finish, helper, noted, running, turns, until
 
 Read = Callable[[asyncio.StreamReader], Coroutine[Any, Any, bytes]]
 READS: dict[str, Read] = {
@@ -194,13 +195,15 @@ async def test_wait_closed_cancelled() -> None:
 
 
 @pytest.mark.differs
-async def test_communicate_cancelled_then_called_again() -> None:
+async def test_communicate_cancelled_then_called_again(tmp_path: Path) -> None:
     """gh-139373: the next communicate() returns everything."""
     read_end, write_end = os.pipe()
-    async with running(*helper("emit", "first;", "wait", "second"), stdin=read_end, stdout=PIPE) as proc:
+    note = tmp_path / "note"
+    command = helper("emit", "first;", f"note:{note}", "wait", "second")
+    async with running(*command, stdin=read_end, stdout=PIPE) as proc:
         os.close(read_end)
         task = asyncio.create_task(proc.communicate())
-        await until(lambda: written_bytes(proc.pid) >= 6, "output")
+        await until(note.exists, "output")
         await turns(20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -211,14 +214,15 @@ async def test_communicate_cancelled_then_called_again() -> None:
 
 @pytest.mark.differs
 @pytest.mark.parametrize("echoed", [-1, 0, 1, 100_000, 1_000_000, 3_999_999])
-async def test_communicate_cancelled_with_input_and_output_half_way(echoed: int) -> None:
+async def test_communicate_cancelled_with_input_and_output_half_way(echoed: int, tmp_path: Path) -> None:
     """Every byte of the input is sent once and every byte of the output returned once."""
     data = os.urandom(100_000) * 40
-    proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    report = tmp_path / "copied"
+    proc = await procio.create_subprocess_exec(*helper("echo", report), stdin=PIPE, stdout=PIPE, stderr=PIPE)
     task = asyncio.create_task(proc.communicate(data))
     if echoed >= 0:
         await turns(1)
-        await until(lambda: task.done() or written_bytes(proc.pid) >= echoed, "output")
+        await until(lambda: task.done() or noted(report) >= echoed, "output")
     task.cancel()
     try:
         result = await task
@@ -230,7 +234,7 @@ async def test_communicate_cancelled_with_input_and_output_half_way(echoed: int)
 
 @pytest.mark.differs
 async def test_communicate_timed_out_many_times() -> None:
-    async with running("sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.02; done", stdout=PIPE) as proc:
+    async with running("sh", "-c", "; sleep 0.02; ".join(f"echo {number}" for number in range(1, 6)), stdout=PIPE) as proc:
         result = None
         while result is None:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -239,11 +243,12 @@ async def test_communicate_timed_out_many_times() -> None:
 
 
 @pytest.mark.differs
-async def test_read_to_the_end_cancelled_then_called_again() -> None:
+async def test_read_to_the_end_cancelled_then_called_again(tmp_path: Path) -> None:
     """read() keeps what it has gathered."""
-    async with running(*helper("emit", "first;", "wait", "second"), stdin=PIPE, stdout=PIPE) as proc:
+    note = tmp_path / "note"
+    async with running(*helper("emit", "first;", f"note:{note}", "wait", "second"), stdin=PIPE, stdout=PIPE) as proc:
         task = asyncio.create_task(proc.stdout.read())
-        await until(lambda: written_bytes(proc.pid) >= 6, "output")
+        await until(note.exists, "output")
         await turns(20)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -253,11 +258,16 @@ async def test_read_to_the_end_cancelled_then_called_again() -> None:
 
 
 @pytest.mark.differs
-async def test_communicate_cancelled_then_kill() -> None:
+async def test_communicate_cancelled_then_kill(tmp_path: Path) -> None:
     """The recipe of the documentation of subprocess.communicate(): time-out, kill, communicate again."""
-    proc = await sh("echo out; exec sleep 1000", stdout=PIPE)
+    read_end, write_end = os.pipe()
+    note = tmp_path / "note"
+    proc = await procio.create_subprocess_exec(
+        *helper("emit", "out\\n", f"note:{note}", "wait"), stdin=read_end, stdout=PIPE
+    )
+    os.close(read_end)
     task = asyncio.create_task(proc.communicate())
-    await until(lambda: written_bytes(proc.pid) >= 4, "output")
+    await until(note.exists, "output")
     await turns(20)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -265,6 +275,7 @@ async def test_communicate_cancelled_then_kill() -> None:
     proc.kill()
     assert await proc.communicate() == (b"out\n", None)
     assert proc.returncode == KILLED
+    os.close(write_end)
 
 
 # --- creation ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ async def test_no_input_closes_stdin(data: Any) -> None:
 
 
 async def test_result_is_none_without_a_pipe() -> None:
-    assert await both("cat", b"x", stdout=None, stderr=None, executable="/bin/true") == (None, None)
+    assert await both("cat", b"x", stdout=None, stderr=None, executable=shutil.which("true")) == (None, None)
     assert await both("cat; echo err >&2", b"x", stderr=DEVNULL) == (b"x", None)
     assert await both("cat; echo err >&2", b"x", stdout=DEVNULL) == (None, b"err\n")
     assert await both("cat; echo err >&2", b"x", stderr=STDOUT) == (b"xerr\n", None)
@@ -105,7 +106,7 @@ async def test_waits_for_the_exit() -> None:
 
 async def test_waits_for_the_pipes() -> None:
     """The process ended, a grandchild still writes."""
-    proc = await sh("(read x; echo late) <&0 & exit 3", stdin=PIPE, stdout=PIPE)
+    proc = await sh("exec 3<&0; (read x; echo late) <&3 & exit 3", stdin=PIPE, stdout=PIPE)
     await until(lambda: state(proc.pid) in ("Z", None), "exit")
     assert await proc.communicate(b"go\n") == (b"late\n", None)
     assert proc.returncode == 3

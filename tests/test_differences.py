@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import threading
 import warnings
@@ -19,7 +18,7 @@ from typing import Any
 import procio
 import pytest
 import skips
-from support import KILLED, PIPE, children, helper, output, running, sh, turns, until
+from support import BROKEN, KILLED, PIPE, children, helper, kill_stray, output, running, sh, turns, until
 
 pytestmark = pytest.mark.differs
 
@@ -55,7 +54,7 @@ async def test_closing_stdout_ends_a_flooding_child() -> None:
     proc = await procio.create_subprocess_exec(*helper("flood", "x"), stdout=PIPE)
     assert await proc.stdout.readexactly(10) == b"x" * 10
     proc.stdout.close()
-    assert await proc.wait() == -13
+    assert await proc.wait() == BROKEN
 
 
 async def test_closing_stdout_twice_and_after_the_end() -> None:
@@ -196,7 +195,7 @@ async def test_communicate_does_not_wait_for_input_that_nobody_reads() -> None:
     """A descendant holds standard input open and does not read it; asyncio waits for it to go."""
     proc = await sh("exec 3<&0; sleep 1000 <&3 >/dev/null 2>&1 & echo $!", stdin=PIPE, stdout=PIPE)
     out, _ = await asyncio.wait_for(proc.communicate(b"x" * (1 << 20)), 20)
-    os.kill(int(out), signal.SIGKILL)
+    kill_stray(int(out))
     assert proc.returncode == 0
 
 
@@ -205,7 +204,7 @@ async def test_feed_eof_closes_our_end() -> None:
     proc = await procio.create_subprocess_exec("yes", stdout=PIPE)
     proc.stdout.feed_eof()
     await proc.stdout.read()
-    assert await asyncio.wait_for(proc.wait(), 20) == -signal.SIGPIPE
+    assert await asyncio.wait_for(proc.wait(), 20) == BROKEN
 
 
 async def test_readline_over_the_limit_tells_how_much_can_be_read() -> None:

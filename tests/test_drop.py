@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import procio
 import pytest
-from support import PIPE, cat, dead, open_fds, run_script, state, turns, until, until_sync
+from support import KILLED, PIPE, cat, dead, pipes, run_script, state, turns, until, until_sync
 
 
 def resource_warnings(records: list[Any]) -> list[str]:
     assert all(issubclass(record.category, ResourceWarning) for record in records), [str(r) for r in records]
     return [str(record.message) for record in records]
-
-
-def pipes() -> set[str]:
-    return {target for target in open_fds().values() if target.startswith("pipe:")}
 
 
 @pytest.mark.differs
@@ -132,7 +127,7 @@ def test_loop_closed_right_after_a_kill(loop_factory: Callable[[], asyncio.Abstr
     proc.kill()
     loop.close()
     assert state(proc.pid) is None
-    assert proc.returncode == -signal.SIGKILL
+    assert proc.returncode == KILLED
 
 
 EXIT = """

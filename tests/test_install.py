@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.base_events
 import asyncio.subprocess
+import contextlib
 import functools
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 import shim
 import skips
 from protocols import Recorder, start
-from support import PIPE, script_result, status_survives_theft, turns
+from support import PIPE, WINDOWS, script_result, status_survives_theft, turns
 
 if shim.ACTIVE:
     pytest.skip(skips.OWN_NAMES, allow_module_level=True)
@@ -35,6 +36,8 @@ def loop_classes() -> list[type]:
         import uvloop
 
         classes.append(uvloop.Loop)
+    if WINDOWS:
+        classes.append(asyncio.ProactorEventLoop)
     return classes
 
 
@@ -53,31 +56,57 @@ def restored() -> Iterator[None]:
     assert attributes() == before
 
 
+def ends_of_a_pipe() -> tuple[Any, Any]:
+    """As asyncio's loops can connect them."""
+    if WINDOWS:
+        from asyncio import windows_utils
+
+        reader, writer = windows_utils.pipe(overlapped=(True, True), duplex=True)
+        return windows_utils.PipeHandle(reader), windows_utils.PipeHandle(writer)
+    reader, writer = os.pipe()
+    return open(reader, "rb", 0), open(writer, "wb", 0)  # noqa: SIM115
+
+
+async def leads_to_procio(way: Any) -> bool:
+    """Whether a way to a child is procio's. On Windows asyncio's Selector loop has none."""
+    try:
+        found = await way
+    except NotImplementedError:
+        return False
+    if isinstance(found, tuple):
+        transport, protocol = found
+        if isinstance(protocol, Recorder):
+            await protocol.end()
+        transport.close()
+        return type(transport).__module__.startswith("procio.")
+    await found.wait()
+    return isinstance(found, procio.Process)
+
+
 async def is_routed() -> list[bool]:
     """Whether each of the six ways to a child leads to procio."""
     loop: Any = asyncio.get_running_loop()
-    found = []
-    for create, command in ((asyncio.create_subprocess_exec, ("true",)), (asyncio.create_subprocess_shell, ("true",))):
-        proc = await create(*command)  # type: ignore[operator]
-        await proc.wait()
-        found.append(isinstance(proc, procio.Process))
-    for create, command in ((loop.subprocess_exec, ("true",)), (loop.subprocess_shell, ("true",))):
-        transport, protocol = await create(Recorder, *command)
-        await protocol.end()
-        found.append(type(transport).__module__.startswith("procio."))
-        transport.close()
+    found = [
+        await leads_to_procio(way)
+        for way in (
+            asyncio.create_subprocess_exec("true"),
+            asyncio.create_subprocess_shell("true"),
+            loop.subprocess_exec(Recorder, "true"),
+            loop.subprocess_shell(Recorder, "true"),
+        )
+    ]
     for connect, mine in ((loop.connect_read_pipe, 0), (loop.connect_write_pipe, 1)):
-        reader, writer = os.pipe()
-        ends = open(reader, "rb", 0), open(writer, "wb", 0)  # noqa: SIM115
-        transport, _ = await connect(asyncio.Protocol, ends[mine])
-        found.append(type(transport).__module__.startswith("procio."))
-        transport.close()
+        ends = ends_of_a_pipe()
+        found.append(await leads_to_procio(connect(asyncio.Protocol, ends[mine])))
         await turns(3)
-        ends[1 - mine].close()
+        for end in ends:
+            end.close()
     return found
 
 
-ALL, NONE, LOOP_ONLY = [True] * 6, [False] * 6, [False, False] + [True] * 4
+# On Windows connecting pipes stays with asyncio.
+PIPES = [not WINDOWS] * 2
+ALL, NONE, LOOP_ONLY = [True] * 4 + PIPES, [False] * 6, [False, False, True, True] + PIPES
 
 
 # --- install, uninstall, installed ---------------------------------------------------------------
@@ -99,7 +128,7 @@ async def test_functions_of_both_modules() -> None:
         assert await proc.communicate() == (b"x\n", None)
         proc = await module.create_subprocess_shell("echo x", stdout=PIPE)
         assert isinstance(proc, procio.Process)
-        assert await proc.communicate() == (b"x\n", None)
+        assert (await proc.communicate())[0].split() == [b"x"]
 
 
 def test_restoration_is_exact_however_often() -> None:
@@ -367,7 +396,11 @@ def test_event_loop_class() -> None:
 def test_new_event_loop() -> None:
     assert run(procio.new_event_loop) == LOOP_ONLY
     loop = procio.new_event_loop()
-    assert type(loop) is procio.EventLoop
+    if WINDOWS:
+        assert isinstance(loop, asyncio.ProactorEventLoop)
+        assert isinstance(loop, procio.SubprocessLoopMixin)
+    else:
+        assert type(loop) is procio.EventLoop
     loop.close()
 
 
@@ -407,7 +440,9 @@ def test_run() -> None:
     async def main() -> Any:
         return await is_routed(), type(asyncio.get_running_loop()), asyncio.get_running_loop().get_debug()
 
-    assert procio.run(main()) == (LOOP_ONLY, procio.EventLoop, False)
+    with contextlib.closing(procio.new_event_loop()) as loop:
+        expected = type(loop)
+    assert procio.run(main()) == (LOOP_ONLY, expected, False)
     assert procio.run(main(), debug=True)[2] is True
     if skips.HAVE_UVLOOP:
         assert procio.run(main(), loop_factory=procio.new_uvloop_event_loop)[0] == LOOP_ONLY

@@ -5,41 +5,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+from pathlib import Path
 from typing import Any
 
 import procio
 import pytest
-from support import PIPE, children, helper, resident_bytes, running, state, turns, until, written_bytes
+from support import PIPE, SH, children, helper, resident_bytes, running, standing_still, turns
 
 MEGABYTE = 1 << 20
 
 
-async def blocked(proc: procio.Process) -> int:
-    """Wait until a flooding child stands still; how much it has written."""
-    last = -1
-    still = 0
-
-    def standing() -> bool:
-        nonlocal last, still
-        count = written_bytes(proc.pid)
-        still = still + 1 if count == last and state(proc.pid) == "S" else 0
-        last = count
-        return still > 25
-
-    await until(standing, "child blocked in write()")
-    return last
-
-
 @pytest.mark.parametrize("options", [{}, {"limit": 1000}, {"limit": 1 << 16}], ids=str)
-async def test_endless_output_costs_bounded_memory(options: dict[str, Any]) -> None:
+async def test_endless_output_costs_bounded_memory(options: dict[str, Any], tmp_path: Path) -> None:
     """While nobody reads, the child is stopped by a full pipe."""
-    async with running(*helper("flood", "x"), stdout=PIPE, **options) as proc:
+    report = tmp_path / "written"
+    async with running(*helper("flood", "x", report), stdout=PIPE, **options) as proc:
         before = resident_bytes()
-        assert await blocked(proc) < 3 * MEGABYTE
+        assert await standing_still(proc.pid, report) < 3 * MEGABYTE
         assert resident_bytes() - before < 8 * MEGABYTE
         for _ in range(3):
             await proc.stdout.readexactly(MEGABYTE)
-            assert await blocked(proc) < 7 * MEGABYTE
+            assert await standing_still(proc.pid, report) < 7 * MEGABYTE
         proc.kill()
 
 
@@ -53,11 +39,12 @@ async def test_endless_line_read_in_pieces_costs_bounded_memory() -> None:
         proc.kill()
 
 
-async def test_slow_reader_of_lines_costs_bounded_memory() -> None:
-    async with running(*helper("flood", "line\\n"), stdout=PIPE) as proc:
+async def test_slow_reader_of_lines_costs_bounded_memory(tmp_path: Path) -> None:
+    report = tmp_path / "written"
+    async with running(*helper("flood", "line\\n", report), stdout=PIPE) as proc:
         for _ in range(100):
             assert await proc.stdout.readline() == b"line\n"
-        assert await blocked(proc) < 3 * MEGABYTE
+        assert await standing_still(proc.pid, report) < 3 * MEGABYTE
         proc.kill()
 
 
@@ -157,7 +144,7 @@ async def test_long_line_skipped_by_its_pieces() -> None:
 
 async def test_limit_of_both_streams() -> None:
     async with running(
-        "/bin/sh", "-c", "echo 12345678901; echo 12345678901 >&2", stdout=PIPE, stderr=PIPE, limit=10
+        SH, "-c", "echo 12345678901; echo 12345678901 >&2", stdout=PIPE, stderr=PIPE, limit=10
     ) as proc:
         for stream in (proc.stdout, proc.stderr):
             with pytest.raises(ValueError, match="chunk"):

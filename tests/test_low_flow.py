@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import asyncio.subprocess
 import os
-import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import procio
 import pytest
 import shim
 from protocols import Recorder, finish, start
-from support import DEADLINE, helper, resident_bytes, state, turns, until
+from support import DEADLINE, KILLED, WINDOWS, helper, resident_bytes, resume, standing_still, suspend, turns, until
 
 PIPE = 64 * 1024
+# On Windows what the system has been given counts as unwritten until it has taken all of it.
+UNCOUNTED = PIPE if WINDOWS else 0
 
 
 @pytest.fixture(autouse=True)
@@ -27,15 +29,15 @@ def installed() -> Iterator[None]:
 # --- reading -------------------------------------------------------------------------------------
 
 
-async def test_paused_reading_stops_the_child_and_loses_nothing() -> None:
-    size = 2_000_003
-    transport, protocol = await start("head", "-c", str(size), "/dev/zero", stdin=None, stderr=None)
+async def test_paused_reading_stops_the_child_and_loses_nothing(tmp_path: Path) -> None:
+    size, report = 2_000_003, tmp_path / "written"
+    transport, protocol = await start(*helper("flood", "x", report, size), stdin=None, stderr=None)
     pipe = transport.get_pipe_transport(1)
     pipe.pause_reading()
     pipe.pause_reading()
     assert not pipe.is_reading()
     before = len(protocol.data[1])
-    await until(lambda: state(transport.get_pid()) == "S", "child waits for room in its pipe")
+    assert await standing_still(transport.get_pid(), report) < size
     await turns(20)
     assert len(protocol.data[1]) - before <= (0 if not shim.ACTIVE else PIPE)
     assert transport.get_returncode() is None
@@ -115,13 +117,10 @@ async def test_close_while_reading_is_paused() -> None:
 
 # --- writing -------------------------------------------------------------------------------------
 
-STOPPED_CAT = ("sh", "-c", "kill -STOP $$; exec cat")
-
-
 async def stopped_cat(protocol: Any = Recorder) -> tuple[Any, Any, Any]:
-    """`cat` that does not read before it gets SIGCONT: transport, protocol, its standard input."""
-    transport, recorder = await start(*STOPPED_CAT, protocol=protocol, stderr=None)
-    await until(lambda: state(transport.get_pid()) == "T", "stopped child")
+    """`cat` that does not read before it is resumed: transport, protocol, its standard input."""
+    transport, recorder = await start("cat", protocol=protocol, stderr=None)
+    suspend(transport.get_pid())
     return transport, recorder, transport.get_pipe_transport(0)
 
 
@@ -135,16 +134,17 @@ async def test_writing_is_paused_above_the_high_mark_and_resumed_at_the_low_one(
 
     transport, protocol, pipe = await stopped_cat(Watches)
     assert pipe.get_write_buffer_limits() == (16 * 1024, 64 * 1024)
-    pipe.set_write_buffer_limits(high=200_000, low=1000)
-    assert pipe.get_write_buffer_limits() == (1000, 200_000)
+    high = 200_000 + UNCOUNTED
+    pipe.set_write_buffer_limits(high=high, low=1000)
+    assert pipe.get_write_buffer_limits() == (1000, high)
     pipe.write(bytes(PIPE + 200_000))
     assert "pause_writing" not in protocol.names()
     assert pipe.get_write_buffer_size() > 0
     pipe.write(bytes(200_000))
     pipe.write(b"more")
     assert protocol.names().count("pause_writing") == 1
-    assert pipe.get_write_buffer_size() > 200_000
-    transport.send_signal(signal.SIGCONT)
+    assert pipe.get_write_buffer_size() > high
+    resume(transport.get_pid())
     await until(lambda: "resume_writing" in protocol.names(), "resume_writing")
     assert sizes[0] <= 1000
     pipe.write_eof()
@@ -156,6 +156,7 @@ async def test_writing_is_paused_above_the_high_mark_and_resumed_at_the_low_one(
 
 async def test_lower_marks_pause_at_once() -> None:
     transport, protocol, pipe = await stopped_cat()
+    pipe.set_write_buffer_limits(high=1000 + UNCOUNTED)
     pipe.write(bytes(PIPE + 1000))
     assert "pause_writing" not in protocol.names()
     pipe.set_write_buffer_limits(high=0)
@@ -163,7 +164,7 @@ async def test_lower_marks_pause_at_once() -> None:
     for high, low in ((1, 2), (-1, None), (None, -1)):
         with pytest.raises(ValueError, match="must be >= "):
             pipe.set_write_buffer_limits(high, low)
-    transport.send_signal(signal.SIGCONT)
+    resume(transport.get_pid())
     await until(lambda: "resume_writing" in protocol.names(), "resume_writing")
     await finish(transport, protocol)
 
@@ -181,7 +182,7 @@ async def test_write_within_pause_writing_and_resume_writing() -> None:
 
     transport, protocol, pipe = await stopped_cat(Writes)
     pipe.write(b"w" * 300_000)
-    transport.send_signal(signal.SIGCONT)
+    resume(transport.get_pid())
     await until(lambda: protocol.names().count("resume_writing") == 5, "resume_writing")
     pipe.close()
     await protocol.end()
@@ -202,7 +203,7 @@ async def test_end_of_writing_within_pause_writing(how: str) -> None:
     transport, protocol, pipe = await stopped_cat(Ends)
     pipe.write(bytes(300_000))
     assert pipe.is_closing()
-    transport.send_signal(signal.SIGCONT)
+    resume(transport.get_pid())
     await protocol.end()
     assert protocol.lost(0) == [None]
     assert len(protocol.data[1]) == 300_000 or (how == "abort" and len(protocol.data[1]) < 300_000)
@@ -230,7 +231,7 @@ async def test_close_writes_what_is_queued() -> None:
     pipe.close()
     assert pipe.is_closing()
     pipe.write(b"too late")
-    transport.send_signal(signal.SIGCONT)
+    resume(transport.get_pid())
     await protocol.end()
     assert protocol.data[1] == b"a" * 200_000 + b"b" * 200_000 + b"c" * 200_000
     assert pipe.can_write_eof()
@@ -326,8 +327,8 @@ async def test_returncode_is_set_when_wait_returns(kind: Any) -> None:
         waits[0].cancel()
         await turns(1)
         proc.kill()
-        assert await asyncio.gather(*waits[1:]) == [-9, -9]
-        assert proc.returncode == -9
+        assert await asyncio.gather(*waits[1:]) == [KILLED, KILLED]
+        assert proc.returncode == KILLED
 
 
 async def test_subclass_gets_its_callbacks_before_wait_returns() -> None:
@@ -343,26 +344,28 @@ async def test_subclass_gets_its_callbacks_before_wait_returns() -> None:
 
 
 @pytest.mark.parametrize("kind", PROTOCOLS)
-async def test_limit_of_the_streams_bounds_what_is_read_ahead(kind: Any) -> None:
-    proc: Any = await by_hand(kind, "head", "-c", "3000000", "/dev/zero", limit=1000, stdin=None, stderr=None)
-    await until(lambda: state(proc.pid) == "S", "child waits for room in its pipe")
+async def test_limit_of_the_streams_bounds_what_is_read_ahead(kind: Any, tmp_path: Path) -> None:
+    size, report = 3_000_000, tmp_path / "written"
+    command = helper("flood", "x", report, size)
+    proc: Any = await by_hand(kind, *command, limit=1000, stdin=None, stderr=None)
+    assert await standing_still(proc.pid, report) < size
     total = 0
     while data := await proc.stdout.read(700):
         total += len(data)
-    assert total == 3000000
+    assert total == size
     assert await proc.wait() == 0
 
 
 @pytest.mark.parametrize("kind", PROTOCOLS)
 async def test_drain_waits_by_hand(kind: Any) -> None:
-    proc: Any = await by_hand(kind, *STOPPED_CAT, stderr=None)
-    await until(lambda: state(proc.pid) == "T", "stopped child")
+    proc: Any = await by_hand(kind, "cat", stderr=None)
+    suspend(proc.pid)
     proc.stdin.write(bytes(300_000))
     assert proc.stdin._protocol._paused
     drain = asyncio.create_task(proc.stdin.drain())
     await turns(5)
     assert not drain.done()
-    proc.send_signal(signal.SIGCONT)
+    resume(proc.pid)
     assert len(await proc.stdout.readexactly(300_000)) == 300_000
     await asyncio.wait_for(drain, DEADLINE)
     assert not proc.stdin._protocol._paused
@@ -374,7 +377,7 @@ async def test_drain_waits_by_hand(kind: Any) -> None:
 async def test_kill_and_close_by_hand(kind: Any) -> None:
     proc: Any = await by_hand(kind, "sleep", "1000")
     proc._transport.close()
-    assert await proc.wait() == -signal.SIGKILL
+    assert await proc.wait() == KILLED
     with pytest.raises(ProcessLookupError):
         proc.kill()
     assert await proc.stdout.read() == b""

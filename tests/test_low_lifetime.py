@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import signal
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from typing import Any
 import procio
 import pytest
 from protocols import Recorder, start
-from support import children, open_fds, run_script, script_result, state, turns, until, until_sync
+from support import KILLED, children, kill_stray, pipes, run_script, script_result, state, turns, until, until_sync
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +29,6 @@ def no_gc() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-
-
-def pipes() -> set[str]:
-    return {target for target in open_fds().values() if target.startswith(("pipe:", "socket:"))}
 
 
 @contextlib.contextmanager
@@ -196,7 +190,7 @@ def test_loop_closed(moment: Any, keeps: bool, loop_factory: Any, caplog: pytest
         assert seen is None or seen() is None
         until_sync(lambda: not any(state(pid) for pid in born), "children killed and reaped")
     if output:
-        os.kill(int(output), signal.SIGKILL)
+        kill_stray(int(output))
     assert pipes() <= before
     assert len(texts) <= 2
     assert [record for record in caplog.records if record.name == "asyncio"] == []
@@ -263,7 +257,7 @@ async def test_debug_mode_tells_what_is_run(caplog: pytest.LogCaptureFixture) ->
     await protocol.end()
     loop.set_debug(False)
     text = caplog.text
-    for words in ("execute program 'sleep'", "Close running child process: kill", "exited with return code -9"):
+    for words in ("execute program 'sleep'", "Close running child process: kill", f"exited with return code {KILLED}"):
         assert words in text
     assert "1000" not in text.replace(str(transport.get_pid()), "")
 

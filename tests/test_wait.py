@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import procio
 import pytest
-from support import KILLED, PIPE, cat, finish, helper, kill_stray, running, sh, stat_fields, state, turns, until
+from support import KILLED, PIPE, cat, finish, helper, kill_stray, resume, running, sh, standing_still, state, suspend, turns, until
 
 HOLDER = "sleep 1000 & echo $!; exit 3"
 
@@ -103,9 +104,7 @@ async def test_waiters_from_before_while_pipes_are_held() -> None:
 async def test_output_of_a_grandchild_after_wait() -> None:
     """The pipe stays readable after the exit: what the grandchild writes later is not lost."""
     read_end, write_end = os.pipe()
-    proc = await sh(
-        f"(read x </proc/self/fd/{read_end}; echo late) & echo early; exit 3", stdout=PIPE, pass_fds=[read_end]
-    )
+    proc = await sh("exec 3<&0; (read x; echo late) <&3 & echo early; exit 3", stdin=read_end, stdout=PIPE)
     os.close(read_end)
     try:
         assert await proc.wait() == 3
@@ -132,10 +131,11 @@ async def test_wait_with_more_unread_output_than_the_limit() -> None:
 
 
 @pytest.mark.differs
-async def test_kill_with_unread_output() -> None:
+async def test_kill_with_unread_output(tmp_path: Path) -> None:
     """gh-119710: the child is blocked in write() and dies there."""
-    proc = await procio.create_subprocess_exec(*helper("flood", "x"), stdout=PIPE)
-    await until(lambda: (stat_fields(proc.pid) or ["Z"])[0] == "S", "child blocked")
+    report = tmp_path / "written"
+    proc = await procio.create_subprocess_exec(*helper("flood", "x", report), stdout=PIPE)
+    await standing_still(proc.pid, report)
     proc.kill()
     assert await proc.wait() == KILLED
     data = await proc.stdout.read()
@@ -187,13 +187,11 @@ async def test_wait_is_a_coroutine() -> None:
 async def test_stopped_process_has_not_ended() -> None:
     async with running("cat", stdin=PIPE) as proc:
         task = asyncio.create_task(proc.wait())
-        proc.send_signal(19)
-        await until(lambda: state(proc.pid) == "T", "stop")
+        suspend(proc.pid)
         await turns(20)
         assert not task.done()
         assert proc.returncode is None
-        proc.send_signal(18)
-        await until(lambda: state(proc.pid) != "T", "continue")
+        resume(proc.pid)
         await turns(20)
         assert proc.returncode is None
         proc.kill()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,12 +16,15 @@ from typing import Any
 import procio
 import pytest
 import skips
-from support import DEVNULL, PIPE, PYTHON, finish, output, running
+from protocols import start
+from support import DEVNULL, PIPE, PYTHON, finish, new_loop_named, output, running, script_result, turns
 
 if sys.platform != "win32":
     pytest.skip(skips.WINDOWS_ONLY, allow_module_level=True)
 
 import msvcrt
+
+from kernel_windows import handle_counts
 
 ARGV = (*PYTHON, "-c", "import sys; sys.stdout.buffer.write('\\0'.join(sys.argv[1:]).encode('utf-8', 'surrogatepass'))")
 
@@ -157,6 +163,11 @@ async def test_exit_codes_are_unsigned(code: int) -> None:
     script = f"import ctypes; ctypes.windll.kernel32.ExitProcess(ctypes.c_uint({code}))"
     proc = await procio.create_subprocess_exec(*PYTHON, "-c", script)
     assert await proc.wait() == proc.returncode == code
+    with procio.installed():
+        transport, protocol = await start(*PYTHON, "-c", script, stdin=None, stdout=None, stderr=None)
+    await protocol.end()
+    assert transport.get_returncode() == code
+    transport.close()
 
 
 async def test_terminate_and_kill_are_one() -> None:
@@ -173,6 +184,86 @@ async def test_signals_that_do_not_exist(number: int) -> None:
     async with running("sleep", "1000") as proc:
         with pytest.raises(ValueError, match=f"Unsupported signal: {number}"):
             proc.send_signal(number)
+
+
+CONSOLE = """
+import ctypes
+
+CHILD = '''
+import ctypes, os, signal, sys
+ctypes.windll.kernel32.SetConsoleCtrlHandler(None, False)  # a new group starts with Ctrl-C ignored
+for name in ("SIGINT", "SIGBREAK"):
+    signal.signal(getattr(signal, name), lambda number, frame: sys.exit(100 + number))
+os.write(1, b"ready")
+while os.read(0, 1):
+    pass
+'''
+
+async def main():
+    group = subprocess.CREATE_NEW_PROCESS_GROUP
+    ctypes.windll.kernel32.SetConsoleCtrlHandler(None, True)
+    codes = []
+    for turn in range(2):
+        start = {"stdin": PIPE, "stdout": PIPE, "creationflags": group}
+        proc = await procio.create_subprocess_exec(*PYTHON, "-c", CHILD, **start)
+        other = await procio.create_subprocess_exec(*PYTHON, "-c", CHILD, **start)
+        assert await proc.stdout.readexactly(5) == await other.stdout.readexactly(5) == b"ready"
+        proc.send_signal(getattr(signal, args[0]))
+        await until(lambda: proc.stdin.write(b"x") or proc.returncode is not None, "end")
+        codes.append(proc.returncode)
+        other.stdin.close()
+        codes.append(await other.wait())
+    return codes
+
+print(json.dumps(run(main())))
+"""
+
+
+def with_console(event: str, loop_name: str) -> Any:
+    """Only in a console of its own can a program send what Ctrl-C and Ctrl-Break do."""
+    return script_result(CONSOLE, event, loop=loop_name, creationflags=subprocess.CREATE_NEW_CONSOLE)
+
+
+def test_ctrl_c_event(loop_name: str) -> None:
+    """It reaches the group of the child, and no other."""
+    assert with_console("CTRL_C_EVENT", loop_name) == [100 + signal.SIGINT, 0] * 2
+
+
+def test_ctrl_break_event(loop_name: str) -> None:
+    assert with_console("CTRL_BREAK_EVENT", loop_name) == [100 + signal.SIGBREAK, 0] * 2
+
+
+NO_CONSOLE = """
+async def main():
+    async with running("sleep", "1000", creationflags=subprocess.CREATE_NEW_PROCESS_GROUP) as proc:
+        for event in (signal.CTRL_C_EVENT, signal.CTRL_BREAK_EVENT):
+            try:
+                proc.send_signal(event)
+            except OSError as error:
+                yield error.winerror is not None
+        await turns(20)
+        yield proc.returncode is None
+
+async def results():
+    return [result async for result in main()]
+
+print(json.dumps(run(results())))
+"""
+
+
+def test_console_events_without_a_console(loop_name: str) -> None:
+    """An OSError, and the child runs on. (os.kill of 3.11 ends it, and then raises a SystemError.)"""
+    flags = subprocess.DETACHED_PROCESS
+    assert script_result(NO_CONSOLE, loop=loop_name, creationflags=flags) == [True] * 3
+
+
+async def test_signals_are_compared() -> None:
+    """As Popen does it: what equals SIGTERM is SIGTERM."""
+    async with running("sleep", "1000") as proc:
+        proc.send_signal(15.0)  # type: ignore[arg-type]
+        assert await proc.wait() == 1
+        with pytest.raises(ProcessLookupError):
+            proc.send_signal("no signal")  # type: ignore[arg-type]
 
 
 async def test_environment_replaces_ours() -> None:
@@ -282,6 +373,71 @@ def test_pipes_do_not_leak_between_threads() -> None:
     for thread in threads:
         thread.join()
     assert not problems
+
+
+async def test_no_handles_of_any_kind_are_left() -> None:
+    """The system's thread pool has some that come and go; none for each child."""
+
+    async def some() -> None:
+        for _ in range(10):
+            proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+            assert await proc.communicate(b"x") == (b"x", b"")
+            proc = await procio.create_subprocess_exec("sleep", "1000", stdin=PIPE, stdout=PIPE)
+            proc.kill()
+            assert await proc.wait() == 1
+
+    await some()
+    before = handle_counts()
+    for _ in range(4):
+        await some()
+    gc.collect()
+    grown = {kind: count - before[kind] for kind, count in handle_counts().items()}
+    assert all(count < 20 for count in grown.values()), grown
+
+
+# --- what stays asyncio's ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["installed", "by class"])
+def test_pipes_of_asyncio_go_on_working(how: str, loop_name: str) -> None:
+    """connect_read_pipe and connect_write_pipe on the Proactor loop; the Selector loop has none."""
+    from asyncio import windows_utils
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reading, writing = map(windows_utils.PipeHandle, windows_utils.pipe(overlapped=(True, True), duplex=True))
+        reader = asyncio.StreamReader()
+        try:
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), reading)
+            writer, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, writing)
+        except NotImplementedError:
+            assert loop_name == "selector"
+            reading.close()
+            writing.close()
+            return
+        assert loop_name == "proactor"
+        stream = asyncio.StreamWriter(writer, protocol, None, loop)
+        for size in (1, 100_000, 3_000_000):
+            proc = await asyncio.create_subprocess_exec("true") if how == "installed" else None
+            stream.write(b"x" * size)
+            data, _ = await asyncio.gather(reader.readexactly(size), stream.drain())
+            assert data == b"x" * size
+            if proc is not None:
+                assert isinstance(proc, procio.Process)
+                assert await proc.wait() == 0
+        writer.close()
+        assert await reader.read() == b""
+        transport.close()
+        await turns(3)
+
+    def new() -> asyncio.AbstractEventLoop:
+        if how == "installed":
+            return new_loop_named(loop_name)
+        return procio.new_event_loop() if loop_name == "proactor" else procio.EventLoop()
+
+    with procio.installed() if how == "installed" else contextlib.nullcontext():
+        with asyncio.Runner(loop_factory=new) as runner:
+            runner.run(main())
 
 
 # --- closing -------------------------------------------------------------------------------------

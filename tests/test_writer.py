@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import stat
 from typing import Any
 
 import procio
 import pytest
-from support import KILLED, PIPE, cat, finish, running, sh, state, turns, until
+from support import KILLED, PIPE, SH, cat, finish, resume, running, sh, suspend, turns
 
 ENDLESS = 1 << 22
 
@@ -73,13 +72,12 @@ async def test_buffer_changed_after_write() -> None:
 async def test_drain_waits_for_the_reader() -> None:
     proc = await sh("exec cat >/dev/null", stdin=PIPE)
     try:
-        proc.send_signal(signal.SIGSTOP)
-        await until(lambda: state(proc.pid) == "T", "stop")
+        suspend(proc.pid)
         proc.stdin.write(b"x" * ENDLESS)
         drain = asyncio.create_task(proc.stdin.drain())
         await turns(50)
         assert not drain.done()
-        proc.send_signal(signal.SIGCONT)
+        resume(proc.pid)
         await drain
     finally:
         proc.kill()
@@ -183,21 +181,12 @@ async def until_broken(proc: procio.Process) -> BaseException:
 
 async def test_drain_raises_when_the_child_closed_its_stdin() -> None:
     """gh-104340; uvloop #506 raises RuntimeError out of write()."""
-    read_end, write_end = os.pipe()
-    try:
-        proc = await sh(
-            f"exec <&-; echo closed; read x </proc/self/fd/{read_end}", stdin=PIPE, stdout=PIPE, pass_fds=[read_end]
-        )
+    async with running(SH, "-c", "exec <&-; echo closed; exec sleep 1000", stdin=PIPE, stdout=PIPE) as proc:
         assert await proc.stdout.readline() == b"closed\n"
         await until_broken(proc)
         proc.stdin.write(b"nobody is told")
         proc.stdin.close()
         assert proc.returncode is None
-        os.write(write_end, b"\n")
-        assert await proc.wait() == 0
-    finally:
-        os.close(read_end)
-        os.close(write_end)
 
 
 async def test_drain_raises_when_the_child_has_ended() -> None:
