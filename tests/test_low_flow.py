@@ -370,6 +370,7 @@ async def test_drain_waits_by_hand(kind: Any) -> None:
     await asyncio.wait_for(drain, DEADLINE)
     assert not proc.stdin._protocol._paused
     proc.stdin.close()
+    assert await proc.stdout.read() == b""
     await proc.wait()
 
 
