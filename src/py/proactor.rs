@@ -5,8 +5,9 @@
 //! `IocpProactor` keeps a dictionary `_cache` from the address of each OVERLAPPED to
 //! `(future, overlapped, object, callback)`. `_poll` takes the entry of a packet's address out and,
 //! unless the future is done, calls `callback(transferred, key, overlapped)`. `close` cancels each
-//! future, and goes on polling until there are no entries. These names are private, so it is looked
-//! whether everything is as it was written, and otherwise the relay does the work.
+//! future, and goes on polling until there are no entries. So it is, word for word, in 3.11 to 3.15.
+//! These names are private, so a newer version, and a proactor that is not as it was written, are
+//! left to the relay.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -44,13 +45,18 @@ pub(super) fn reactor(running: &Bound<'_, PyAny>) -> Option<(Reactor, Guest)> {
     Some((Reactor::with(poller), Guest(shared)))
 }
 
+/// The newest version of Python whose proactor was read.
+const NEWEST: (u8, u8) = (3, 15);
+
 /// The loop's completion port and who takes the packets, if they are what they should be.
 fn port<'py>(running: &Bound<'py, PyAny>) -> PyResult<Option<(sys::RawHandle, Bound<'py, PyAny>)>> {
     let events = running.py().import("asyncio.windows_events")?;
     let class = events.getattr("IocpProactor")?;
     let proactor = running.getattr("_proactor")?;
     let polls = proactor.get_type().getattr("_poll")?;
-    let is_known = proactor.is(&running.getattr("_selector")?)
+    let version = running.py().version_info();
+    let is_known = (version.major, version.minor) <= NEWEST
+        && proactor.is(&running.getattr("_selector")?)
         && proactor.is_instance(&class)?
         && polls.is(&class.getattr("_poll")?);
     if !is_known {
