@@ -38,9 +38,10 @@ use super::{Interest, Watched};
 use crate::reactor::Readiness;
 use crate::sys::append;
 
-/// What the system buffers for each pipe, and what one read takes, in bytes.
+/// What the system buffers of what we write, and what one read takes, in bytes.
 const BUFFER: usize = 64 * 1024;
-/// What one read or write moves when much has to be moved.
+/// What one read or write moves when much has to be moved, and what the system buffers of what the
+/// child writes: it takes the memory when bytes lie there, and cannot be asked for more later.
 const LARGE: usize = 256 * 1024;
 
 const HUNG_UP: Readiness = Readiness {
@@ -301,7 +302,7 @@ impl TryFrom<OwnedHandle> for PipeWriter {
 /// system's buffer.
 pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, OwnedHandle)> {
     let child = GENERIC_WRITE | FILE_READ_ATTRIBUTES;
-    let (ours, theirs) = pipe(PIPE_ACCESS_INBOUND, child, size)?;
+    let (ours, theirs) = pipe(PIPE_ACCESS_INBOUND, child, size.unwrap_or(LARGE))?;
     Ok((ours.try_into()?, theirs))
 }
 
@@ -309,7 +310,7 @@ pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, Ow
 /// how its end is learnt; the child's cannot be written.
 pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, OwnedHandle)> {
     let child = GENERIC_READ | FILE_WRITE_ATTRIBUTES;
-    let (ours, theirs) = pipe(PIPE_ACCESS_DUPLEX, child, size)?;
+    let (ours, theirs) = pipe(PIPE_ACCESS_DUPLEX, child, size.unwrap_or(BUFFER))?;
     Ok((ours.try_into()?, theirs))
 }
 
@@ -318,9 +319,9 @@ pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, Owne
 fn pipe(
     access: FILE_FLAGS_AND_ATTRIBUTES,
     child: u32,
-    size: Option<usize>,
+    size: usize,
 ) -> io::Result<(OwnedHandle, OwnedHandle)> {
-    let size = u32::try_from(size.unwrap_or(BUFFER)).unwrap_or(u32::MAX);
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
     let (name, ours) = loop {
         let name = name();
         // SAFETY: the name ends with a null; the rest are numbers. The handle is new.

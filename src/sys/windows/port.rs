@@ -3,6 +3,7 @@
 use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub(super) struct Port {
     leaving: Mutex<Leaving>,
     /// Somebody else takes the packets.
     guest: Option<Guest>,
+    /// A thread waits, and will get what comes: nobody else need look.
+    awaited: AtomicBool,
 }
 
 /// Pipe ends that are gone while the system still works for them.
@@ -62,6 +65,7 @@ impl Port {
             handle,
             leaving: Mutex::default(),
             guest: None,
+            awaited: AtomicBool::new(false),
         })
     }
 
@@ -231,6 +235,7 @@ impl Poller {
             handle: duplicate(port)?,
             leaving: Mutex::default(),
             guest: Some(Guest::new(taker)),
+            awaited: AtomicBool::new(false),
         });
         if let Some(guest) = &port.guest {
             guest.expect(&port, guest.bell())?;
@@ -257,6 +262,20 @@ impl Poller {
             guest.take(events);
             return Ok(());
         }
+        match timeout {
+            None => {
+                self.0.awaited.store(true, Ordering::SeqCst);
+                let result = self.collect(events, timeout);
+                self.0.awaited.store(false, Ordering::SeqCst);
+                result
+            }
+            // One call of the system less, in each turn of a loop that has the relay.
+            Some(Duration::ZERO) if self.0.awaited.load(Ordering::SeqCst) => Ok(()),
+            Some(_) => self.collect(events, timeout),
+        }
+    }
+
+    fn collect(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         let mut milliseconds = timeout.map_or(INFINITE, |timeout| {
             u32::try_from(timeout.as_millis()).unwrap_or(INFINITE - 1)
         });
