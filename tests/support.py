@@ -22,33 +22,14 @@ import procio  # noqa: E402
 
 WINDOWS = sys.platform == "win32"
 if WINDOWS:
-    from kernel_windows import (  # noqa: F401
-        children,
-        is_pipe,
-        kill,
-        open_fds,
-        pipes,
-        resident_bytes,
-        resume,
-        stat_fields,
-        state,
-        suspend,
-        threads,
-    )
+    import kernel_windows as kernel
 else:
-    from kernel_linux import (  # noqa: F401
-        children,
-        is_pipe,
-        kill,
-        open_fds,
-        pipes,
-        resident_bytes,
-        resume,
-        stat_fields,
-        state,
-        suspend,
-        threads,
-    )
+    import kernel_linux as kernel
+
+# What the tests ask of the system's tables, the same on each.
+children, threads, state, stat_fields = kernel.children, kernel.threads, kernel.state, kernel.stat_fields
+open_fds, pipes, is_pipe, resident_bytes = kernel.open_fds, kernel.pipes, kernel.is_pipe, kernel.resident_bytes
+suspend, resume, kill = kernel.suspend, kernel.resume, kernel.kill
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent

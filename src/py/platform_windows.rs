@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -55,10 +55,7 @@ pub(super) use proactor::Guest;
 
 /// A reactor for a loop: on the loop's own completion port, where it has one that can be shared.
 pub(super) fn reactor(running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<Guest>)> {
-    static RELAY: OnceLock<bool> = OnceLock::new();
-    let relay =
-        *RELAY.get_or_init(|| std::env::var_os("PROCIO_RELAY").is_some_and(|value| value == "1"));
-    let shared = if relay {
+    let shared = if sys::relay_forced() {
         None
     } else {
         proactor::reactor(running)

@@ -52,6 +52,14 @@ pub(crate) const SPAWN_BLOCKS: bool = true;
 /// A pipe stays with the completion port that it was first given to.
 pub(crate) const HANDOVER: bool = false;
 
+/// `PROCIO_RELAY=1`: wake the host by a thread even where it could take the packets itself. Read
+/// once, because a process must not change its mind half-way.
+#[cfg(feature = "python")]
+pub(crate) fn relay_forced() -> bool {
+    static FORCED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *FORCED.get_or_init(|| std::env::var_os("PROCIO_RELAY").is_some_and(|value| value == "1"))
+}
+
 /// No loop of Python watches a completion port. One shares its own, and otherwise the relay waits.
 #[cfg(feature = "python")]
 pub(crate) fn watchable(_poller: &Poller) -> Option<i32> {
