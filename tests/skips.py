@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,11 +29,28 @@ LIBRARY_MAKES_ITS_LOOP = "the library makes a loop of asyncio's itself"
 SOURCES_MISSING = "PROCIO_SOURCES does not name a folder with the sources of {} (tests/libraries/fetch_sources.py)"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
+ONE_PROCESSOR = "there is only one processor: a child could not run while it is waited for"
+RELAYED = "the loop does not see a child's events itself"
+
+
+def processors() -> int:
+    """That this process may use: its affinity, and a container's quota."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except OSError:
+        return count
+    return count if quota == "max" else min(count, int(quota) // int(period))
+
+
 HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason=NOT_ROOT)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
 needs_child_watchers = pytest.mark.skipif(sys.version_info >= (3, 12), reason=NO_CHILD_WATCHERS)
+needs_processors = pytest.mark.skipif(processors() < 2, reason=ONE_PROCESSOR)
 needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason=MYPY_MISSING)
 
 # CPython's own tests -----------------------------------------------------------------------------
@@ -80,6 +98,8 @@ FORCED: dict[tuple[str, str], dict[str, str]] = {
             "asyncio's loop is closed by its finalizer in the child, and takes its own wake-up pipe out of the "
             "epoll that it shares with the parent"
         ),
+        "test_looks_when_there_is_nothing_else_to_do": RELAYED,
+        "test_interrupt_is_not_swallowed": RELAYED,
     },
 }
 NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
@@ -103,6 +123,7 @@ _NAMES = "Popen names no file in its errors here"
 
 POSIX_FILES: dict[str, str] = {
     "test_fork": "there is no fork",
+    "test_linger": "no loop waits for a descriptor that could be looked at",
     "test_forced_paths": "the forced paths are Unix's",
     "test_reaped": "a child's status cannot be taken by somebody else: whoever has a handle can ask",
     "test_refused": "there is no seccomp",

@@ -269,6 +269,7 @@ impl Awaitable {
             return result.map(Step::Return);
         }
         let host = op.host().clone();
+        let reads = matches!(op, Op::Read(_));
         let state = Mutex::new(SlotState {
             op: Some(op),
             future: None,
@@ -278,7 +279,11 @@ impl Awaitable {
             let host = host.clone();
             Arc::new(Slot { host, key, state })
         });
-        self.go_on(py, Some(running), slot, None)
+        let step = self.go_on(py, Some(running.clone()), slot, None)?;
+        if reads && matches!(step, Step::Yield(_)) {
+            host.linger.before_sleep(&running)?;
+        }
+        Ok(step)
     }
 
     fn go_on(

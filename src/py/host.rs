@@ -20,6 +20,7 @@ use slab::Slab;
 use super::awaitable::Slot;
 use super::call::Call;
 use super::errors::os_error;
+use super::linger::Linger;
 use super::platform;
 use super::relay::{Relay, Stopper};
 use crate::reactor::{Reactor, Shared, lock};
@@ -49,6 +50,7 @@ pub(super) struct Host {
     scheduled: AtomicBool,
     dispatching: AtomicBool,
     relay: Mutex<Option<Stopper>>,
+    pub(super) linger: Linger,
 }
 
 /// What has been woken.
@@ -102,6 +104,7 @@ impl Host {
             scheduled: AtomicBool::new(false),
             dispatching: AtomicBool::new(false),
             relay: Mutex::default(),
+            linger: Linger::new(),
         });
         let watchable = sys::watchable(reactor.poller());
         let watch = Bound::new(
@@ -118,6 +121,8 @@ impl Host {
                 Err(error) => return Err(error),
             }
         }
+        // Who tells the loop of an event needs the lock that we would hold meanwhile.
+        host.linger.forbid();
         match guest {
             Some(guest) => guest.serve(&host),
             None => *lock(&host.relay) = Some(Relay::start(running, &host)?),

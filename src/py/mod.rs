@@ -1,7 +1,7 @@
 //! The Python extension `procio._core`: all of PyO3.
 //!
 //! [`host`] binds a reactor to an event loop; [`awaitable`] is what the stream methods return;
-//! [`operations`] are the core's state machines as awaitables see them; [`call`] is how a protocol
+//! [`linger`] looks for a moment before the loop sleeps; [`operations`] are the core's state machines as awaitables see them; [`call`] is how a protocol
 //! waits.
 
 mod awaitable;
@@ -14,6 +14,7 @@ mod errors;
 #[cfg(unix)]
 mod fork;
 mod host;
+mod linger;
 mod operations;
 #[cfg_attr(unix, path = "platform_posix.rs")]
 #[cfg_attr(windows, path = "platform_windows.rs")]

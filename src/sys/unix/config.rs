@@ -16,6 +16,8 @@ pub(crate) struct Config {
     pub close_range: bool,
     #[cfg(any(feature = "python", feature = "tokio"))]
     relay: bool,
+    #[cfg(feature = "python")]
+    lingers: bool,
 }
 
 pub(crate) fn config() -> &'static Config {
@@ -35,6 +37,9 @@ pub(crate) fn config() -> &'static Config {
             #[cfg(any(feature = "python", feature = "tokio"))]
             relay: is("PROCIO_RELAY", "1")
                 || (cfg!(target_vendor = "apple") && !is("PROCIO_RELAY", "0")),
+            #[cfg(feature = "python")]
+            lingers: !is("PROCIO_LINGER", "0")
+                && std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
         }
     })
 }
@@ -44,4 +49,10 @@ pub(crate) fn config() -> &'static Config {
 #[cfg(any(feature = "python", feature = "tokio"))]
 pub(crate) fn relay_forced() -> bool {
     config().relay
+}
+
+/// `PROCIO_LINGER=0`: wait at once. So it is too where a child would have to wait for us to do so.
+#[cfg(feature = "python")]
+pub(crate) fn lingers() -> bool {
+    config().lingers
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+#[cfg(feature = "python")]
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
 
@@ -48,6 +50,19 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it was open just now, and the kernel checks the number again.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// Whether a selector that somebody else owns would come back at once. It would if its number is
+/// not open, too. poll(2).
+#[cfg(feature = "python")]
+pub(crate) fn has_events(selector: RawFd) -> bool {
+    if selector < 0 {
+        return true;
+    }
+    // SAFETY: the number is only looked at, and the kernel checks it.
+    let selector = unsafe { BorrowedFd::borrow_raw(selector) };
+    let mut polled = [PollFd::new(&selector, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())) != Ok(0)
 }
 
 /// Whether a poller refused a descriptor because there is nothing to wait for: `/dev/null`, which

@@ -24,11 +24,13 @@ use super::linux as os;
 
 pub(crate) use child::Job;
 pub(crate) use config::config;
+#[cfg(feature = "python")]
+pub(crate) use config::lingers;
 #[cfg(any(feature = "python", feature = "tokio"))]
 use config::relay_forced;
-#[cfg(feature = "python")]
-pub(crate) use fd::duplicate;
 pub(crate) use fd::{above_stdio, another, check_open, never_blocks, open_null};
+#[cfg(feature = "python")]
+pub(crate) use fd::{duplicate, has_events};
 pub(crate) use hook::Hook;
 pub(crate) use os::{Notifier, Poller, populate};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};

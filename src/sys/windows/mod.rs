@@ -66,6 +66,18 @@ pub(crate) fn watchable(_poller: &Poller) -> Option<i32> {
     None
 }
 
+/// No loop waits for a descriptor that could be looked at before.
+#[cfg(feature = "python")]
+pub(crate) fn lingers() -> bool {
+    false
+}
+
+/// Whether a selector would come back at once: there is none of which that can be asked.
+#[cfg(feature = "python")]
+pub(crate) fn has_events(_selector: RawHandle) -> bool {
+    true
+}
+
 /// How Windows words an error, without the full stop.
 #[cfg(feature = "python")]
 pub(crate) fn error_text(code: i32) -> Option<String> {
