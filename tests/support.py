@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import errno
 import json
 import os
 import platform
@@ -109,6 +111,14 @@ def kernel_at_least(*version: int) -> bool:
         return False
     parts = platform.release().split("-")[0].split(".")
     return tuple(int(part) for part in parts[:2] if part.isdigit()) >= version
+
+
+def clears_signal_handlers() -> bool:
+    """Whether this system has clone3 with CLONE_CLEAR_SIGHAND (Linux 5.5), which filters like to refuse."""
+    if not kernel_at_least(5, 5) or platform.machine() not in ("x86_64", "aarch64"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(435, None, 0) == -1 and ctypes.get_errno() == errno.EINVAL
 
 
 def status_survives_theft() -> bool:

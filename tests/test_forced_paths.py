@@ -17,6 +17,7 @@ SWITCHES = [
     ("PROCIO_SPAWN", "fork"),
     ("PROCIO_PIDFD", "0"),
     ("PROCIO_RELAY", "1"),
+    ("PROCIO_CLONE3", "0"),
     ("PROCIO_CLOSE_RANGE", "0"),
 ]
 HOST_PATHS = ("PROCIO_PIDFD", "PROCIO_RELAY")

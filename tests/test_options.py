@@ -318,6 +318,26 @@ async def test_handled_signals_are_reset() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
+@skips.needs_proc
+async def test_handlers_of_the_parent_do_not_run_in_the_child() -> None:
+    """Nor before exec, which has to go through thousands of directories: the signal has its default action there."""
+    path = ":".join([f"/none/{number}" for number in range(9000)] + ["/bin", "/usr/bin"])
+    handled = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: handled.append(os.getpid()))
+    try:
+        early = 0
+        while early < 3:
+            async with running(*helper("strike", os.getpid(), int(signal.SIGUSR1)), stdout=PIPE) as striker:
+                assert await striker.stdout.readline() == b"ready\n"
+                async with running("cat", stdin=PIPE, env={"PATH": path}) as proc:
+                    early += await striker.stdout.readline() == b"before exec\n"
+                    proc.stdin.close()
+                    assert await proc.wait() == -signal.SIGUSR1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not handled
+
+
 async def test_signal_mask_of_the_caller_is_inherited() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGRTMIN})
     try:

@@ -11,11 +11,16 @@
 //!   likewise, so once the end of that pipe is seen the child cannot touch them any more.
 //! - All signals are blocked round the clone, so no handler can run in the child while it shares
 //!   our memory, and none can interrupt us between the clone and the restored mask. The child
-//!   lifts the mask last, after it has reset what was caught.
+//!   lifts the mask last, when no signal is caught any more: it was either born without our
+//!   handlers (CLONE_CLEAR_SIGHAND of clone3(2), Linux 5.5), or has asked for each signal whether it
+//!   is caught, and has reset those that are. Which of the two it is, the job says.
 //! - The child is made by the calling thread, and so inherits that thread's mask, affinity,
 //!   scheduling and parent-death signal, as a child of `Popen` does.
 //! - The pidfd is made by the clone itself: there is no moment at which the child has a pid that
 //!   could already have been recycled.
+//!
+//! What refuses clone3, among them seccomp filters that cannot look at its flags, gets clone(2) with
+//! the same flags before it gets a lower rung.
 //!
 //! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]).
 //!
@@ -30,7 +35,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::stack::Stack;
-use super::{open_pidfd, raw};
+use super::{clone3, open_pidfd, raw};
 use crate::sys::{Job, config};
 
 /// Stacks that are kept for the next child.
@@ -77,6 +82,8 @@ pub(crate) struct Cloner {
     refused: AtomicU8,
     /// Whether the clone is asked for a pidfd. Emulators and filters refuse the flag on any rung.
     pidfd: AtomicBool,
+    /// Whether clone3 is tried.
+    clone3: AtomicBool,
 }
 
 impl Cloner {
@@ -85,6 +92,7 @@ impl Cloner {
             spare: Mutex::default(),
             refused: AtomicU8::new(config().first_rung as u8),
             pidfd: AtomicBool::new(config().pidfd),
+            clone3: AtomicBool::new(config().clone3),
         }
     }
 
@@ -93,11 +101,11 @@ impl Cloner {
     /// to [`recycle`](Cloner::recycle) once the child has let go of our memory.
     ///
     /// # Safety
-    /// `job` stays valid and unchanged until the child has executed a program or ended, and
-    /// `entry` does not return.
+    /// `job` stays valid and, once this has returned, unchanged until the child has executed a
+    /// program or ended, and `entry` does not return.
     pub(crate) unsafe fn start(
         &self,
-        job: &Job,
+        job: &mut Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
     ) -> io::Result<(i32, Option<OwnedFd>, Stack)> {
         let stack = match self
@@ -112,6 +120,8 @@ impl Cloner {
         let mut rung = self.rung(job);
         loop {
             let wants_pidfd = self.pidfd.load(Ordering::Relaxed);
+            let by_clone3 = self.clone3.load(Ordering::Relaxed);
+            job.inherits_handlers = !by_clone3;
             // SAFETY: the caller's promise, and `stack` is unused and outlives the child half.
             match unsafe { clone(job, entry, &stack, rung, wants_pidfd) } {
                 Ok((pid, pidfd)) => {
@@ -121,6 +131,9 @@ impl Cloner {
                         self.refused.fetch_max(rung as u8, Ordering::Relaxed);
                     }
                     return Ok((pid, pidfd, stack));
+                }
+                Err(error) if by_clone3 && refused(&error) => {
+                    self.clone3.store(false, Ordering::Relaxed);
                 }
                 Err(error) if refused(&error) => match rung.lower() {
                     Some(lower) => rung = lower,
@@ -159,11 +172,11 @@ impl Cloner {
 fn refused(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::E2BIG)
     )
 }
 
-/// clone(2).
+/// Makes the child, with all signals blocked. By clone3(2), unless the child inherits our handlers.
 ///
 /// # Safety
 /// As [`Cloner::start`]; nobody else uses `stack`.
@@ -176,24 +189,24 @@ unsafe fn clone(
 ) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut pidfd: c_int = -1;
     let pidfd_flag = if wants_pidfd { libc::CLONE_PIDFD } else { 0 };
-    let flags = rung.flags() | pidfd_flag | libc::SIGCHLD;
-    let job: *const Job = job;
+    let flags = rung.flags() | pidfd_flag;
+    let by_clone3 = !job.inherits_handlers;
+    let job = (&raw const *job).cast_mut().cast();
     let caller = raw::set_signal_mask(&!0);
-    // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.
-    let pid = unsafe {
-        libc::clone(
-            entry,
-            stack.top().cast(),
-            flags,
-            job.cast_mut().cast(),
-            &raw mut pidfd,
-        )
+    let made = if by_clone3 {
+        // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.
+        unsafe { clone3::clone3(flags, &mut pidfd, stack, entry, job) }
+            .map_err(|error| io::Error::from_raw_os_error(error.0))
+    } else {
+        let (top, flags) = (stack.top().cast(), flags | libc::SIGCHLD);
+        // SAFETY: likewise.
+        match unsafe { libc::clone(entry, top, flags, job, &raw mut pidfd) } {
+            -1 => Err(io::Error::last_os_error()),
+            pid => Ok(pid),
+        }
     };
-    let error = io::Error::last_os_error();
     raw::set_signal_mask(&caller);
-    if pid == -1 {
-        return Err(error);
-    }
+    let pid = made?;
     if pidfd == -1 {
         // Before Linux 5.2 the flag does nothing.
         return Ok((pid, None));

@@ -1,6 +1,7 @@
 //! Linux: epoll, pidfds, and a clone that shares memory and does not wait.
 
 mod clone;
+mod clone3;
 mod epoll;
 pub(crate) mod exit;
 pub(crate) mod raw;

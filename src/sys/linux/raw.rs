@@ -74,7 +74,8 @@ unsafe fn call(number: c_long, a: [usize; 6]) -> Result<usize, Errno> {
     check(result as isize)
 }
 
-fn check(result: isize) -> Result<usize, Errno> {
+/// What a system call has returned.
+pub(super) fn check(result: isize) -> Result<usize, Errno> {
     if (-4095..0).contains(&result) {
         Err(Errno(-result as c_int))
     } else {

@@ -45,6 +45,12 @@ impl Stack {
         }
     }
 
+    /// Its lowest byte, and its length.
+    pub(crate) fn area(&self) -> (*mut u8, usize) {
+        // SAFETY: inside of the mapping.
+        (unsafe { self.base.as_ptr().add(GUARD) }, SIZE)
+    }
+
     /// The end, from which it grows down.
     pub(crate) fn top(&self) -> *mut u8 {
         // SAFETY: one past the end of the mapping, on a page boundary.

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     /// The signal mask of the thread that asked for the child; set last.
     pub mask: raw::SigSet,
     pub close_range: bool,
+    /// Whether the child is born with its parent's signal handlers. Known to who makes it.
+    pub inherits_handlers: bool,
 }
 
 /// The stages in the order of their codes in a report.
@@ -87,7 +89,9 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     }
     // Caught signals would run our parent's handlers, in its memory, as soon as the mask is lifted;
     // exec resets them anyhow. Ignored ones stay ignored, as exec leaves them.
-    raw::reset_caught_signals(&job.mask);
+    if job.inherits_handlers {
+        raw::reset_caught_signals(&job.mask);
+    }
     raw::set_signal_mask(&job.mask);
     let envp = if inherits { environ() } else { plan.envp() };
     let mut first = None;

@@ -12,6 +12,12 @@ pub(crate) struct Config {
     pub first_rung: Rung,
     /// `PROCIO_PIDFD=0`: wait for each child in a thread, as on a kernel without pidfds.
     pub pidfd: bool,
+    /// `PROCIO_CLONE3=0`: ask for each signal whether it is caught, as before Linux 5.5.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code)
+    )]
+    pub clone3: bool,
     /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
     pub close_range: bool,
     #[cfg(any(feature = "python", feature = "tokio"))]
@@ -32,6 +38,7 @@ pub(crate) fn config() -> &'static Config {
                 () => Rung::FIRST,
             },
             pidfd: !is("PROCIO_PIDFD", "0"),
+            clone3: !is("PROCIO_CLONE3", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
             // That one kqueue is woken by another is not proven on macOS.
             #[cfg(any(feature = "python", feature = "tokio"))]

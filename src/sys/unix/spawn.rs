@@ -47,16 +47,17 @@ impl Spawner {
         fork: Option<&mut dyn Fork>,
     ) -> Result<(Process, Option<Outcome>), SpawnError> {
         let (report, writer) = report_pipe()?;
-        let job = Box::new(Job {
+        let mut job = Box::new(Job {
             plan,
             stdio,
             report: writer.as_raw_fd(),
             mask: raw::signal_mask(),
             close_range: config().close_range,
+            inherits_handlers: true,
         });
         let (process, started) = match fork {
             Some(fork) => forked(&job, fork)?,
-            None => self.cloned(&job)?,
+            None => self.cloned(&mut job)?,
         };
         drop(writer);
         let outcome = Outcome {
@@ -69,7 +70,7 @@ impl Spawner {
         Ok((process, Some(outcome)))
     }
 
-    fn cloned(&self, job: &Job) -> io::Result<(Process, Option<Started>)> {
+    fn cloned(&self, job: &mut Job) -> io::Result<(Process, Option<Started>)> {
         // SAFETY: the job is boxed and goes into the outcome, which gives it up only when the
         // child has executed a program or ended; `entry` does not return.
         let (pid, pidfd, started) = unsafe { self.cloner.start(job, entry)? };
