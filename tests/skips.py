@@ -132,6 +132,8 @@ POSIX_FILES: dict[str, str] = {
 
 POSIX_ONLY: dict[str, str] = {
     "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
+    "test_socket_that_is_closed_is_no_pipe": _PASSES,
+    "test_input_that_nobody_read_is_written_later": "waits with a FIFO",
     "test_extra_info": _PASSES,
     "test_extra_info_subprocess_may_be_waited_for": _PASSES,
     "test_missing_program_with_executable": _NAMES,

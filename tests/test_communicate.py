@@ -36,6 +36,7 @@ async def test_input_of_other_item_sizes() -> None:
     assert (await both("cat", view))[0] == b"abcdefgh"
 
 
+@pytest.mark.differs
 @pytest.mark.parametrize("data", [None, b""])
 async def test_no_input_closes_stdin(data: Any) -> None:
     assert await both("cat", data) == (b"", b"")
@@ -48,6 +49,7 @@ async def test_result_is_none_without_a_pipe() -> None:
     assert await both("cat; echo err >&2", b"x", stderr=STDOUT) == (b"xerr\n", None)
 
 
+@pytest.mark.differs
 async def test_input_without_a_pipe_is_ignored() -> None:
     """Newer CPython: stdin was not asked for, so there is nothing to feed."""
     assert (await both("echo out", b"ignored", stdin=DEVNULL))[0] == b"out\n"

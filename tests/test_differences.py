@@ -13,6 +13,7 @@ import subprocess
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import procio
@@ -197,6 +198,18 @@ async def test_communicate_does_not_wait_for_input_that_nobody_reads() -> None:
     out, _ = await asyncio.wait_for(proc.communicate(b"x" * (1 << 20)), 20)
     kill_stray(int(out))
     assert proc.returncode == 0
+
+
+async def test_input_that_nobody_read_is_written_later(tmp_path: Path) -> None:
+    """As long as the Process is held: it was not lost with the end of communicate()."""
+    start, count = tmp_path / "start", tmp_path / "count"
+    os.mkfifo(start)
+    script = 'exec 3<&0; (read x <"$1"; wc -c <&3 >"$2.new"; mv "$2.new" "$2") >/dev/null 2>&1 &'
+    proc = await sh(script, str(start), str(count), stdin=PIPE, stdout=PIPE)
+    assert await asyncio.wait_for(proc.communicate(b"x" * (1 << 20)), 20) == (b"", None)
+    start.write_bytes(b"\n")
+    await until(count.exists, "count")
+    assert int(count.read_text()) == 1 << 20
 
 
 async def test_feed_eof_closes_our_end() -> None:

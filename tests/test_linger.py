@@ -115,8 +115,11 @@ def test_interrupt_is_not_swallowed() -> None:
 
     async def main() -> None:
         async with cat() as proc:
+            read = proc.stdout.readexactly(1)
             with pytest.raises(KeyboardInterrupt):
-                await proc.stdout.readexactly(1)
+                await read
+            with pytest.raises(RuntimeError, match="cannot reuse already awaited"):
+                await read
             proc.stdin.write(b"xy")
             await proc.stdin.drain()
             await asyncio.sleep(0)

@@ -180,8 +180,9 @@ async def test_pipesize(size: int) -> None:
     assert [facts["descriptors"][fd]["size"] for fd in "012"] == [size] * 3
 
 
-async def test_pipesize_none_and_default() -> None:
-    assert await procio_facts(pipesize=-1) == await procio_facts()
+@pytest.mark.parametrize("size", [-1, None])
+async def test_pipesize_none_and_default(size: int | None) -> None:
+    assert await procio_facts(pipesize=size) == await procio_facts()
 
 
 # --- groups and sessions -------------------------------------------------------------------------

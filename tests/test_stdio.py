@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -199,11 +200,21 @@ def test_standard_descriptors_closed_in_parent(closed: list[int], when: str, loo
     assert (tmp_path / "result").read_text() == "out in\nerr in\n"
 
 
+class Numbered:
+    """An object whose descriptor is that."""
+
+    def __init__(self, number: Any) -> None:
+        self.number = number
+
+    def fileno(self) -> Any:
+        return self.number
+
+
 @pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
 @pytest.mark.parametrize(
     "value",
-    ["text", 1.5, object(), -7, 98765, io.BytesIO()],
-    ids=["str", "float", "object", "negative", "closed", "memory"],
+    ["text", 1.5, object(), -7, 98765, io.BytesIO(), Numbered(None), Numbered("1"), Numbered(-2), Numbered(-3)],
+    ids=["str", "float", "object", "negative", "closed", "memory", "none", "digit", "like-STDOUT", "like-DEVNULL"],
 )
 async def test_wrong_values_raise_as_popen(stream: str, value: Any) -> None:
     def ask_popen() -> BaseException:
@@ -215,6 +226,17 @@ async def test_wrong_values_raise_as_popen(stream: str, value: Any) -> None:
     with pytest.raises(type(theirs)) as caught:
         await procio.create_subprocess_exec("true", **{stream: value})
     assert getattr(caught.value, "errno", None) == getattr(theirs, "errno", None)
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+async def test_socket_that_is_closed_is_no_pipe(stream: str) -> None:
+    """Its descriptor is -1, which is also PIPE; to Popen it is nothing."""
+    closed = socket.socket()
+    closed.close()
+    subprocess.run(["true"], check=True, **{stream: closed})
+    proc = await procio.create_subprocess_exec("true", **{stream: closed})
+    assert getattr(proc, stream) is None
+    assert await proc.wait() == 0
 
 
 @pytest.mark.differs

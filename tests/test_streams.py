@@ -314,6 +314,28 @@ async def test_not_at_eof_while_data_is_there() -> None:
     assert proc.stdout.at_eof()
 
 
+async def test_nothing_is_read_while_another_waits(pair: procio.Process) -> None:
+    """Who wants no bytes is in nobody's way."""
+    waiting = asyncio.create_task(pair.stdout.readexactly(3))
+    await turns(3)
+    assert (await pair.stdout.read(0), await pair.stdout.readexactly(0)) == (b"", b"")
+    pair.stdin.write(b"abc")
+    assert await waiting == b"abc"
+
+
+@pytest.mark.differs
+async def test_bytes_belong_to_the_operation_that_waits(reader: asyncio.StreamReader) -> None:
+    """They are in its order, whatever was read when another came; asyncio gives the other the first ones."""
+    waiting = asyncio.create_task(reader.readexactly(5))
+    await turns(3)
+    reader.feed_data(b"ab\n")
+    await turns(3)
+    with pytest.raises(RuntimeError, match="already waiting for incoming data"):
+        await reader.readline()
+    reader.feed_data(b"cd")
+    assert await waiting == b"ab\ncd"
+
+
 # --- feeding -------------------------------------------------------------------------------------
 
 

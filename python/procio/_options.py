@@ -82,7 +82,7 @@ def prepare(
     group: str | int | None = None,
     extra_groups: Iterable[str | int] | None = None,
     umask: int = -1,
-    pipesize: int = -1,
+    pipesize: int | None = -1,
     process_group: int | None = None,
 ) -> Request:
     """The request for a child that runs ``args``."""
@@ -90,6 +90,8 @@ def prepare(
         raise ValueError("Limit cannot be <= 0")
     if stdout is subprocess.STDOUT:
         raise ValueError("STDOUT can only be used for stderr")
+    if pipesize is None:
+        pipesize = -1
     if not isinstance(pipesize, int):
         raise TypeError("pipesize must be an integer")
     pass_fds = tuple(pass_fds)

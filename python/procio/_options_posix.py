@@ -1,5 +1,6 @@
 """What only POSIX systems make of the arguments of ``subprocess.Popen``."""
 
+import errno
 import operator
 import os
 import sys
@@ -100,7 +101,11 @@ def descriptor(stream: File) -> int | None:
     """The descriptor of a stream, or one of the constants."""
     if stream is None or isinstance(stream, int):
         return stream
-    return stream.fileno()
+    # Not one of the constants: to Popen -1, as of a closed socket, is no stream at all.
+    number = operator.index(stream.fileno())
+    if number < -1:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return None if number == -1 else number
 
 
 def environment(env: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
@@ -116,7 +121,7 @@ def environment(env: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
 
 def _kept(fds: tuple[int, ...]) -> list[int]:
     kept = sorted(set(map(int, fds)))
-    if kept and kept[0] < 0:
+    if kept and (kept[0] < 0 or kept[-1] > _INT_MAX):
         raise ValueError("bad value(s) in fds_to_keep")
     return kept
 
@@ -162,6 +167,8 @@ def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
     for item in groups:
         if not isinstance(item, str | int):
             raise TypeError(f"Items in extra_groups must be a string or integer, not {type(item)}")
+        if isinstance(item, int) and item > _ID_MAX:
+            raise ValueError("invalid group id")
         numbers.append(_identity("Group", item))
     if len(numbers) > os.sysconf("SC_NGROUPS_MAX"):
         raise ValueError("too many groups")

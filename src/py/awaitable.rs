@@ -280,8 +280,13 @@ impl Awaitable {
             Arc::new(Slot { host, key, state })
         });
         let step = self.go_on(py, Some(running.clone()), slot, None)?;
-        if reads && matches!(step, Step::Yield(_)) {
-            host.linger.before_sleep(&running)?;
+        if reads
+            && matches!(step, Step::Yield(_))
+            && let Err(interrupt) = host.linger.before_sleep(&running)
+        {
+            // It ends as a coroutine that has raised: the stream is free, whoever keeps us.
+            self.close(py)?;
+            return Err(interrupt);
         }
         Ok(step)
     }

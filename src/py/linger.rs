@@ -6,12 +6,13 @@
 //! the loop. It takes nothing and completes nothing: the loop finds the event where it would have
 //! found it, in the same order, only without having slept.
 //!
-//! Nobody is kept waiting by that. It is done only while no callback is ready to run, and ends
-//! with whatever comes for the loop: a socket, a signal, another thread's `call_soon_threadsafe`. A
-//! timer may be late by the same moment; asyncio rounds those up to a millisecond. When nothing
-//! came in time the next waits go without, three of them, then fifteen, at last 255: a child that
-//! takes its time costs next to no processor time. The interpreter's lock is kept: whoever waits for
-//! it would otherwise get it twice for one wait, for five milliseconds each time.
+//! No callback is kept waiting by that. It is done only while none is ready to run, and ends with
+//! whatever comes for the loop: a socket, a signal, and on an interpreter without the lock another
+//! thread's `call_soon_threadsafe`. With the lock, which is kept, such a thread is later by the same
+//! moment; were the lock let go, whoever waits for it would get it twice for one wait, for five
+//! milliseconds each time. A timer may be late by the same moment; asyncio rounds those up to a
+//! millisecond. When nothing came in time the next waits go without, three of them, then fifteen, at
+//! last 255: a child that takes its time costs next to no processor time.
 //!
 //! Whether a callback is ready only asyncio's own loops let themselves be asked, by two attributes
 //! that are private to them. On any other loop, and on a single processor, where the child could

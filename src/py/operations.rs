@@ -112,6 +112,10 @@ impl Operation for ReadOp {
             return None;
         }
         let take = |bytes: &[u8]| Ok(PyBytes::new(py, bytes).into_any().unbind());
+        // No bytes are there for everybody, even while another operation waits.
+        if matches!(self.want, Want::Some(0) | Want::Exactly(0)) {
+            return Some(take(&[]));
+        }
         let stream = &self.reader.get().stream;
         stream.pipe.take_now(&mut self.want, take)
     }
