@@ -266,10 +266,11 @@ async def overrun(data: bytes, separator: bytes, limit: int) -> asyncio.LimitOve
         return caught.value
 
 
-async def test_readuntil_wrong_type(reader: asyncio.StreamReader) -> None:
+@pytest.mark.parametrize("separator", ["c", 99, [99], ("c",), ([99],)], ids=repr)
+async def test_readuntil_wrong_type(reader: asyncio.StreamReader, separator: Any) -> None:
     reader.feed_data(b"abc")
     with pytest.raises(TypeError):
-        await reader.readuntil("c")  # type: ignore[arg-type]
+        await reader.readuntil(separator)
     assert await reader.read(3) == b"abc"
 
 

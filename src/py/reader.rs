@@ -125,9 +125,9 @@ impl StreamReader {
             Some(separator) => match separator.cast::<PyTuple>() {
                 Ok(tuple) => tuple
                     .iter()
-                    .map(|item| item.extract())
+                    .map(|item| one_separator(&item))
                     .collect::<PyResult<Vec<_>>>()?,
-                Err(_) => vec![separator.extract()?],
+                Err(_) => vec![one_separator(separator)?],
             },
         };
         let text = if separators.is_empty() {
@@ -260,6 +260,17 @@ impl StreamReader {
         }
         text + ">"
     }
+}
+
+/// Bytes, and no other sequence of numbers.
+fn one_separator(item: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let name = item.get_type().name()?;
+    let bytes = to_bytes(item).map_err(|_| {
+        PyTypeError::new_err(format!(
+            "separator: expecting a bytes-like instance, got {name}"
+        ))
+    })?;
+    Ok(bytes.as_bytes().to_vec())
 }
 
 /// `bytes` as they are; a copy of a `bytearray` or `memoryview`, whose contents may change.
