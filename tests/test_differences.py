@@ -206,8 +206,10 @@ async def test_input_that_nobody_read_is_written_later(tmp_path: Path) -> None:
     os.mkfifo(start)
     script = 'exec 3<&0; (read x <"$1"; wc -c <&3 >"$2.new"; mv "$2.new" "$2") >/dev/null 2>&1 &'
     proc = await sh(script, str(start), str(count), stdin=PIPE, stdout=PIPE)
-    assert await asyncio.wait_for(proc.communicate(b"x" * (1 << 20)), 20) == (b"", None)
-    start.write_bytes(b"\n")
+    try:
+        assert await asyncio.wait_for(proc.communicate(b"x" * (1 << 20)), 20) == (b"", None)
+    finally:
+        start.write_bytes(b"\n")
     await until(count.exists, "count")
     assert int(count.read_text()) == 1 << 20
 
