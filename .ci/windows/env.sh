@@ -2,13 +2,16 @@
 #
 #   PROCIO_WINDOWS_CACHE   where everything is kept
 #                          (default ${XDG_CACHE_HOME:-$HOME/.cache}/procio-windows); delete it to start anew
+#   PROCIO_WINDOWS_PREFIX  which Wine prefix there: prefix (default) or prefix-2. Each has a Wine server,
+#                          a registry and a folder for temporary files of its own
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../toolchain.sh"
 target=x86_64-pc-windows-gnu
 cache=${PROCIO_WINDOWS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/procio-windows}
 win_python=$cache/python
-export WINEPREFIX=$cache/prefix WINEARCH=win64 WINEDEBUG=${WINEDEBUG:--all} LC_ALL=C.UTF-8
+prefixes=(prefix prefix-2)
+export WINEPREFIX=$cache/${PROCIO_WINDOWS_PREFIX:-prefix} WINEARCH=win64 WINEDEBUG=${WINEDEBUG:--all} LC_ALL=C.UTF-8
 export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe='
 export WINEPATH="$win_python;$win_python/tools"
 unset DISPLAY WAYLAND_DISPLAY
@@ -23,6 +26,11 @@ install_wheel() {
     local wheels=("$cache"/wheels/procio-*-cp311-cp311-win_amd64.whl)
     [ -e "${wheels[0]}" ] || die "there is no wheel in $cache/wheels"
     "$here/run" "$win_python/python.exe" -m pip install --quiet --no-deps --no-index --force-reinstall --no-compile "$(windows_path "${wheels[0]}")"
+}
+
+# Runs the tests from the wheel that was installed.
+run_tests() { # ARGUMENTS of pytest
+    "$here/run" "$win_python/python.exe" -X utf8 -u -m pytest -p no:cacheprovider "$@"
 }
 
 # A server that stays, and services that hold none of our pipes: a program then starts in a tenth
