@@ -37,7 +37,8 @@ def install(*loop_classes: type) -> None:
     That is ``create_subprocess_exec`` and ``create_subprocess_shell`` of ``asyncio`` and
     ``asyncio.subprocess``; and ``subprocess_exec``, ``subprocess_shell``, ``connect_read_pipe`` and
     ``connect_write_pipe`` of asyncio's own loops, of uvloop's (also if it is imported later), of the
-    class of the loop that runs now, and of ``loop_classes``.
+    class of the loop that runs now, and of ``loop_classes``. On Windows the two methods for pipes stay
+    asyncio's own.
 
     Idempotent and thread-safe. A module that has already executed ``from asyncio import
     create_subprocess_exec`` keeps the function it has: install first, then import it.
