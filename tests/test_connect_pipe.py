@@ -484,7 +484,12 @@ def resource_warnings(action: Callable[[], None]) -> list[str]:
         warnings.simplefilter("always")
         action()
         gc.collect()
-    return [str(record.message) for record in records if issubclass(record.category, ResourceWarning)]
+    texts = [str(record.message) for record in records if issubclass(record.category, ResourceWarning)]
+    # A record holds what it is about, which was found to be garbage and is not any more. From 3.15 on
+    # it has its weak references still.
+    records.clear()
+    gc.collect()
+    return texts
 
 
 @pytest.mark.differs

@@ -407,6 +407,7 @@ async def test_preexec_fn_changes_the_environment() -> None:
     assert "FRUIT" not in os.environ
 
 
+@pytest.mark.usefixtures("no_deprecation")
 async def test_preexec_fn_that_raises() -> None:
     def fail() -> None:
         raise ZeroDivisionError("in the child")
