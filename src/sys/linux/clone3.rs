@@ -58,7 +58,6 @@ pub(super) unsafe fn clone3(
 
 /// # Safety
 /// As [`clone3`], with the stack and flags in `args`.
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 unsafe fn call(
     args: &Args,
     entry: extern "C" fn(*mut c_void) -> c_int,
@@ -67,6 +66,7 @@ unsafe fn call(
     let result: isize;
     // SAFETY: the kernel's calling convention; it changes rax, rcx and r11 only. The parent jumps
     // over the rest. The child is on its own stack, whose end is a multiple of 16, and stays there.
+    #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -84,20 +84,8 @@ unsafe fn call(
             options(nostack),
         );
     }
-    raw::check(result)
-}
-
-/// # Safety
-/// As [`clone3`], with the stack and flags in `args`.
-#[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
-unsafe fn call(
-    args: &Args,
-    entry: extern "C" fn(*mut c_void) -> c_int,
-    job: *mut c_void,
-) -> Result<usize, Errno> {
-    let result: isize;
-    // SAFETY: the kernel's calling convention; it changes x0 only. The parent jumps over the rest.
-    // The child is on its own stack, whose end is a multiple of 16, and stays there.
+    // SAFETY: likewise; it changes x0 only.
+    #[cfg(all(target_arch = "aarch64", target_pointer_width = "64"))]
     unsafe {
         std::arch::asm!(
             "svc 0",
@@ -114,21 +102,14 @@ unsafe fn call(
             options(nostack),
         );
     }
+    // Elsewhere it is as on a kernel that does not know the call.
+    #[cfg(not(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        target_pointer_width = "64"
+    )))]
+    {
+        let _ = (args, entry, job);
+        result = -(libc::ENOSYS as isize);
+    }
     raw::check(result)
-}
-
-/// Elsewhere it is as on a kernel that does not know the call.
-///
-/// # Safety
-/// None is needed.
-#[cfg(not(all(
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    target_pointer_width = "64"
-)))]
-unsafe fn call(
-    _args: &Args,
-    _entry: extern "C" fn(*mut c_void) -> c_int,
-    _job: *mut c_void,
-) -> Result<usize, Errno> {
-    Err(Errno(libc::ENOSYS))
 }
