@@ -2,22 +2,22 @@ import sys
 
 import procio as asyncio
 
+
 async def get_date():
-    code = 'import datetime; print(datetime.datetime.now())'
+    code = "import datetime; print(datetime.datetime.now())"
 
     # Create the subprocess; redirect the standard output
     # into a pipe.
-    proc = await asyncio.create_subprocess_exec(
-        sys.executable, '-c', code,
-        stdout=asyncio.subprocess.PIPE)
+    proc = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
 
     # Read one line of output.
     data = await proc.stdout.readline()
-    line = data.decode('ascii').rstrip()
+    line = data.decode("ascii").rstrip()
 
     # Wait for the subprocess exit.
     await proc.wait()
     return line
+
 
 date = asyncio.run(get_date())
 print(f"Current date: {date}")

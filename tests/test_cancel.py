@@ -234,7 +234,9 @@ async def test_communicate_cancelled_with_input_and_output_half_way(echoed: int,
 
 @pytest.mark.differs
 async def test_communicate_timed_out_many_times() -> None:
-    async with running("sh", "-c", "; sleep 0.02; ".join(f"echo {number}" for number in range(1, 6)), stdout=PIPE) as proc:
+    async with running(
+        "sh", "-c", "; sleep 0.02; ".join(f"echo {number}" for number in range(1, 6)), stdout=PIPE
+    ) as proc:
         result = None
         while result is None:
             with contextlib.suppress(asyncio.TimeoutError):

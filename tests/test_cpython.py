@@ -63,7 +63,9 @@ def make_case(mixin: type, name: str, factory: LoopFactory) -> unittest.TestCase
 def pipe_names() -> list[str]:
     """The tests of a loop that connect pipes."""
     mixin = their_events.EventLoopTestsMixin
-    return [name for name in names(mixin) if re.search(r"\bconnect_\w+_pipe\(", inspect.getsource(getattr(mixin, name)))]
+    return [
+        name for name in names(mixin) if re.search(r"\bconnect_\w+_pipe\(", inspect.getsource(getattr(mixin, name)))
+    ]
 
 
 def make_pipe_case(name: str, factory: LoopFactory) -> unittest.TestCase:

@@ -470,8 +470,14 @@ def test_loops_in_threads() -> None:
             results.append((protocol.data[1] == b"%d\n" % number, transport.get_returncode() == number))
             transport.close()
 
-    factories = [procio.EventLoop, procio.new_event_loop, *([procio.new_uvloop_event_loop] if skips.HAVE_UVLOOP else [])]
-    threads = [threading.Thread(target=procio.run, args=(work(),), kwargs={"loop_factory": make}) for make in factories * 2]
+    factories = [
+        procio.EventLoop,
+        procio.new_event_loop,
+        *([procio.new_uvloop_event_loop] if skips.HAVE_UVLOOP else []),
+    ]
+    threads = [
+        threading.Thread(target=procio.run, args=(work(),), kwargs={"loop_factory": make}) for make in factories * 2
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -481,7 +487,13 @@ def test_loops_in_threads() -> None:
 
 # --- child watchers (deprecated in 3.12, gone in 3.14) -------------------------------------------
 
-WATCHERS = ["ThreadedChildWatcher", "PidfdChildWatcher", "SafeChildWatcher", "FastChildWatcher", "MultiLoopChildWatcher"]
+WATCHERS = [
+    "ThreadedChildWatcher",
+    "PidfdChildWatcher",
+    "SafeChildWatcher",
+    "FastChildWatcher",
+    "MultiLoopChildWatcher",
+]
 
 
 @skips.needs_child_watchers
@@ -500,7 +512,9 @@ def test_child_watchers_go_on_working(name: str, loop_factory: Any, caplog: pyte
 
         async def main() -> None:
             with procio.installed():
-                procs = [await asyncio.create_subprocess_exec("sh", "-c", f"read x; exit {n}", stdin=PIPE) for n in range(5)]
+                procs = [
+                    await asyncio.create_subprocess_exec("sh", "-c", f"read x; exit {n}", stdin=PIPE) for n in range(5)
+                ]
                 transport, protocol = await start("sh", "-c", "read x; exit 7")
                 transport.get_pipe_transport(0).write(b"\n")
             theirs: Any = None

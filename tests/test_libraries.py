@@ -123,7 +123,11 @@ TASKS = [
         "language_server",
         ("pygls", "python-lsp-server"),
         {
-            "pygls": ["words", ["*", "2", "def", "double(1)", "double(number):", "import", "number", "os", "os.getc", "return"], 0],
+            "pygls": [
+                "words",
+                ["*", "2", "def", "double(1)", "double(number):", "import", "number", "os", "os.getc", "return"],
+                0,
+            ],
             "pylsp": ["pylsp", ["getcwd()", "getcwdb()"], 0],
         },
         spawned=2,

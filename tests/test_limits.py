@@ -143,9 +143,7 @@ async def test_long_line_skipped_by_its_pieces() -> None:
 
 
 async def test_limit_of_both_streams() -> None:
-    async with running(
-        SH, "-c", "echo 12345678901; echo 12345678901 >&2", stdout=PIPE, stderr=PIPE, limit=10
-    ) as proc:
+    async with running(SH, "-c", "echo 12345678901; echo 12345678901 >&2", stdout=PIPE, stderr=PIPE, limit=10) as proc:
         for stream in (proc.stdout, proc.stderr):
             with pytest.raises(ValueError, match="chunk"):
                 await stream.readline()

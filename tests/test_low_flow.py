@@ -117,6 +117,7 @@ async def test_close_while_reading_is_paused() -> None:
 
 # --- writing -------------------------------------------------------------------------------------
 
+
 async def stopped_cat(protocol: Any = Recorder) -> tuple[Any, Any, Any]:
     """`cat` that does not read before it is resumed: transport, protocol, its standard input."""
     transport, recorder = await start("cat", protocol=protocol, stderr=None)

@@ -14,7 +14,23 @@ import procio
 import pytest
 import shim
 from protocols import Recorder, finish, reported, start
-from support import DEADLINE, KILLED, PIPE, TERMINATED, WINDOWS, children, gone, helper, is_pipe, kill_stray, pipes, sh, state, turns, until
+from support import (
+    DEADLINE,
+    KILLED,
+    PIPE,
+    TERMINATED,
+    WINDOWS,
+    children,
+    gone,
+    helper,
+    is_pipe,
+    kill_stray,
+    pipes,
+    sh,
+    state,
+    turns,
+    until,
+)
 
 CALLBACKS = ["connection_made", "pipe_data_received", "pipe_connection_lost", "process_exited", "connection_lost"]
 
@@ -347,7 +363,9 @@ WRONG: list[tuple[dict[str, Any], type[Exception]]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error"), WRONG, ids=lambda value: "-".join(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("options", "error"), WRONG, ids=lambda value: "-".join(value) if isinstance(value, dict) else ""
+)
 async def test_wrong_keywords(options: dict[str, Any], error: type[Exception]) -> None:
     loop = asyncio.get_running_loop()
     made: list[Recorder] = []

@@ -287,8 +287,15 @@ print(json.dumps(run(main())))
 
 
 def test_debug_mode_from_the_environment(loop_name: str) -> None:
-    done = run_script(DEBUG, loop=loop_name, env={"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"}, python=("-X", "dev"))
-    assert (done.returncode, done.stdout, "Error" in done.stderr, "Warning" in done.stderr) == (0, "1048576\n", False, False)
+    done = run_script(
+        DEBUG, loop=loop_name, env={"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"}, python=("-X", "dev")
+    )
+    assert (done.returncode, done.stdout, "Error" in done.stderr, "Warning" in done.stderr) == (
+        0,
+        "1048576\n",
+        False,
+        False,
+    )
 
 
 FORK = """

@@ -448,7 +448,6 @@ async def test_an_awaitable_that_is_done_stays_itself(pair: procio.Process) -> N
     assert [line async for line in pair.stdout] == [b"5\n", b"6\n"]
 
 
-
 async def test_closed_awaitable_has_taken_nothing(pair: procio.Process) -> None:
     read = pair.stdout.readexactly(3)
     read.close()
@@ -494,7 +493,9 @@ async def test_reader_of_a_shell_is_a_reader() -> None:
 # --- how results arrive --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("drive", [next, lambda coroutine: coroutine.send(None), lambda coroutine: coroutine.__next__()])
+@pytest.mark.parametrize(
+    "drive", [next, lambda coroutine: coroutine.send(None), lambda coroutine: coroutine.__next__()]
+)
 async def test_result_is_the_value_of_a_stopiteration(reader: asyncio.StreamReader, drive: Any) -> None:
     """As a coroutine's; it stays that of whoever catches it."""
     reader.feed_data(b"one\ntwo\n")

@@ -8,7 +8,22 @@ from pathlib import Path
 
 import procio
 import pytest
-from support import KILLED, PIPE, cat, finish, helper, kill_stray, resume, running, sh, standing_still, state, suspend, turns, until
+from support import (
+    KILLED,
+    PIPE,
+    cat,
+    finish,
+    helper,
+    kill_stray,
+    resume,
+    running,
+    sh,
+    standing_still,
+    state,
+    suspend,
+    turns,
+    until,
+)
 
 HOLDER = "sleep 1000 & echo $!; exit 3"
 

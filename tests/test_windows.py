@@ -298,6 +298,7 @@ async def test_creation_flags() -> None:
 
 # --- handles -------------------------------------------------------------------------------------
 
+
 def inheritable_pipe() -> tuple[int, int, int]:
     """A pipe whose writing end is inheritable: its descriptors, and that end's handle."""
     read_end, write_end = os.pipe()
@@ -339,7 +340,9 @@ async def test_pipes_do_not_leak_into_siblings() -> None:
     siblings = []
     for close_fds in (True, False) * 4:
         proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
-        sibling = await procio.create_subprocess_exec("sleep", "1000", stdin=DEVNULL, stdout=DEVNULL, close_fds=close_fds)
+        sibling = await procio.create_subprocess_exec(
+            "sleep", "1000", stdin=DEVNULL, stdout=DEVNULL, close_fds=close_fds
+        )
         siblings.append(sibling)
         proc.stdin.close()
         assert await proc.stdout.read() == b""

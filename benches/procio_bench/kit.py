@@ -49,9 +49,7 @@ class Kit(ABC):
         """Wait for the exit status."""
 
     @abstractmethod
-    async def communicate(
-        self, command: Sequence[str], data: bytes | None, stderr: bool
-    ) -> tuple[int, bytes, bytes]:
+    async def communicate(self, command: Sequence[str], data: bytes | None, stderr: bool) -> tuple[int, bytes, bytes]:
         """Run to the end with stdout (and stderr) piped."""
 
     @abstractmethod

@@ -51,12 +51,8 @@ class AnyioKit(Kit):
         code: int = await child.wait()
         return code
 
-    async def communicate(
-        self, command: Sequence[str], data: bytes | None, stderr: bool
-    ) -> tuple[int, bytes, bytes]:
-        done = await anyio.run_process(
-            command, input=data, stderr=PIPE if stderr else None, check=False
-        )
+    async def communicate(self, command: Sequence[str], data: bytes | None, stderr: bool) -> tuple[int, bytes, bytes]:
+        done = await anyio.run_process(command, input=data, stderr=PIPE if stderr else None, check=False)
         return done.returncode, done.stdout, done.stderr or b""
 
     async def read_all(self, child: Any, size: int) -> int:

@@ -22,9 +22,7 @@ class AsyncioKit(Kit):
         module = importlib.import_module(api)
         self.create: Callable[..., Any] = module.create_subprocess_exec
         self.factory: Callable[[], asyncio.AbstractEventLoop] = (
-            asyncio.SelectorEventLoop
-            if loop == "selector"
-            else importlib.import_module(loop).new_event_loop
+            asyncio.SelectorEventLoop if loop == "selector" else importlib.import_module(loop).new_event_loop
         )
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -56,9 +54,7 @@ class AsyncioKit(Kit):
         code: int = await child.wait()
         return code
 
-    async def communicate(
-        self, command: Sequence[str], data: bytes | None, stderr: bool
-    ) -> tuple[int, bytes, bytes]:
+    async def communicate(self, command: Sequence[str], data: bytes | None, stderr: bool) -> tuple[int, bytes, bytes]:
         child = await self.create(
             *command,
             stdin=None if data is None else PIPE,

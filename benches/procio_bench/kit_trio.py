@@ -49,9 +49,7 @@ class TrioKit(Kit):
         code: int = await child.wait()
         return code
 
-    async def communicate(
-        self, command: Sequence[str], data: bytes | None, stderr: bool
-    ) -> tuple[int, bytes, bytes]:
+    async def communicate(self, command: Sequence[str], data: bytes | None, stderr: bool) -> tuple[int, bytes, bytes]:
         done = await trio.run_process(
             list(command),
             stdin=data,

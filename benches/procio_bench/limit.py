@@ -125,10 +125,7 @@ def memory(ctx: Context) -> Outcome:
 
     def start(count: int) -> list[subprocess.Popen[bytes]]:
         pipe = subprocess.PIPE
-        return [
-            subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0)
-            for _ in range(count)
-        ]
+        return [subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) for _ in range(count)]
 
     def end(children: list[subprocess.Popen[bytes]]) -> None:
         for child in reversed(children):  # the later ones hold no earlier pipes
@@ -178,9 +175,7 @@ def read(ctx: Context) -> Outcome:
 def read_once(ctx: Context, pipesize: int) -> float:
     """Read everything through a pipe of a certain size."""
     command, pipe = flood(ctx, ctx["bytes"]), subprocess.PIPE
-    with subprocess.Popen(
-        command, stdout=pipe, bufsize=0, pipesize=pipesize
-    ) as child:
+    with subprocess.Popen(command, stdout=pipe, bufsize=0, pipesize=pipesize) as child:
         assert child.stdout is not None
         fd, total = child.stdout.fileno(), 0
         begin = perf_counter()
@@ -195,9 +190,7 @@ def cat(ctx: Context) -> Outcome:
     """subprocess.run with input and stdout piped."""
     data = b"0123456789abcdef" * (ctx["bytes"] // 16)
     begin = perf_counter()
-    done = subprocess.run(
-        ctx.command("cat"), input=data, stdout=subprocess.PIPE, check=True
-    )
+    done = subprocess.run(ctx.command("cat"), input=data, stdout=subprocess.PIPE, check=True)
     taken = perf_counter() - begin
     check(done.stdout == data, "what came back is not what was sent")
     return Outcome(taken)
@@ -213,9 +206,7 @@ def write_once(ctx: Context, pipesize: int) -> float:
     chunk = b"x" * ctx["chunk"]
     command = ctx.command("dd", "of=/dev/null", f"bs={BLOCK}")
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stderr=pipe, bufsize=0, pipesize=pipesize
-    ) as child:
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe, bufsize=0, pipesize=pipesize) as child:
         assert child.stdin is not None and child.stderr is not None
         fd = child.stdin.fileno()
         begin = perf_counter()
@@ -294,10 +285,7 @@ def alive(ctx: Context) -> Outcome:
     message, spent = b"p" * 64, [0.0, 0.0, 0.0]
     for _ in range(ctx["repeat"]):
         marks = [perf_counter()]
-        children = [
-            subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0)
-            for _ in range(count)
-        ]
+        children = [subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) for _ in range(count)]
         marks.append(perf_counter())
         for child in children:
             assert child.stdin is not None and child.stdout is not None

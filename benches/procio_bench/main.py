@@ -17,9 +17,7 @@ from .stats import Results
 
 def parser() -> argparse.ArgumentParser:
     """Describe the options."""
-    made = argparse.ArgumentParser(
-        prog="run.py", description="procio and its peers, measured side by side"
-    )
+    made = argparse.ArgumentParser(prog="run.py", description="procio and its peers, measured side by side")
     add = made.add_argument
     add("--case", action="append", default=[], help="name or pattern ('scale-*')")
     add("--peer", action="append", default=[], help="only these peers")

@@ -62,9 +62,7 @@ def draw_cases(axes: Any, cases: list[Case], plan: Plan, results: Results) -> No
     axes.legend(loc="best", fontsize="small")
 
 
-def draw_group(
-    axes: Any, group: str, cases: list[Case], plan: Plan, results: Results
-) -> None:
+def draw_group(axes: Any, group: str, cases: list[Case], plan: Plan, results: Results) -> None:
     """How the cost grows, one line per peer."""
     for peer in plan.peers:
         points = []

@@ -68,9 +68,7 @@ def targets(plan: Plan, results: Results) -> list[str]:
             cells = [case.name, what(target), ratio, span, at_most(target)]
             rows.append([*cells, verdict(target, reached)])
     head = ["case", "comparison", "reached", "spread", "at most", "within"]
-    return ["## Ratios (medians of pairwise ratios; lower is better)", ""] + table(
-        head, rows
-    )
+    return ["## Ratios (medians of pairwise ratios; lower is better)", ""] + table(head, rows)
 
 
 def cell(case: Case, peer: str, plan: Plan, results: Results, metric: str = "") -> str:
@@ -82,10 +80,7 @@ def cell(case: Case, peer: str, plan: Plan, results: Results, metric: str = "") 
 def absolutes(plan: Plan, results: Results) -> list[str]:
     """What every peer took."""
     names = [peer.name for peer in plan.peers]
-    rows = [
-        [case.title, *(cell(case, name, plan, results) for name in names)]
-        for case in plan.cases
-    ]
+    rows = [[case.title, *(cell(case, name, plan, results) for name in names)] for case in plan.cases]
     return ["## Medians", ""] + table(["case", *names], rows)
 
 
@@ -155,9 +150,7 @@ def summary(spread: Spread | None) -> dict[str, float] | None:
     return {"median": spread.median, "low": spread.low, "high": spread.high}
 
 
-def save(
-    path: str, plan: Plan, samples: Sequence[Sample], about: Mapping[str, str]
-) -> None:
+def save(path: str, plan: Plan, samples: Sequence[Sample], about: Mapping[str, str]) -> None:
     """Write everything that was measured."""
     results = Results(samples)
     document = {

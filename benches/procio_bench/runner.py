@@ -87,9 +87,7 @@ def run_worker(case: Case, peer: Peer, plan: Plan) -> dict[str, Any]:
     return result
 
 
-def run(
-    plan: Plan, progress: Callable[[str], None], complain: Callable[[str], None]
-) -> list[Sample]:
+def run(plan: Plan, progress: Callable[[str], None], complain: Callable[[str], None]) -> list[Sample]:
     """Run the plan; after an interruption give what there is."""
     samples: list[Sample] = []
     try:
@@ -127,7 +125,5 @@ def run_case(
                 complain(f"{case.name}, {peer.name}: {reason}")
                 complain(str(result.get("traceback", "")))
             value, extra = result.get("value"), result.get("extra", {})
-            samples.append(
-                Sample(case.name, peer.name, turn, value, extra, reason, failed)
-            )
+            samples.append(Sample(case.name, peer.name, turn, value, extra, reason, failed))
     return samples

@@ -22,9 +22,7 @@ def flood(ctx: Context, size: int) -> list[str]:
     """Give a command that writes ``size`` zero bytes."""
     block = min(BLOCK, size)
     check(size % block == 0, "size is no multiple of the block")
-    return ctx.command(
-        "dd", "if=/dev/zero", f"bs={block}", f"count={size // block}", "status=none"
-    )
+    return ctx.command("dd", "if=/dev/zero", f"bs={block}", f"count={size // block}", "status=none")
 
 
 class Ticker:

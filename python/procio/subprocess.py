@@ -45,9 +45,7 @@ class Process(_core.Process, asyncio.subprocess.Process):
         return _wait(self)
 
     @coroutine_function
-    def communicate(
-        self, input: bytes | bytearray | memoryview | None = None
-    ) -> _core.Awaitable[tuple[bytes, bytes]]:
+    def communicate(self, input: bytes | bytearray | memoryview | None = None) -> _core.Awaitable[tuple[bytes, bytes]]:
         """Write ``input`` to standard input, close it, and read both outputs to their ends.
 
         Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe. That

@@ -11,7 +11,9 @@ def square(number: int) -> int:
 
 
 async def task() -> dict:
-    async with SubprocessCluster(asynchronous=True, n_workers=2, threads_per_worker=1, worker_class="distributed.Worker") as cluster:
+    async with SubprocessCluster(
+        asynchronous=True, n_workers=2, threads_per_worker=1, worker_class="distributed.Worker"
+    ) as cluster:
         async with Client(cluster, asynchronous=True) as client:
             await client.wait_for_workers(2)
             total = await client.submit(sum, client.map(square, range(10)))

@@ -14,7 +14,7 @@ def executable(folder: str) -> str:
     """The wrapper takes one file name, so there has to be a program of one word."""
     path = os.path.join(folder, "ffmpeg")
     with open(path, "w") as file:
-        file.write(f"#!/bin/sh\nexec {sys.executable} {program.FOLDER}/fake_ffmpeg.py \"$@\"\n")
+        file.write(f'#!/bin/sh\nexec {sys.executable} {program.FOLDER}/fake_ffmpeg.py "$@"\n')
     os.chmod(path, stat.S_IRWXU)
     return path
 
