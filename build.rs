@@ -1,4 +1,4 @@
-//! Tells the crate which Python it is built for, which `src/py/buffer.rs` has to know on Windows.
+//! Tells the crate which Python it is built for, which `src/py/bytes_sink.rs` has to know on Windows.
 
 fn main() {
     #[cfg(feature = "python")]

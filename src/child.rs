@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::communicate::{Collect, Communicate};
+use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
 use crate::error::SpawnError;
-use crate::handover::Parts;
-use crate::life::Held;
-use crate::pipe::ReadPipe;
+use crate::process::communicate::{Collect, Communicate};
+use crate::process::reaper::Held;
+use crate::process::spawn::{Pipes, Starting};
+use crate::process::transfer::Parts;
 use crate::reactor::{Handle, ended};
-use crate::start::{Pipes, Starting};
 use crate::status::{ExitStatus, Usage};
-use crate::stream::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
+use crate::stream::pipe::ReadPipe;
 
 /// A child that is being started; ends with the [`Child`] once its program was executed.
 ///
@@ -361,7 +361,7 @@ impl Child {
 }
 
 /// A wait that leaves no waker behind when it is given up.
-struct Wait<'a>(&'a Held, crate::waiters::Key);
+struct Wait<'a>(&'a Held, crate::reactor::waiters::Key);
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::child::Spawning;
 use crate::error::SpawnError;
+use crate::process::spawn::Starting;
 use crate::reactor::{Handle, Shared};
-use crate::start::Starting;
 use crate::stdio::Stdio;
 use crate::sys::{self, OwnedHandle, RawHandle};
 
@@ -89,7 +89,7 @@ impl Command {
             umask: None,
             pipe_size: None,
             read_limit: 0,
-            line_limit: crate::reader::LINE_CEILING,
+            line_limit: crate::stream::reader::LINE_CEILING,
             kill_on_drop: false,
             extras: sys::Extras::default(),
         }

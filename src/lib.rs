@@ -62,40 +62,32 @@
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
 
-mod buffer;
 mod child;
+mod child_stdio;
 mod command;
-mod communicate;
 mod error;
-mod handover;
-mod life;
-mod pipe;
+mod process;
 #[cfg(feature = "python")]
 #[allow(missing_debug_implementations, reason = "these are Python's classes")]
 mod py;
 mod reactor;
-mod reader;
-#[cfg(any(feature = "python", feature = "tokio"))]
-mod relay;
-mod start;
 mod status;
 mod stdio;
 mod stream;
+mod sync;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod waiters;
-mod writer;
 
 pub use child::{Child, Output, Spawning};
+pub use child_stdio::{ChildStderr, ChildStdin, ChildStdout};
 pub use command::Command;
 pub use error::{SpawnError, Stage};
 #[cfg(feature = "python")]
 #[doc(inline)]
-pub use py::embed as python;
+pub use py::interop as python;
 pub use reactor::{Handle, Reactor};
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;
-pub use stream::{ChildStderr, ChildStdin, ChildStdout};
 #[cfg(windows)]
 pub use sys::CommandExt;

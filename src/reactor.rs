@@ -6,10 +6,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+#[cfg(any(feature = "python", feature = "tokio"))]
+pub(crate) mod poll_thread;
+pub(crate) mod waiters;
+
+use crate::sync::lock;
 use crate::sys::{self, Event, Interest, Watched};
 
 /// Bytes that may be moved in one turn of the host's loop before the rest must wait for the next,
@@ -561,10 +566,4 @@ impl std::fmt::Debug for Shared {
 /// What operations meet after the reactor was dropped.
 pub(crate) fn ended() -> io::Error {
     io::Error::other("the reactor has ended")
-}
-
-/// Locks, whatever happened to a thread that held the lock: every state is consistent between any
-/// two statements that could panic.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

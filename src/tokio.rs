@@ -39,9 +39,9 @@ use ::tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::runtime;
 use ::tokio::task::coop::poll_proceed;
 
+use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout};
+use crate::reactor::poll_thread::Relay;
 use crate::reactor::{Handle, Reactor, Shared};
-use crate::relay::Relay;
-use crate::stream::{ChildStderr, ChildStdin, ChildStdout};
 use crate::sys::HostFd;
 
 /// A reactor that the current tokio runtime drives, by a task of its own.

@@ -1,32 +1,30 @@
 //! The Python extension `procio._core`: all of PyO3.
 //!
-//! [`host`] binds a reactor to an event loop; [`awaitable`] is what the stream methods return;
-//! [`linger`] looks for a moment before the loop sleeps; [`operations`] are the core's state machines as awaitables see them; [`call`] is how a protocol
-//! waits.
+//! [`event_loop`] binds a reactor to an event loop; [`awaitable`] is what the stream methods return;
+//! [`operations`] are the core's state machines as awaitables see them; [`read_callback`] is how a
+//! protocol waits; [`busy_poll`] polls before the loop sleeps.
 
 mod awaitable;
+mod busy_poll;
 #[allow(unsafe_code)]
-mod buffer;
-mod call;
-pub mod embed;
-mod ends;
+mod bytes_sink;
 mod errors;
+mod event_loop;
 #[cfg(unix)]
 mod fork;
-mod host;
-mod linger;
+pub mod interop;
 mod operations;
-#[cfg_attr(unix, path = "platform_posix.rs")]
-#[cfg_attr(windows, path = "platform_windows.rs")]
-mod platform;
+mod pipes;
+mod poll_thread;
+#[cfg_attr(unix, path = "popen_posix.rs")]
+#[cfg_attr(windows, path = "popen_windows.rs")]
+mod popen;
 #[cfg(windows)]
 mod proactor;
 mod process;
+mod read_callback;
 mod reader;
-mod relay;
-mod request;
-#[allow(unsafe_code)]
-mod send;
+mod spawn;
 mod writer;
 
 use pyo3::prelude::*;
@@ -37,15 +35,15 @@ mod core {
     #[pymodule_export]
     use super::awaitable::Awaitable;
     #[pymodule_export]
-    use super::embed::attach;
+    use super::interop::attach;
     #[pymodule_export]
-    use super::ends::{open_reader, open_writer};
+    use super::pipes::{open_reader, open_writer};
     #[pymodule_export]
     use super::process::{Process, register_classes};
     #[pymodule_export]
     use super::reader::StreamReader;
     #[pymodule_export]
-    use super::request::spawn;
+    use super::spawn::spawn;
     #[pymodule_export]
     use super::writer::StreamWriter;
 
@@ -53,7 +51,7 @@ mod core {
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::send::install(m.py());
+        super::awaitable::slots::install(m.py());
         m.add("__version__", env!("CARGO_PKG_VERSION"))?;
         m.add(
             "build_profile",

@@ -10,17 +10,17 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Operation;
-use super::buffer::BytesSink;
+use super::bytes_sink::BytesSink;
 use super::errors::os_error;
-use super::host::Host;
+use super::event_loop::Host;
 use super::process::Lifeline;
 use super::reader::{Stream, StreamReader};
-use crate::communicate::{Collect, Communicate};
-use crate::pipe::WritePipe;
-use crate::reactor::lock;
-use crate::reader::{Found, Want};
-use crate::waiters::Key;
-use crate::writer::Closed;
+use crate::process::communicate::{Collect, Communicate};
+use crate::reactor::waiters::Key;
+use crate::stream::pipe::WritePipe;
+use crate::stream::reader::{Found, Want};
+use crate::stream::writer::Closed;
+use crate::sync::lock;
 
 /// What a method of the reader makes of an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -17,8 +17,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::host::Host;
-use crate::reactor::{Reactor, lock};
+use super::event_loop::Host;
+use crate::reactor::Reactor;
+use crate::sync::lock;
 use crate::sys;
 
 /// A loop that takes our packets.

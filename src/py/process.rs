@@ -10,17 +10,17 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Awaitable;
-use super::embed::Detached;
 use super::errors::{in_drop, os_error};
-use super::host::Host;
+use super::event_loop::Host;
+use super::interop::Detached;
 use super::operations::{CommunicateOp, WaitOp};
-use super::platform;
+use super::popen;
 use super::reader::{Stream, to_bytes};
-use crate::handover::Parts;
-use crate::life::Held;
-use crate::pipe::{ReadPipe, WritePipe};
-use crate::start::Pipes;
+use crate::process::reaper::Held;
+use crate::process::spawn::Pipes;
+use crate::process::transfer::Parts;
 use crate::status::ExitStatus;
+use crate::stream::pipe::{ReadPipe, WritePipe};
 
 /// The classes of the Python package that are made for a child.
 struct Classes {
@@ -116,7 +116,7 @@ impl Handle {
     }
 
     fn take(&self) -> PyResult<Part> {
-        let part = crate::reactor::lock(&self.0).take();
+        let part = crate::sync::lock(&self.0).take();
         part.ok_or_else(|| PyRuntimeError::new_err("this handle was used already"))
     }
 
@@ -299,7 +299,7 @@ impl Process {
     /// On Windows SIGTERM ends the process, CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process
     /// group, and any other signal is a ValueError.
     fn send_signal(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
-        let number = match platform::signal_number(signal) {
+        let number = match popen::signal_number(signal) {
             Err(_) if self.life.exit().is_some() => {
                 return Err(PyProcessLookupError::new_err(()));
             }

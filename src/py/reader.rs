@@ -8,16 +8,16 @@ use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
-use super::call::Call;
 use super::errors::os_error;
-use super::host::Host;
+use super::event_loop::Host;
 use super::operations::{CollectOp, ReadOp, Shape};
 use super::process::{Handle, Lifeline};
-use super::send;
-use crate::pipe::ReadPipe;
-use crate::reactor::lock;
-use crate::reader::{Reader, Separators, Want};
+use super::read_callback::Call;
+use crate::stream::pipe::ReadPipe;
+use crate::stream::reader::{Reader, Separators, Want};
+use crate::sync::lock;
 use crate::sys;
 
 /// Above this, exactly so many bytes are collected in the object that is returned, and not first
@@ -86,7 +86,7 @@ type Made<'py> = PyResult<Bound<'py, Awaitable>>;
 
 fn awaitable<'py>(reader: &Bound<'py, StreamReader>, want: Want, shape: Shape) -> Made<'py> {
     let op = ReadOp::new(reader.clone().unbind(), want, shape);
-    send::awaitable(reader.py(), Op::Read(op))
+    slots::awaitable(reader.py(), Op::Read(op))
 }
 
 #[pymethods]

@@ -7,15 +7,15 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
-use super::host::Host;
+use super::event_loop::Host;
 use super::operations::{ClosedOp, DrainOp};
 use super::process::{Handle, Lifeline};
 use super::reader::to_bytes;
-use super::send;
-use crate::pipe::WritePipe;
+use crate::stream::pipe::WritePipe;
+use crate::stream::writer::Piece;
 use crate::sys;
-use crate::writer::Piece;
 
 /// A rest smaller than this is copied rather than its object kept.
 const COPY: usize = 4 * 1024;
@@ -76,7 +76,7 @@ impl StreamWriter {
             key: None,
             waited: false,
         };
-        send::awaitable(py, Op::Drain(self.host.clone(), op))
+        slots::awaitable(py, Op::Drain(self.host.clone(), op))
     }
 
     /// Closes once everything is written.

@@ -1,13 +1,13 @@
 //! What the Unix systems share. The parts in which they differ come from `linux` or `bsd`.
 
 mod child;
-mod config;
 mod fd;
-mod hook;
 mod pipe;
 mod plan;
+mod pre_exec;
 mod process;
 mod spawn;
+mod switches;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -23,22 +23,22 @@ use super::bsd as os;
 use super::linux as os;
 
 pub(crate) use child::Job;
-pub(crate) use config::config;
-#[cfg(feature = "python")]
-pub(crate) use config::lingers;
-#[cfg(any(feature = "python", feature = "tokio"))]
-use config::relay_forced;
 pub(crate) use fd::{above_stdio, another, check_open, never_blocks, open_null};
 #[cfg(feature = "python")]
 pub(crate) use fd::{duplicate, has_events};
-pub(crate) use hook::Hook;
 pub(crate) use os::{Notifier, Poller, populate};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
+pub(crate) use pre_exec::Hook;
 pub(crate) use process::{Group, Process};
 #[cfg(feature = "python")]
 pub(crate) use spawn::Forked;
 pub(crate) use spawn::{Fork, Outcome, Spawner};
+pub(crate) use switches::config;
+#[cfg(feature = "python")]
+pub(crate) use switches::lingers;
+#[cfg(any(feature = "python", feature = "tokio"))]
+use switches::relay_forced;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::HostFd;
 

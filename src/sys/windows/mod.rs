@@ -3,32 +3,32 @@
 //! A completion port tells what *has been done*, and the contract asks what *can be done*. So each
 //! pipe end of ours keeps an operation in flight, and its completion is the event: see `pipe.rs`.
 
+mod command_ext;
 mod command_line;
-mod extras;
-mod guest;
 mod handle;
-mod operation;
-mod pipe;
+mod iocp;
+mod named_pipe;
+mod overlapped;
 mod plan;
-mod port;
 mod process;
+mod shared_port;
 mod spawn;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub use extras::CommandExt;
-pub(crate) use extras::Extras;
-#[cfg(feature = "python")]
-pub(crate) use guest::{Packet, Taker};
+pub use command_ext::CommandExt;
+pub(crate) use command_ext::Extras;
 #[cfg(feature = "python")]
 pub(crate) use handle::duplicate;
 pub(crate) use handle::{another, check_open, never_blocks, open_null, own_stdout, raw};
-pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
+pub(crate) use iocp::{Notifier, Poller};
+pub(crate) use named_pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
-pub(crate) use port::{Notifier, Poller};
 #[cfg(feature = "python")]
 pub(crate) use process::SIGNALS;
 pub(crate) use process::{Group, Process};
+#[cfg(feature = "python")]
+pub(crate) use shared_port::{Packet, Taker};
 pub(crate) use spawn::{Fork, Hook, Outcome, Spawner};
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::HostFd;

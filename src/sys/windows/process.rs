@@ -23,7 +23,7 @@ use windows_sys::Win32::System::Threading::{
 #[cfg(feature = "python")]
 use super::RawHandle;
 use super::handle::check;
-use super::port::{Poller, Port};
+use super::iocp::{Poller, Port};
 use crate::reactor::Readiness;
 use crate::status::{Exit, ExitStatus, Usage};
 

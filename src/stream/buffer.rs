@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::reader::ReadIo;
+use crate::stream::reader::ReadIo;
 use crate::sys;
 
 /// From this size on, the pages of what is collected are made many at once, in about such steps,

@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::buffer::{LARGE, OutOfMemory, Sink};
-use crate::reader::ReadIo;
+use crate::stream::buffer::{LARGE, OutOfMemory, Sink};
+use crate::stream::reader::ReadIo;
 use crate::sys;
 
 // On Windows every function is imported from a library by name.

@@ -7,6 +7,9 @@
 //! What an operation found is handed over at the `send` that follows, and not before: a task that
 //! is cancelled between the two loses nothing.
 
+#[allow(unsafe_code)]
+pub(super) mod slots;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -16,11 +19,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
-use super::errors::in_drop;
-use super::host::{Host, Ready, running_loop};
-use super::operations::{DrainOp, ReadOp};
-use super::send::{self, Giving};
-use crate::reactor::lock;
+use self::slots::Giving;
+use crate::py::errors::in_drop;
+use crate::py::event_loop::{Host, Ready, running_loop};
+use crate::py::operations::{DrainOp, ReadOp};
+use crate::sync::lock;
 
 /// A state machine of the core as an awaitable drives it.
 pub(super) trait Operation: Send + Sync {
@@ -199,8 +202,8 @@ impl Drop for Slot {
 #[pyclass(frozen, module = "procio._core")]
 pub struct Awaitable {
     state: Mutex<State>,
-    /// How `__next__` is to give a result; see [`send`](super::send).
-    pub(super) giving: Giving,
+    /// How `__next__` is to give a result; see [`slots`].
+    giving: Giving,
 }
 
 enum State {
@@ -381,7 +384,7 @@ impl Awaitable {
             Step::Yield(future) => return Ok(Some(future)),
             Step::Return(value) => value,
         };
-        send::keep(slf);
+        slots::keep(slf);
         if plainly {
             this.giving.note_return();
             Ok(Some(value))

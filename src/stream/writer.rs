@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::Waker;
 
-use crate::waiters::Waiters;
+use crate::reactor::waiters::Waiters;
 
 /// asyncio's default high-water mark, in bytes; the low one is a quarter.
 const HIGH_WATER: usize = 64 * 1024;

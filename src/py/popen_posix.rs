@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::event_loop::Host;
 use super::fork::PythonFork;
-use super::host::Host;
-use super::request::from_dict;
+use super::spawn::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
+use crate::process::spawn::Starting;
 use crate::reactor::{Reactor, Shared};
-use crate::start::Starting;
 use crate::sys;
 
 from_dict! {

@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use memchr::{memchr, memmem};
 
-use crate::buffer::{Buffer, OutOfMemory, Sink};
+use crate::stream::buffer::{Buffer, OutOfMemory, Sink};
 
 /// Half of what is read ahead when nothing is said: asyncio's own default, in bytes.
 #[cfg(any(test, feature = "python"))]

@@ -7,8 +7,8 @@ use std::task::Wake;
 
 use pyo3::prelude::*;
 
-use super::host::{Host, Ready};
-use crate::reactor::lock;
+use super::event_loop::{Host, Ready};
+use crate::sync::lock;
 
 /// Calls once.
 pub(super) struct Call {

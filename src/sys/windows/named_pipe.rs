@@ -32,8 +32,8 @@ use windows_sys::Win32::System::WindowsProgramming::{
 };
 
 use super::handle::{check, own};
-use super::operation::{Kind, Operation, Outcome, is_end};
-use super::port::{Poller, Port};
+use super::iocp::{Poller, Port};
+use super::overlapped::{Kind, Operation, Outcome, is_end};
 use super::{Interest, Watched};
 use crate::reactor::Readiness;
 use crate::sys::append;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::handover::handed_over;
-use crate::reactor::{Readiness, Shared, Source, ended, lock};
+use crate::process::transfer::handed_over;
+use crate::reactor::waiters::{Key, Waiters};
+use crate::reactor::{Readiness, Shared, Source, ended};
 use crate::status::{Exit, ExitStatus, Usage};
+use crate::sync::lock;
 use crate::sys::{self, Group, Process};
-use crate::waiters::{Key, Waiters};
 
 /// How long the last one out waits for a killed child, before a thread takes over.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -6,16 +6,17 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
-use crate::buffer::{OutOfMemory, Sink};
-use crate::reactor::{Readiness, Registered, Shared, Source, ended, lock};
-use crate::reader::{Fill, Found, ReadIo, Reader, Want};
+use crate::reactor::waiters::Key;
+use crate::reactor::{Readiness, Registered, Shared, Source, ended};
+use crate::stream::buffer::{OutOfMemory, Sink};
+use crate::stream::reader::{Fill, Found, ReadIo, Reader, Want};
+#[cfg(feature = "python")]
+use crate::stream::writer::Piece;
+use crate::stream::writer::{Flush, WriteIo, Writer};
+use crate::sync::lock;
 #[cfg(feature = "python")]
 use crate::sys::RawHandle;
 use crate::sys::{self, Interest, OwnedHandle, PipeReader, PipeWriter};
-use crate::waiters::Key;
-#[cfg(feature = "python")]
-use crate::writer::Piece;
-use crate::writer::{Flush, WriteIo, Writer};
 
 type Input = Registered<PipeReader>;
 type Output = Registered<PipeWriter>;

@@ -9,15 +9,15 @@ use pyo3::prelude::*;
 
 use super::awaitable::{Awaitable, Operation};
 use super::errors::{Names, spawn_error};
-use super::host::Host;
-use super::platform::Platform;
+use super::event_loop::Host;
+use super::popen::Platform;
 use super::process::make_process;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::life::Held;
-use crate::reactor::lock;
-use crate::start::{Pipes, Starting};
+use crate::process::reaper::Held;
+use crate::process::spawn::{Pipes, Starting};
 use crate::stdio::Stdio;
+use crate::sync::lock;
 use crate::sys;
 
 /// Declares a struct and how it is taken from a dictionary with its fields as keys. (What PyO3
@@ -97,7 +97,7 @@ impl Request {
         command.stdin = stdio(self.stdin);
         command.stdout = stdio(self.stdout);
         command.stderr = stdio(self.stderr);
-        command.read_limit = crate::reader::DEFAULT_LIMIT;
+        command.read_limit = crate::stream::reader::DEFAULT_LIMIT;
         if let Some(limit) = self.limit {
             (command.line_limit, command.read_limit) = (limit, limit);
         }

@@ -5,10 +5,10 @@ use std::io::IsTerminal;
 use pyo3::prelude::*;
 
 use super::errors::os_error;
-use super::host::Host;
+use super::event_loop::Host;
 use super::process::{make_reader, make_writer};
-use crate::pipe::{ReadPipe, WritePipe};
-use crate::reader::LINE_CEILING;
+use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::reader::LINE_CEILING;
 use crate::sys;
 
 /// A reader of a copy of this descriptor, which is made non-blocking. Nothing is read ahead.

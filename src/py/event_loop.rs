@@ -18,12 +18,13 @@ use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use slab::Slab;
 
 use super::awaitable::Slot;
-use super::call::Call;
+use super::busy_poll::Linger;
 use super::errors::os_error;
-use super::linger::Linger;
-use super::platform;
-use super::relay::{Relay, Stopper};
-use crate::reactor::{Reactor, Shared, lock};
+use super::poll_thread::{Relay, Stopper};
+use super::popen;
+use super::read_callback::Call;
+use crate::reactor::{Reactor, Shared};
+use crate::sync::lock;
 use crate::sys;
 
 thread_local! {
@@ -92,7 +93,7 @@ impl Host {
     }
 
     fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<Host>> {
-        let made = platform::reactor(running);
+        let made = popen::reactor(running);
         let (reactor, guest) = made.map_err(|error| os_error(running.py(), &error, None))?;
         let host = Arc::new(Host {
             shared: reactor.shared().clone(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::buffer::{OutOfMemory, Sink};
-use crate::life::Held;
-use crate::pipe::ReadPipe;
-use crate::waiters::Key;
+use crate::process::reaper::Held;
+use crate::reactor::waiters::Key;
+use crate::stream::buffer::{OutOfMemory, Sink};
+use crate::stream::pipe::ReadPipe;
 
 /// Collects a stream into a sink, to the end or up to so many bytes. Given up, it puts back what
 /// it has: nothing that was read is lost.

@@ -8,11 +8,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::proactor;
-use super::request::from_dict;
+use super::spawn::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
+use crate::process::spawn::Starting;
 use crate::reactor::{Reactor, Shared};
-use crate::start::Starting;
 use crate::sys;
 
 from_dict! {

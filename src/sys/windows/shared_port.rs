@@ -13,9 +13,9 @@ use std::io;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::super::Event;
-use super::operation::{Kind, Operation};
-use super::port::Port;
-use crate::reactor::lock;
+use super::iocp::Port;
+use super::overlapped::{Kind, Operation};
+use crate::sync::lock;
 
 /// Whoever takes the packets from the port.
 pub(crate) trait Taker: Send + Sync {

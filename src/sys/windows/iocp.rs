@@ -16,13 +16,13 @@ use windows_sys::Win32::System::IO::{
 use windows_sys::Win32::System::Threading::INFINITE;
 
 use super::Event;
-use super::guest::Guest;
-#[cfg(feature = "python")]
-use super::guest::Taker;
 #[cfg(feature = "python")]
 use super::handle::duplicate;
 use super::handle::{check, own};
-use super::operation::Operation;
+use super::overlapped::Operation;
+use super::shared_port::Guest;
+#[cfg(feature = "python")]
+use super::shared_port::Taker;
 use crate::reactor::Readiness;
 
 const BATCH: usize = 64;

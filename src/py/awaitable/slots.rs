@@ -16,11 +16,11 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi::{self, PySendResult};
 use pyo3::prelude::*;
 
-use super::awaitable::{Awaitable, Op};
+use super::{Awaitable, Op};
 
 /// How `__next__` gives a result to whoever called it.
 #[derive(Default)]
-pub(super) struct Giving(AtomicU8);
+pub(in crate::py) struct Giving(AtomicU8);
 
 /// By raising StopIteration, which is what an iterator does.
 const RAISED: u8 = 0;
@@ -30,11 +30,11 @@ const PLAIN: u8 = 1;
 const RETURNED: u8 = 2;
 
 impl Giving {
-    pub(super) fn is_plain(&self) -> bool {
+    pub(in crate::py) fn is_plain(&self) -> bool {
         self.0.load(Ordering::Relaxed) == PLAIN
     }
 
-    pub(super) fn note_return(&self) {
+    pub(in crate::py) fn note_return(&self) {
         self.0.store(RETURNED, Ordering::Relaxed);
     }
 }
@@ -43,7 +43,7 @@ impl Giving {
 static NEXT: OnceLock<ffi::iternextfunc> = OnceLock::new();
 
 /// Fills the slots. Called once, when the module is made.
-pub(super) fn install(py: Python<'_>) {
+pub(in crate::py) fn install(py: Python<'_>) {
     let class = py.get_type::<Awaitable>();
     // SAFETY: a class made by PyO3 is a heap type, whose `tp_as_async` points to a table of its own
     // inside it. It has no instance and no subclass yet, and cannot have subclasses at all, so
@@ -195,12 +195,12 @@ impl Spares {
 }
 
 /// Keeps an awaitable that is done, to be used again.
-pub(super) fn keep(object: &Bound<'_, Awaitable>) {
+pub(in crate::py) fn keep(object: &Bound<'_, Awaitable>) {
     SPARES.keep(object);
 }
 
 /// An awaitable for `op`: a new one, or one that was done and is nobody's.
-pub(super) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
+pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
     match SPARES.take(py) {
         Some(object) => {
             object.get().renew(op);

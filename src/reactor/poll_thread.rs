@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::reactor::{Shared, lock};
+use crate::reactor::Shared;
+use crate::sync::lock;
 use crate::sys::{self, Event};
 
 /// The thread's controls.

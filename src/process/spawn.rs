@@ -6,12 +6,13 @@ use std::task::{Context, Poll, Waker};
 
 use crate::command::Command;
 use crate::error::{SpawnError, Stage};
-use crate::life::{Held, Life};
-use crate::pipe::{ReadPipe, WritePipe};
-use crate::reactor::{Readiness, Shared, Source, ended, lock};
+use crate::process::reaper::{Held, Life};
+use crate::reactor::waiters::Key;
+use crate::reactor::{Readiness, Shared, Source, ended};
 use crate::stdio::{Stdio, Target};
+use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::sync::lock;
 use crate::sys::{self, Interest, Outcome, OwnedHandle, Plan, RawHandle, Watched};
-use crate::waiters::Key;
 
 /// The parent's ends of the standard streams that were asked to be pipes.
 #[derive(Default)]

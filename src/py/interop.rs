@@ -53,12 +53,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::os_error;
-use super::host::Host;
+use super::event_loop::Host;
 use super::process::make_process;
 use crate::child::Child;
-use crate::handover::{Input, Output, Parts};
-use crate::reactor::{Handle, lock};
+use crate::process::transfer::{Input, Output, Parts};
+use crate::reactor::Handle;
 use crate::status::{Exit, ExitStatus, Usage};
+use crate::sync::lock;
 use crate::sys;
 
 /// Takes a `procio.Process` out of its event loop, and gives the child to a reactor of Rust's.
@@ -192,7 +193,7 @@ pub fn attach(detached: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let host = Host::current(py)?;
     let mut parts = claim(detached)?;
     parts.kill_on_drop = true;
-    let attached = parts.attach(&host.shared, crate::reader::DEFAULT_LIMIT);
+    let attached = parts.attach(&host.shared, crate::stream::reader::DEFAULT_LIMIT);
     let (life, pipes) = attached.map_err(|error| os_error(py, &error, None))?;
     make_process(py, &host, life, pipes)
 }

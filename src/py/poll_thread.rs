@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 
 use super::errors::{in_drop, os_error};
-use super::host::{Host, Turn};
-use crate::relay::Relay as Thread;
+use super::event_loop::{Host, Turn};
+use crate::reactor::poll_thread::Relay as Thread;
 
 /// The thread, and what it and the loop tell each other.
 pub(super) struct Relay {

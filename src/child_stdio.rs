@@ -6,10 +6,10 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::buffer::{Buffer, OutOfMemory};
-use crate::pipe::{ReadPipe, WritePipe};
-use crate::reader::{Found, Separators, Want};
-use crate::waiters::Key;
+use crate::reactor::waiters::Key;
+use crate::stream::buffer::{Buffer, OutOfMemory};
+use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::reader::{Found, Separators, Want};
 
 /// A child's standard input. Dropping it closes the pipe: the child then reads the end of its
 /// input.

@@ -7,11 +7,11 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::life::{Held, Life, bury};
-use crate::pipe::{ReadPipe, WritePipe};
+use crate::process::reaper::{Held, Life, bury};
+use crate::process::spawn::Pipes;
 use crate::reactor::Shared;
-use crate::start::Pipes;
 use crate::status::Exit;
+use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::sys::{self, Group, OwnedHandle, PipeReader, PipeWriter, Process};
 
 /// A child that is in no reactor. Dropping it kills the child and reaps it.

@@ -1,0 +1,7 @@
+//! A child from its start to its end: [`spawn`], [`reaper`], [`communicate`], and its [`transfer`]
+//! from one reactor to another.
+
+pub(crate) mod communicate;
+pub(crate) mod reaper;
+pub(crate) mod spawn;
+pub(crate) mod transfer;

@@ -1,0 +1,8 @@
+//! Reading and writing a pipe. [`reader`] and [`writer`] are state machines that make no system
+//! calls; [`buffer`] holds bytes between them and their users; [`pipe`] joins them to descriptors
+//! and to the reactor.
+
+pub(crate) mod buffer;
+pub(crate) mod pipe;
+pub(crate) mod reader;
+pub(crate) mod writer;
