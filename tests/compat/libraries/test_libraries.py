@@ -1,0 +1,240 @@
+"""Published libraries, unmodified, after one line: procio.install().
+
+Each runs in a program of its own, in this folder. The program counts what procio starts, so a
+library that got round it is seen; it must write nothing to stderr, not even a ResourceWarning, and
+leave no child. The libraries are in the extra `libraries`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shim
+import skips
+
+FOLDER = Path(__file__).resolve().parent
+
+pytestmark = [pytest.mark.libraries, pytest.mark.timeout(240)]
+
+
+def require(*packages: str) -> None:
+    """Skip without these packages."""
+    for name in packages:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(skips.LIBRARY_MISSING.format(name))
+
+
+def sources(package: str) -> Path:
+    """The unpacked source distribution of an installed package."""
+    folder = Path(os.environ.get("PROCIO_SOURCES", "")) / f"{package}-{importlib.metadata.version(package)}"
+    if not os.environ.get("PROCIO_SOURCES") or not folder.is_dir():
+        pytest.skip(skips.SOURCES_MISSING.format(package))
+    return folder
+
+
+def run_program(name: str, *args: object) -> dict[str, Any]:
+    """Run one of the programs and return its report."""
+    command = [sys.executable, "-W", "default::ResourceWarning", str(FOLDER / f"{name}.py"), *map(str, args)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
+    said = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert (done.returncode, done.stderr) == (0, ""), said
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert report["left"] == [], said
+    return report
+
+
+@dataclass
+class Task:
+    """What a program does, and what comes of it."""
+
+    program: str
+    packages: tuple[str, ...]
+    result: Any
+    spawned: int = 0
+    opened: int = 0
+    loops: tuple[str, ...] = ("asyncio", "uvloop")
+    # Where the same program fails without procio, and how.
+    without_procio: dict[str, str] = field(default_factory=dict)
+
+
+TASKS = [
+    Task(
+        "anyio_processes",
+        ("anyio",),
+        {"bytes": True, "shell": [3, "out\n", "err\n"], "talk": "cba", "cancelled": -9, "workers": [1, 7, 49]},
+        spawned=5,
+    ),
+    Task(
+        "mcp_stdio",
+        ("mcp",),
+        {"server": "sums", "tools": ["add", "linger", "text"], "sums": list(range(1, 21)), "long": 1_000_000},
+        spawned=1,
+    ),
+    Task(
+        "asyncssh_commands",
+        ("asyncssh",),
+        {"echoed": [2_000_000, True, 0], "failed": ["out\n", "err\n", 7], "piped": [2_000_000, True]},
+        spawned=4,
+        opened=2,
+        without_procio={"uvloop": "hangs"},
+    ),
+    Task(
+        "shellous_pipelines",
+        ("shellous",),
+        {
+            "sorted": "A\nB\nC\n",
+            "count": "100000",
+            "lines": ["1", "2", "3", "4", "5"],
+            "timed_out": True,
+            "terminal": "yes",
+            "echoed": "to a terminal",
+            "exit": 0,
+        },
+        spawned=8,
+        opened=4,
+        without_procio={"uvloop": "cannot read and write the same terminal: FileExistsError"},
+    ),
+    Task(
+        "chess_engine",
+        ("chess",),
+        {"name": "first", "moves": 12, "score": "+1", "returncode": 0, "same_in_thread": True, "killed": "-9"},
+        spawned=3,
+    ),
+    Task(
+        "pynvim_child",
+        ("pynvim",),
+        ["cba", 300_001, "y"],
+        spawned=1,
+        loops=("asyncio",),  # it makes asyncio's selector loop itself
+        without_procio={"asyncio": "its loop is closed before the child is reaped, and says so on stderr"},
+    ),
+    Task(
+        "language_server",
+        ("pygls", "python-lsp-server"),
+        {
+            "pygls": [
+                "words",
+                ["*", "2", "def", "double(1)", "double(number):", "import", "number", "os", "os.getc", "return"],
+                0,
+            ],
+            "pylsp": ["pylsp", ["getcwd()", "getcwdb()"], 0],
+        },
+        spawned=2,
+    ),
+    Task(
+        "jupyter_cells",
+        ("jupyter_client", "ipykernel"),
+        [
+            ["", "ok", None],
+            ["42 got input for read", "ok", None],
+            ["to the notebook", "ok", None],
+            ["", "ok", None],
+            ["(0, 'from behind')", "ok", None],
+            ["", "error", "Command 'b'kill -9 $$\\n'' died with <Signals.SIGKILL: 9>."],
+            ["0" if shim.ACTIVE else "4", "ok", None],  # what procio has started in the kernel
+        ],
+    ),
+    Task("dask_cluster", ("distributed",), {"total": 285, "workers": 2}, spawned=3),
+    Task(
+        "ffmpeg_wrapper",
+        ("python-ffmpeg",),
+        {"converted": [True, True], "failed": "broken: No such file or directory", "stopped": True},
+        spawned=3,
+    ),
+    Task(
+        "meson_tests",
+        ("meson",),
+        {
+            "failed": 1,
+            "results": {
+                "passes": ["OK", 0],
+                "fails": ["FAIL", 3],
+                "skips": ["SKIP", 77],
+                "speaks TAP": ["FAIL", 0],
+                "says much": ["OK", 0],
+                "is too slow": ["TIMEOUT", -15],
+            },
+            "length": 1_000_000,
+        },
+        spawned=6,
+    ),
+    Task("browser_driver", ("playwright",), {"status": 200, "body": True}, spawned=1),
+    Task(
+        "console_streams",
+        ("aioconsole",),
+        {"short": "ABC", "long": True, "opened": 0 if shim.ACTIVE else 3, "returncode": 0},
+        spawned=1,
+    ),
+    Task(
+        "pexpect_terminal",
+        ("pexpect",),
+        {"answers": ["42", "/dev/", "done"], "timeout": 1, "exit": 3},
+        opened=1,  # pexpect starts its child itself; its terminal is read by connect_read_pipe
+    ),
+]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.program)
+def test_task(task: Task, loop_name: str) -> None:
+    """A task with the library gives what asyncio gives, and procio has done it."""
+    require(*task.packages)
+    if loop_name not in task.loops:
+        pytest.skip(skips.LIBRARY_MAKES_ITS_LOOP)
+    if shim.ACTIVE and loop_name in task.without_procio:
+        pytest.xfail(task.without_procio[loop_name])
+    report = run_program(task.program, loop_name)
+    assert report["result"] == task.result
+    if not shim.ACTIVE:
+        assert (report["spawned"], report["opened"]) == (task.spawned, task.opened)
+
+
+@dataclass
+class Suite:
+    """Tests that a library brings in its source distribution."""
+
+    package: str
+    files: tuple[str, ...]
+    passed: int
+    spawned: int
+    opened: int
+    # The choice of the loop where the suite has one of its own; otherwise it is the policy's.
+    asyncio: tuple[str, ...] = ()
+    uvloop: tuple[str, ...] = ()
+
+
+SUITES = [
+    Suite(
+        "anyio",
+        ("tests/test_subprocesses.py", "tests/test_to_process.py"),
+        passed=30,
+        spawned=30,
+        opened=0,
+        asyncio=("-k", "asyncio and not uvloop and not trio"),
+        uvloop=("-k", "uvloop"),
+    ),
+    Suite("asyncssh", ("tests/test_process.py", "tests/test_subprocess.py"), passed=85, spawned=3, opened=15),
+]
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.package)
+def test_their_tests(suite: Suite, loop_name: str) -> None:
+    """The library's own tests of its children and pipes; the least numbers allow for a newer version."""
+    require(suite.package)
+    choice = suite.asyncio if loop_name == "asyncio" else suite.uvloop
+    report = run_program("their_tests", loop_name, sources(suite.package), *suite.files, *choice)
+    print(report)
+    assert report["result"]["failures"] == []
+    assert report["result"]["passed"] >= suite.passed
+    if not shim.ACTIVE:
+        assert report["spawned"] >= suite.spawned
+        assert report["opened"] >= suite.opened

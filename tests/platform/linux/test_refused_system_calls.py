@@ -1,0 +1,164 @@
+"""Kernels and sandboxes that refuse a system call: found out at run time, by being refused.
+
+A seccomp filter does what gVisor, emulators, old kernels and container profiles do. The switches of
+test_fallbacks choose a path from the start; here procio has to find it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+import shim
+import skips
+from support import clears_signal_handlers, script_result
+
+NUMBERS = {
+    "x86_64": {"clone": 56, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+    "aarch64": {"clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+}
+CLONE_VM, CLONE_PIDFD, CLONE_VFORK = 0x100, 0x1000, 0x4000
+EPERM, E2BIG, EAGAIN, EINVAL, ENOSYS = 1, 7, 11, 22, 38
+
+pytestmark = [
+    skips.needs_proc,
+    pytest.mark.skipif(platform.machine() not in NUMBERS, reason=skips.NO_SECCOMP_NUMBERS),
+]
+
+# Refuses calls by their number. Those with `flags` are refused if they have any of them, but not when they make
+# a thread.
+FILTER = """
+import ctypes, struct
+
+refused = json.loads(args[0])
+CLONE_THREAD = 0x10000
+
+def instruction(code, value, if_true=0, if_false=0):
+    return struct.pack("HBBI", code, if_true, if_false, value)
+
+load, equal, any_bit, give = 0x20, 0x15, 0x45, 0x06
+program = []
+for number, flags, errno in refused:
+    steps = [instruction(give, 0x50000 | errno)]
+    if flags:  # word 0 is the number of the call, word 16 its first argument
+        choice = [instruction(any_bit, CLONE_THREAD, 2, 0), instruction(any_bit, flags, 0, 1)]
+        steps = [instruction(load, 16), *choice, *steps]
+    program += [instruction(load, 0), instruction(equal, number, 0, len(steps)), *steps]
+program = b"".join([*program, instruction(give, 0x7FFF0000)])
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+libc = ctypes.CDLL(None, use_errno=True)
+buffer = ctypes.create_string_buffer(program)
+loaded = Program(len(program) // 8, ctypes.addressof(buffer))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(loaded), 0, 0) == 0, ctypes.get_errno()
+"""
+
+ours = pytest.mark.skipif(shim.ACTIVE, reason="asyncio has another way to start a child")
+needs_clone3 = pytest.mark.skipif(not clears_signal_handlers(), reason=skips.NO_CLONE3)
+
+REFUSED = """
+async def main():
+    for _ in range(3):
+        assert await output("echo", "x") == b"x\\n"
+    reader, writer = os.pipe()
+    for fd in (reader, writer):
+        os.set_inheritable(fd, True)
+    script = f"for fd in {reader} {writer}; do test -e /proc/self/fd/$fd && echo $fd; done; true"
+    assert await output("sh", "-c", script) == b""
+    assert await output("sh", "-c", script, pass_fds=[writer]) == b"%d\\n" % writer
+    os.close(reader)
+    os.close(writer)
+    proc = await procio.create_subprocess_exec("sleep", "1000")
+    proc.kill()
+    assert await asyncio.wait_for(proc.wait(), 20) == -9
+    try:
+        await procio.create_subprocess_exec("/no/such/program")
+    except FileNotFoundError as error:
+        assert error.filename == "/no/such/program"
+    else:
+        raise AssertionError("no error")
+    task = asyncio.create_task(procio.create_subprocess_exec("sleep", "1000"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=20)
+    assert task.cancelled()
+
+run(main())
+assert not children(), children()
+"""
+
+
+NO_CLONE3 = ("clone3", 0, ENOSYS)
+
+
+def refusing(calls: list[tuple[str, int, int]], code: str, loop: str, **env: str) -> None:
+    numbers = NUMBERS[platform.machine()]
+    rules = json.dumps([(numbers[name], flags, errno) for name, flags, errno in calls])
+    assert script_result(FILTER + code, rules, loop=loop, env=env) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "flags", "errno"),
+    [
+        pytest.param("clone", CLONE_VM, EPERM, id="memory-not-shared"),
+        pytest.param("clone", CLONE_PIDFD, EINVAL, id="no-pidfd-from-clone"),
+        pytest.param("clone", CLONE_VM | CLONE_PIDFD, EINVAL, id="neither"),
+        pytest.param("pidfd_send_signal", 0, EPERM, id="no-signal-by-pidfd"),
+        pytest.param("pidfd_send_signal", 0, ENOSYS, id="signal-by-pidfd-unknown"),
+        pytest.param("close_range", 0, ENOSYS, id="no-close-range"),
+        pytest.param("close_range", 0, EPERM, id="close-range-refused"),
+    ],
+)
+def test_refused_call(call: str, flags: int, errno: int, loop_name: str) -> None:
+    """Who looks at the flags of clone refuses clone3 altogether, where they are out of reach."""
+    refusing([(call, flags, errno), *([NO_CLONE3] if flags else [])], REFUSED, loop_name)
+
+
+# What decides here is the system call, so nothing else may make threads or choose another way.
+FIRST_WAY = {"PROCIO_SPAWN": "", "PROCIO_PIDFD": "1", "PROCIO_RELAY": "0", "PROCIO_CLONE3": "1"}
+
+STARTS = """
+async def main():
+    for _ in range(3):
+        assert await output("echo", "x") == b"x\\n"
+run(main())
+"""
+
+EXHAUSTED = """
+async def main():
+    for _ in range(3):
+        try:
+            await output("echo", "x")
+        except BlockingIOError:
+            pass
+        else:
+            raise AssertionError("no error")
+run(main())
+"""
+
+
+@ours
+@pytest.mark.parametrize("errno", [ENOSYS, EPERM, EINVAL, E2BIG])
+def test_refused_clone3(errno: int, loop_name: str) -> None:
+    """What is tried next differs in nothing but clone3: it is not CLONE_VFORK, which would be an error here."""
+    refusing([("clone3", 0, errno), ("clone", CLONE_VFORK, EAGAIN)], REFUSED, loop_name, **FIRST_WAY)
+
+
+@ours
+@needs_clone3
+def test_clone3_switch(loop_name: str) -> None:
+    """A child is made by clone3, and with the switch by clone, which is out of resources here."""
+    exhausted = [("clone", CLONE_VM | CLONE_PIDFD, EAGAIN)]
+    refusing(exhausted, STARTS, loop_name, **FIRST_WAY)
+    refusing(exhausted, EXHAUSTED, loop_name, **FIRST_WAY | {"PROCIO_CLONE3": "0"})
+
+
+@ours
+@needs_clone3
+def test_error_of_clone3_that_is_no_refusal(loop_name: str) -> None:
+    """It is the caller's to know of, whatever clone would say."""
+    refusing([("clone3", 0, EAGAIN)], EXHAUSTED, loop_name, **FIRST_WAY)

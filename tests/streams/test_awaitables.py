@@ -1,0 +1,116 @@
+"""What the methods of streams and processes return: objects that behave as coroutines do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import inspect
+import sys
+import weakref
+from typing import Any
+
+import procio
+import pytest
+from support import PIPE, running, turns
+
+
+async def test_awaitables_are_coroutines(pair: procio.Process) -> None:
+    """create_task, wait_for, gather and TaskGroup take what the methods return."""
+    pair.stdin.write(b"a" * 6)
+    assert await asyncio.create_task(pair.stdout.readexactly(1)) == b"a"
+    assert await asyncio.wait_for(pair.stdout.readexactly(1), 20) == b"a"
+    assert await asyncio.gather(pair.stdout.readexactly(1)) == [b"a"]
+    assert await asyncio.shield(pair.stdout.readexactly(1)) == b"a"
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pair.stdout.readexactly(1))
+    assert task.result() == b"a"
+    assert await pair.stdout.readexactly(1) == b"a"
+
+
+async def test_awaitables_start_with_the_first_await(pair: procio.Process) -> None:
+    read = pair.stdout.readexactly(3)
+    assert asyncio.iscoroutine(read)
+    assert inspect.isawaitable(read)
+    pair.stdin.write(b"abcdef")
+    assert await pair.stdout.readexactly(3) == b"abc"
+    assert await read == b"def"
+
+
+async def test_awaitable_cannot_be_awaited_twice(pair: procio.Process) -> None:
+    pair.stdin.write(b"abc")
+    read = pair.stdout.readexactly(3)
+    assert await read == b"abc"
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited"):
+        await read
+
+
+async def test_an_awaitable_that_is_done_stays_itself(pair: procio.Process) -> None:
+    """It is not one that was made later, however many are."""
+    pair.stdin.write(b"0\n1\n2\n3\n4\n5\n6\n")
+    pair.stdin.close()
+    first = pair.stdout.readline()
+    assert await first == b"0\n"
+    later = [pair.stdout.readline() for _ in range(4)]
+    assert len({id(one) for one in (first, *later)}) == 5
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited"):
+        await first
+    assert [await one for one in later] == [b"1\n", b"2\n", b"3\n", b"4\n"]
+    del later
+    assert [line async for line in pair.stdout] == [b"5\n", b"6\n"]
+
+
+async def test_closed_awaitable_has_taken_nothing(pair: procio.Process) -> None:
+    read = pair.stdout.readexactly(3)
+    read.close()
+    pair.stdin.write(b"abc")
+    assert await pair.stdout.readexactly(3) == b"abc"
+
+
+@pytest.mark.parametrize(
+    "drive", [next, lambda coroutine: coroutine.send(None), lambda coroutine: coroutine.__next__()]
+)
+async def test_result_is_the_value_of_a_stopiteration(reader: asyncio.StreamReader, drive: Any) -> None:
+    """As a coroutine's; it stays that of whoever catches it."""
+    reader.feed_data(b"one\ntwo\n")
+    caught = []
+    for _ in range(2):
+        with pytest.raises(StopIteration) as info:
+            drive(reader.readline())
+        caught.append(info.value)
+    assert [error.value for error in caught] == [b"one\n", b"two\n"]
+    assert [(error.__context__, error.__cause__) for error in caught] == [(None, None)] * 2
+
+
+async def test_result_has_no_hidden_reference(reader: asyncio.StreamReader) -> None:
+    """Neither the bytes nor the frame in which the StopIteration was caught."""
+
+    class Mark:
+        pass
+
+    def drive() -> weakref.ref[Mark]:
+        mark = Mark()
+        with contextlib.suppress(StopIteration):
+            next(reader.readline())  # type: ignore[call-overload]
+        return weakref.ref(mark)
+
+    reader.feed_data(b"one two\nthree\nfour\n")
+    line = await reader.readline()
+    mine = bytes(bytearray(b"one two\n"))
+    assert sys.getrefcount(line) == sys.getrefcount(mine)
+    mark = drive()
+    gc.collect()
+    assert mark() is None
+    assert await reader.readline() == b"four\n"
+
+
+@pytest.mark.differs
+async def test_awaitable_awaited_by_two() -> None:
+    async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+        line = proc.stdout.readline()
+        first = asyncio.ensure_future(line)
+        await turns(3)
+        with pytest.raises(RuntimeError, match="being awaited already"):
+            await line
+        proc.stdin.write(b"x\n")
+        assert await first == b"x\n"

@@ -1,0 +1,224 @@
+"""Every test that is left out, and why. Nothing else in the suite skips for a reason of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# Conditions of the machine -----------------------------------------------------------------------
+
+UVLOOP_MISSING = "uvloop is not installed"
+TEST_PACKAGE_MISSING = "this interpreter comes without the `test` package"
+UVLOOP_LOW_FDS = "libuv aborts when its own descriptors are 0, 1 or 2"
+NOT_ROOT = "needs root: only root may become another user"
+NOT_LINUX = "looks at /proc"
+WINDOWS_ONLY = "is about what only Windows has"
+POSIX_PIPES = "POSIX only: on Windows connect_read_pipe and connect_write_pipe stay asyncio's own"
+POSIX_OPTIONS = "POSIX only: options that Windows has not"
+PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
+NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
+NO_CLONE3 = "this system refuses clone3, or does not know CLONE_CLEAR_SIGHAND (Linux 5.5)"
+MYPY_MISSING = "mypy is not installed"
+NO_CHILD_WATCHERS = "child watchers are deprecated from 3.12 on, and gone in 3.14"
+OWN_NAMES = "about what procio has and asyncio has not"
+LIBRARY_MISSING = "{} is not installed (the extra `libraries`)"
+LIBRARY_MAKES_ITS_LOOP = "the library makes a loop of asyncio's itself"
+SOURCES_MISSING = (
+    "PROCIO_SOURCES does not name a folder with the sources of {} (tests/compat/libraries/fetch_sources.py)"
+)
+NO_CHECKOUT = "the examples and the README are not beside the tests"
+
+ONE_PROCESSOR = "there is only one processor: a child could not run while it is waited for"
+RELAYED = "the loop does not see a child's events itself"
+
+
+def processors() -> int:
+    """That this process may use: its affinity, and a container's quota."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except OSError:
+        return count
+    return count if quota == "max" else min(count, int(quota) // int(period))
+
+
+HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
+
+needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason=NOT_ROOT)
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
+needs_child_watchers = pytest.mark.skipif(sys.version_info >= (3, 12), reason=NO_CHILD_WATCHERS)
+needs_processors = pytest.mark.skipif(processors() < 2, reason=ONE_PROCESSOR)
+needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason=MYPY_MISSING)
+
+# CPython's own tests -----------------------------------------------------------------------------
+# name of the test -> why it says nothing about procio.
+
+_MOCKS_POPEN = "replaces subprocess.Popen by a mock, which procio does not call"
+_MOCKS_PIPES = "replaces loop.connect_read_pipe by a mock, which procio does not call"
+
+CPYTHON: dict[str, str] = {
+    "test_popen_error": _MOCKS_POPEN,
+    "test_popen_error_with_stdin_pipe": _MOCKS_POPEN,
+    "test_pause_reading": _MOCKS_PIPES,
+}
+if sys.version_info >= (3, 14):
+    CPYTHON |= {
+        "test_subprocess_read_pipe_cancelled": _MOCKS_PIPES,
+        "test_subprocess_write_pipe_cancelled": _MOCKS_PIPES,
+        "test_subprocess_read_write_pipe_cancelled": _MOCKS_PIPES,
+    }
+
+NO_LOW_LEVEL = "procio does not serve loop.subprocess_exec, so the test would be about the loop's own"
+
+# The same for test.test_asyncio.test_events.SubprocessTestsMixin (loop.subprocess_exec/shell).
+CPYTHON_EVENTS: dict[str, str] = {}
+
+# And for its EventLoopTestsMixin, the tests of loop.connect_read_pipe and loop.connect_write_pipe.
+CPYTHON_PIPES: dict[str, str] = {}
+
+# uvloop's own tests -------------------------------------------------------------------------------
+# name of the test, or class::test -> why it says nothing about procio.
+
+UVLOOP: dict[str, str] = {
+    "Test_UV_Process::test_process_double_close": "starts a program of its own, in which procio is not installed",
+    "test_process_delayed_stdio__paused__stdin_pipe": "uses an option that uvloop keeps for its own tests",
+    "test_process_delayed_stdio__paused__no_stdin": "uses an option that uvloop keeps for its own tests",
+}
+
+# Tests that cannot hold while one path is forced: (switch, value) -> name of the test -> why.
+FORCED: dict[tuple[str, str], dict[str, str]] = {
+    ("PROCIO_SPAWN", "vfork"): {
+        "test_loop_goes_on_while_path_is_searched": "CLONE_VFORK holds the calling thread until the exec",
+    },
+    ("PROCIO_RELAY", "1"): {
+        "test_forked_child_that_exits_leaves_the_parents_process_alone": (
+            "asyncio's loop is closed by its finalizer in the child, and takes its own wake-up pipe out of the "
+            "epoll that it shares with the parent"
+        ),
+        "test_looks_when_there_is_nothing_else_to_do": RELAYED,
+        "test_interrupt_is_not_swallowed": RELAYED,
+    },
+}
+NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
+NO_CARGO = "no cargo to build the embedded service with"
+NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"
+
+# Windows -----------------------------------------------------------------------------------------
+# What only POSIX systems have: name of the file or of the test -> why it cannot be run on Windows.
+
+_PASSES = "passes a descriptor by its number"
+_PREEXEC = "preexec_fn is for POSIX systems"
+_SIGNALS = "is about signals"
+_SEARCH = "is about the search along PATH, which Windows does by itself and in its own way"
+_MODES = "makes a program by the mode of a file"
+_GROUPS = "process groups that can be signalled are for POSIX systems"
+_SHELL_NAME = "the shell is cmd.exe, with its own language (test_shell_command_is_that_of_popen)"
+_INTERRUPT = "os.kill ends a process here, whatever the signal"
+_DEVICES = "uses files in /dev"
+_COUNTED = "asks for the numbers of the kernel's tables in /proc"
+_NAMES = "Popen names no file in its errors here"
+
+POSIX_FILES: dict[str, str] = {
+    "test_fork": "there is no fork",
+    "test_busy_polling": "no loop waits for a descriptor that could be looked at",
+    "test_fallbacks": "the forced paths are Unix's",
+    "test_stolen_status": "a child's status cannot be taken by somebody else: whoever has a handle can ask",
+    "test_refused_system_calls": "there is no seccomp",
+}
+
+POSIX_ONLY: dict[str, str] = {
+    "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
+    "test_socket_that_is_closed_is_no_pipe": _PASSES,
+    "test_unread_input_is_written_after_communicate": "waits with a FIFO",
+    "test_extra_info": _PASSES,
+    "test_extra_info_subprocess_may_be_waited_for": _PASSES,
+    "test_missing_program_with_executable": _NAMES,
+    "test_nul_in_executable": "the words are those of Windows: embedded null character",
+    "test_options_of_a_wrong_type_or_value": "the options are those of POSIX (test_errors_are_those_of_popen)",
+    "test_command_runs_in_a_shell": _SHELL_NAME,
+    "test_command_may_be_bytes": "a shell command may not be bytes here (test_shell_takes_no_bytes)",
+    "test_missing_command_is_the_shells_business": _SHELL_NAME,
+    "test_streams": _SHELL_NAME,
+    "test_options_reach_the_shell": _SHELL_NAME,
+    "test_run_commands": _SHELL_NAME,
+    "test_readme_opens_with_commands_that_work": _SHELL_NAME,
+    "test_long_running_shell_is_killed": _SHELL_NAME,
+    "test_signal_zero_asks_only": "0 is CTRL_C_EVENT here",
+    "test_standard_descriptors_closed_in_parent": _PASSES,
+    "test_standard_descriptors_permuted": _PASSES,
+    "test_bad_cwd": _NAMES,
+    "test_program_that_cannot_be_run": _MODES,
+    "test_emfile_at_every_step": "there is no limit on handles to run into",
+    "test_arguments_too_long": "a command line has another limit here, which Wine does not know",
+    "test_many_arguments": "a command line has at most 32767 characters",
+    "test_arguments_may_be_bytes_or_paths": "bytes are decoded as UTF-8 here",
+    "test_program_may_be_a_path_object": _MODES,
+    "test_lone_surrogate_that_cannot_be_encoded": "a lone surrogate is a character like any other here",
+    "test_program_missing_in_the_path_of_env": _SEARCH,
+    "test_equals_sign_in_the_name_of_a_variable": "a name may begin with one here (test_errors_are_those_of_popen)",
+    "test_read_cancelled_in_each_turn_after_the_data": _PASSES,
+    "test_creation_cancelled_while_preexec_fn_runs": _PREEXEC,
+    "test_loop_goes_on_while_preexec_fn_blocks": _PREEXEC,
+    "test_other_threads_go_on_while_preexec_fn_blocks": _PREEXEC,
+    "test_preexec_fn_that_fails_late": _PREEXEC,
+    "test_two_endless_outputs": _GROUPS,
+    "test_child_watchers_go_on_working": "there are no child watchers",
+    "test_fork_that_closes_its_copy": "there is no fork",
+    "test_pipes_are_pipes": _DEVICES,
+    "test_returncode_of_a_killed_shell": _SIGNALS,
+    "test_core_dumping_signals": _SIGNALS,
+    "test_handler_of_the_child": _SIGNALS,
+    "test_signal_reaches_the_child_only": _SIGNALS,
+    "test_signals_race_with_the_exit": _SIGNALS,
+    "test_send_signal": _SIGNALS,
+    "test_kill_of_a_process_group": _GROUPS,
+    "test_search_uses_the_environment_of_the_child": _SEARCH,
+    "test_search_goes_on_after_a_file_that_cannot_be_run": _SEARCH,
+    "test_path_with_a_slash_is_relative_to_cwd_of_the_child": _SEARCH,
+    "test_loop_goes_on_while_path_is_searched": _SEARCH,
+    "test_executable_replaces_the_shell": _MODES,
+    "test_keyboard_interrupt_while_communicating": _INTERRUPT,
+    "test_child_ends_block": _COUNTED,
+    "test_output_goes_to_a_terminal_when_inherited": "terminals are for POSIX systems",
+}
+
+# What Wine 8 lacks, and Windows has.
+
+NO_CTRL_BREAK = "GenerateConsoleCtrlEvent of CTRL_BREAK_EVENT"
+
+WINE: dict[str, str] = {
+    "test_ctrl_break_event": NO_CTRL_BREAK,
+}
+
+
+# What CreateProcess says now and then, Popen's no less than ours, when several threads start programs:
+# Wine has begun with the new process, and it died. Once in about 3000 starts of eight threads at once.
+WINE_FAULT = "[WinError 1359]"
+
+
+def on_wine() -> bool:
+    """Whether this is Windows by way of Wine."""
+    if sys.platform != "win32":
+        return False
+    import kernel_windows
+
+    return kernel_windows.WINE
+
+
+def on_windows(file: str, test: str) -> str | None:
+    """Why a test is left out on this machine, if it is for Windows' sake."""
+    if sys.platform != "win32":
+        return None
+    if on_wine():
+        CPYTHON["test_kill_issue43884"] = f"Wine lacks it: {NO_CTRL_BREAK}"
+    if reason := POSIX_FILES.get(file) or POSIX_ONLY.get(test):
+        return f"POSIX only: {reason}"
+    if on_wine() and (reason := WINE.get(test)):
+        return f"Wine lacks it: {reason}"
+    return None
