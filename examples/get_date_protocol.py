@@ -1,5 +1,6 @@
-import procio as asyncio
 import sys
+
+import procio as asyncio
 
 
 class DateProtocol(asyncio.SubprocessProtocol):

@@ -207,7 +207,8 @@ def write_once(ctx: Context, pipesize: int) -> float:
     command = ctx.command("dd", "of=/dev/null", f"bs={BLOCK}")
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stderr=pipe, bufsize=0, pipesize=pipesize) as child:
-        assert child.stdin is not None and child.stderr is not None
+        assert child.stdin is not None
+        assert child.stderr is not None
         fd = child.stdin.fileno()
         begin = perf_counter()
         for _ in range(ctx["bytes"] // len(chunk)):
@@ -227,7 +228,7 @@ def lines(ctx: Context) -> Outcome:
         assert child.stdout is not None
         count, line = 0, b""
         begin = perf_counter()
-        for line in child.stdout:
+        for line in child.stdout:  # noqa: B007  (the last one is looked at)
             count += 1
         taken = perf_counter() - begin
     check(child.returncode == 0, "wrong status")
@@ -262,7 +263,8 @@ def pingpong(ctx: Context) -> Outcome:
         raise Unsupported("needs a C compiler")
     pipe, message = subprocess.PIPE, b"p" * size
     with subprocess.Popen([path], stdin=pipe, stdout=pipe, bufsize=0) as child:
-        assert child.stdin is not None and child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout is not None
         begin = perf_counter()
         for _ in range(rounds):
             os.write(child.stdin.fileno(), message)
@@ -288,7 +290,8 @@ def alive(ctx: Context) -> Outcome:
         children = [subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0) for _ in range(count)]
         marks.append(perf_counter())
         for child in children:
-            assert child.stdin is not None and child.stdout is not None
+            assert child.stdin is not None
+            assert child.stdout is not None
             os.write(child.stdin.fileno(), message)
             check(os.read(child.stdout.fileno(), 64) == message, "wrong echo")
         marks.append(perf_counter())

@@ -68,7 +68,7 @@ def targets(plan: Plan, results: Results) -> list[str]:
             cells = [case.name, what(target), ratio, span, at_most(target)]
             rows.append([*cells, verdict(target, reached)])
     head = ["case", "comparison", "reached", "spread", "at most", "within"]
-    return ["## Ratios (medians of pairwise ratios; lower is better)", ""] + table(head, rows)
+    return ["## Ratios (medians of pairwise ratios; lower is better)", "", *table(head, rows)]
 
 
 def cell(case: Case, peer: str, plan: Plan, results: Results, metric: str = "") -> str:
@@ -81,7 +81,7 @@ def absolutes(plan: Plan, results: Results) -> list[str]:
     """What every peer took."""
     names = [peer.name for peer in plan.peers]
     rows = [[case.title, *(cell(case, name, plan, results) for name in names)] for case in plan.cases]
-    return ["## Medians", ""] + table(["case", *names], rows)
+    return ["## Medians", "", *table(["case", *names], rows)]
 
 
 def further(plan: Plan, results: Results) -> list[str]:
@@ -94,7 +94,7 @@ def further(plan: Plan, results: Results) -> list[str]:
     ]
     if not rows:
         return []
-    return ["## Further figures", ""] + table(["case", "figure", *names], rows)
+    return ["## Further figures", "", *table(["case", "figure", *names], rows)]
 
 
 def reasons(plan: Plan, results: Results) -> list[str]:

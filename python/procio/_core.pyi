@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar, final
-from typing_extensions import Buffer, Self, disjoint_base
+from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar, final
+
+from typing_extensions import Buffer, disjoint_base
 
 from ._options import Request
 

@@ -16,7 +16,6 @@ from ._options import File, StrOrBytesPath
 from ._subprocess_transport import SubprocessTransport
 from .transports import ReadPipeTransport, WritePipeTransport
 
-
 _T = TypeVar("_T")
 
 

@@ -64,7 +64,7 @@ def ends_of_a_pipe() -> tuple[Any, Any]:
         reader, writer = windows_utils.pipe(overlapped=(True, True), duplex=True)
         return windows_utils.PipeHandle(reader), windows_utils.PipeHandle(writer)
     reader, writer = os.pipe()
-    return open(reader, "rb", 0), open(writer, "wb", 0)  # noqa: SIM115
+    return open(reader, "rb", 0), open(writer, "wb", 0)
 
 
 async def leads_to_procio(way: Any) -> bool:
@@ -106,7 +106,7 @@ async def is_routed() -> list[bool]:
 
 # On Windows connecting pipes stays with asyncio.
 PIPES = [not WINDOWS] * 2
-ALL, NONE, LOOP_ONLY = [True] * 4 + PIPES, [False] * 6, [False, False, True, True] + PIPES
+ALL, NONE, LOOP_ONLY = [True] * 4 + PIPES, [False] * 6, [False, False, True, True, *PIPES]
 
 
 # --- install, uninstall, installed ---------------------------------------------------------------
@@ -320,7 +320,9 @@ def test_running_loop_whose_class_cannot_be_changed() -> None:
             raise NotImplementedError
 
     async def main() -> None:
-        with pytest.warns(RuntimeWarning, match="cannot be installed in .*Own"), procio.installed():
+        with contextlib.ExitStack() as stack:
+            with pytest.warns(RuntimeWarning, match="cannot be installed in .*Own"):
+                stack.enter_context(procio.installed())
             proc = await asyncio.create_subprocess_exec("true")
             assert isinstance(proc, procio.Process)
             await proc.wait()

@@ -445,9 +445,9 @@ async def test_preexec_fn_none() -> None:
     ("keyword", "value"), [("startupinfo", object()), ("creationflags", 1), ("creationflags", None)]
 )
 async def test_windows_only_keywords(keyword: str, value: Any) -> None:
-    with pytest.raises(ValueError) as theirs:
+    with pytest.raises(ValueError, match=keyword) as theirs:
         subprocess.Popen(["true"], **{keyword: value})
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=keyword) as caught:
         await procio.create_subprocess_exec("true", **{keyword: value})
     assert str(caught.value) == str(theirs.value)
 

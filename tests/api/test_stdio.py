@@ -157,7 +157,7 @@ run(main())
 """
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3)))[1:] + [(0, 0, 1), (2, 1, 1), (1, 2, 2)])
+@pytest.mark.parametrize("order", [*list(itertools.permutations(range(3)))[1:], (0, 0, 1), (2, 1, 1), (1, 2, 2)])
 def test_standard_descriptors_permuted(order: tuple[int, ...], tmp_path: Path) -> None:
     """0, 1 and 2 may be given as each other, as in test_swap_fds of Popen."""
     result = script_result(SWAP, list(order), tmp_path)
@@ -218,7 +218,7 @@ class Numbered:
 )
 async def test_wrong_values_raise_as_popen(stream: str, value: Any) -> None:
     def ask_popen() -> BaseException:
-        with pytest.raises(BaseException) as caught:
+        with pytest.raises(BaseException) as caught:  # noqa: PT011  (whatever it is, ours is compared with it)
             subprocess.Popen(["true"], **{stream: value})
         return caught.value
 

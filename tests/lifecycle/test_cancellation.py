@@ -355,16 +355,19 @@ async def test_creation_with_a_timeout() -> None:
 async def test_creations_in_a_task_group_that_fails() -> None:
     """gh-125502: the group must not hang."""
 
+    async def group_that_fails(phase: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(procio.create_subprocess_exec("true", stdin=PIPE, stdout=PIPE))
+            group.create_task(fail(phase))
+
     async def fail(phase: int) -> None:
         await turns(phase)
         raise ZeroDivisionError
 
     for phase in range(5):
         with pytest.raises(ExceptionGroup) as caught:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(3):
-                    group.create_task(procio.create_subprocess_exec("true", stdin=PIPE, stdout=PIPE))
-                group.create_task(fail(phase))
+            await group_that_fails(phase)
         assert caught.value.subgroup(ZeroDivisionError) is not None
     await until(lambda: not children(), "no child")
 

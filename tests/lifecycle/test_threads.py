@@ -112,7 +112,7 @@ def test_what_other_threads_do_breaks_nothing(loop_factory: LoopFactory) -> None
     foreign: list[BaseException] = []
 
     def touch(proc: procio.Process) -> None:
-        proc.returncode, proc.pid, proc.stdout.at_eof()  # noqa: B018
+        proc.returncode, proc.pid, proc.stdout.at_eof()
         repr((proc, proc.stdin, proc.stdout))
         proc.stdin.is_closing()
         proc.stdin.write(b"")

@@ -1,4 +1,4 @@
-"""The moment for which a read looks before its loop goes to sleep: when, how often, and that nobody else waits for it."""
+"""Busy polling: when a read polls before its loop goes to sleep, how often, and that no other callback is delayed."""
 
 from __future__ import annotations
 

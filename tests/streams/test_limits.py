@@ -124,8 +124,7 @@ async def test_long_line_with_a_limit_loses_nothing(length: int) -> None:
 async def test_long_line_with_a_limit_is_still_there_for_read() -> None:
     async with running(*helper("emit", "x*100000", "\\nnext\\n"), stdout=PIPE, limit=100) as proc:
         with pytest.raises(ValueError, match="chunk"):
-            async for _ in proc.stdout:
-                raise AssertionError("a torn line")
+            await anext(proc.stdout)
         assert await proc.stdout.read() == b"x" * 100000 + b"\nnext\n"
 
 
@@ -171,7 +170,7 @@ async def test_limit_of_a_wrong_type() -> None:
 @pytest.mark.differs
 async def test_readline_over_the_limit_tells_how_much_can_be_read() -> None:
     proc = await sh("printf 'abcdefgh\\nij\\n'", stdout=PIPE, limit=4)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="chunk") as caught:
         await proc.stdout.readline()
     cause = caught.value.__cause__
     assert isinstance(cause, asyncio.LimitOverrunError)

@@ -262,7 +262,7 @@ async def test_write_buffer_limits() -> None:
         assert transport.get_write_buffer_limits() == (10, 40)
         transport.set_write_buffer_limits(high=0)
         assert transport.get_write_buffer_limits() == (0, 0)
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="must be >= low"):
             transport.set_write_buffer_limits(high=10, low=20)
 
 

@@ -37,7 +37,7 @@ def opened(kind: str, folder: Path) -> tuple[IO[bytes], IO[bytes]]:
     else:
         reader, writer = pty.openpty()
         tty.setraw(writer)
-    return open(reader, "rb", 0), open(writer, "wb", 0)  # noqa: SIM115
+    return open(reader, "rb", 0), open(writer, "wb", 0)
 
 
 async def reading(pipe: Any, factory: Callable[[], Any] = PipeRecorder) -> tuple[Any, Any]:

@@ -30,7 +30,8 @@ async def test_read(kind: str, tmp_path: Path) -> None:
     assert protocol.transport is transport
     assert transport.get_protocol() is protocol
     assert transport.get_extra_info("pipe") is reader
-    assert transport.is_reading() and not transport.is_closing()
+    assert transport.is_reading()
+    assert not transport.is_closing()
     for number in range(3):
         writer.write(b"%d" % number)
         await until(lambda number=number: len(protocol.data) == number + 1, "data")
@@ -38,7 +39,8 @@ async def test_read(kind: str, tmp_path: Path) -> None:
     exc = await protocol.end()
     assert protocol.data == b"012"
     if kind == "terminal":
-        assert isinstance(exc, OSError) and exc.errno == errno.EIO
+        assert isinstance(exc, OSError)
+        assert exc.errno == errno.EIO
     else:
         assert exc is None
         assert protocol.names()[-2:] == ["eof_received", "connection_lost"]
@@ -49,7 +51,7 @@ async def test_read(kind: str, tmp_path: Path) -> None:
 async def test_much_data_in_order() -> None:
     code = "import os\nfor n in range(30000): os.write(1, b'%099d\\n' % n)"
     child = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
-    transport, protocol = await reading(child.stdout)
+    _, protocol = await reading(child.stdout)
     assert await protocol.end() is None
     assert protocol.data == b"".join(b"%099d\n" % number for number in range(30000))
     assert child.wait() == 0
@@ -85,7 +87,8 @@ async def test_close_while_reading_and_within_the_callback(tmp_path: Path) -> No
     transport, protocol = await reading(reader)
     await turns(3)
     transport.close()
-    assert transport.is_closing() and not transport.is_reading()
+    assert transport.is_closing()
+    assert not transport.is_reading()
     transport.close()
     assert await protocol.end() is None
     assert protocol.names() == ["connection_made", "connection_lost"]
@@ -111,7 +114,7 @@ async def test_close_while_reading_and_within_the_callback(tmp_path: Path) -> No
 @pytest.mark.parametrize("direction", [reading, writing], ids=["read", "write"])
 async def test_regular_file_is_refused(direction: Any, tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+b") as file:
-        with pytest.raises(ValueError, match="^Pipe transport is (only )?for pipes"):
+        with pytest.raises(ValueError, match=r"^Pipe transport is (only )?for pipes"):
             await direction(file)
         assert not file.closed
         assert os.get_blocking(file.fileno())
@@ -144,10 +147,10 @@ async def test_factory_that_raises_leaves_the_pipe(direction: Any, tmp_path: Pat
 @pytest.mark.differs
 async def test_null_device() -> None:
     """asyncio logs an error (epoll refuses the device) and waits for ever."""
-    transport, protocol = await reading(open(os.devnull, "rb", 0))  # noqa: SIM115
+    transport, protocol = await reading(open(os.devnull, "rb", 0))
     assert await protocol.end() is None
     assert protocol.data == b""
-    transport, protocol = await writing(open(os.devnull, "wb", 0))  # noqa: SIM115
+    transport, protocol = await writing(open(os.devnull, "wb", 0))
     transport.write(bytes(MEG))
     transport.close()
     assert await protocol.end() is None
@@ -358,17 +361,17 @@ run(main())
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
 def test_standard_streams_of_a_program(kind: str, loop_name: str, tmp_path: Path) -> None:
     source = script_source(ECHO, loop_name)
-    ours_in = ours_out = None
+    ours_out = None
     if kind == "pipe":
         stdin, stdout = subprocess.PIPE, subprocess.PIPE
     elif kind == "socket":
         (a, b), (c, d) = socket.socketpair(), socket.socketpair()
-        stdin, stdout, ours_out, ours_in = b, d, a, c
+        stdin, stdout = b, d
     else:
         master, slave = pty.openpty()
         tty.setraw(slave)
         stdin, stdout = slave, subprocess.PIPE
-        ours_out = open(master, "wb", 0)  # noqa: SIM115
+        ours_out = open(master, "wb", 0)
     child = subprocess.Popen([sys.executable, "-c", source], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
     if kind == "pipe":
         child.stdin.write(b"one\ntwo\n")
@@ -394,9 +397,6 @@ def test_standard_streams_of_a_program(kind: str, loop_name: str, tmp_path: Path
             pipe.close()
     code = child.wait()
     assert kind == "terminal" or (code, err) == (0, b"")
-
-
-# --- lifetime ------------------------------------------------------------------------------------
 
 
 # --- what somebody else opened ------------------------------------------------------------------

@@ -18,7 +18,8 @@ from support import turns, until
 async def test_unreferenced_pipe_transport_goes_on_delivering(tmp_path: Path) -> None:
     reader, writer = opened("pipe", tmp_path)
     transport, protocol = await reading(reader)
-    protocol.transport = transport = reader = None
+    del transport, reader
+    protocol.transport = None
     gc.collect()
     writer.write(b"x")
     writer.close()
@@ -106,7 +107,8 @@ async def test_paused_transport_that_is_dropped_is_worth_a_warning(tmp_path: Pat
         protocol.transport = transport = None
 
     texts = resource_warnings(drop)
-    assert len(texts) == 1 and texts[0].startswith("unclosed transport")
+    assert len(texts) == 1
+    assert texts[0].startswith("unclosed transport")
     assert reader.closed
     writer.close()
 
@@ -114,9 +116,9 @@ async def test_paused_transport_that_is_dropped_is_worth_a_warning(tmp_path: Pat
 @pytest.mark.differs
 async def test_same_pipe_read_by_two_transports_of_which_one_is_closed(tmp_path: Path) -> None:
     reader, writer = opened("pipe", tmp_path)
-    copy = open(os.dup(reader.fileno()), "rb", 0)  # noqa: SIM115
+    copy = open(os.dup(reader.fileno()), "rb", 0)
     first, first_protocol = await reading(reader)
-    second, second_protocol = await reading(copy)
+    _, second_protocol = await reading(copy)
     first.close()
     await first_protocol.end()
     writer.write(b"x")

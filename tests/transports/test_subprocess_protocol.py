@@ -279,7 +279,8 @@ async def test_close_within_a_callback(callback: str) -> None:
     transport, protocol = await start("sh", "-c", "echo x", protocol=Closes, stderr=None)
     await protocol.end()
     names = protocol.names()
-    assert names[0] == "connection_made" and names[-1] == "connection_lost"
+    assert names[0] == "connection_made"
+    assert names[-1] == "connection_lost"
     assert names.count("connection_lost") == names.count("process_exited") == 1
     assert protocol.lost(0) == protocol.lost(1) == [None]
     transport.close()

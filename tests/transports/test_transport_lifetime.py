@@ -81,12 +81,16 @@ async def test_transport_of_a_finished_child_need_not_be_closed() -> None:
     assert texts == []
 
 
+async def exit_or_output(protocol: Recorder) -> None:
+    await until(lambda: "process_exited" in protocol.names() or protocol.data[1], "exit")
+
+
 async def test_paused_output_of_a_dropped_transport_is_worth_a_warning() -> None:
     """The child has ended, its output is not read, and everything is dropped: a ResourceWarning."""
     before = pipes()
     transport, protocol = await start("echo", "x", protocol=Plain, stdin=None, stderr=None)
     transport.get_pipe_transport(1).pause_reading()
-    await until(lambda: "process_exited" in protocol.names() or protocol.data[1], "exit")
+    await exit_or_output(protocol)
     await turns(3)
     with warned() as texts:
         del transport, protocol
@@ -201,7 +205,7 @@ def test_closed_loop_is_released(loop_factory: Any) -> None:
         return transport, protocol
 
     loop = loop_factory()
-    transport, protocol = loop.run_until_complete(work())
+    transport, _ = loop.run_until_complete(work())
     loop.close()
     seen = weakref.ref(loop)
     del loop

@@ -1,7 +1,5 @@
 """shellous: a pipeline, an input of its own, a timeout, a command at a pseudo-terminal."""
 
-import asyncio
-
 import program
 from shellous import sh
 
@@ -13,7 +11,7 @@ async def task() -> dict:
     try:
         await sh("sleep", "60").set(timeout=0.2)
         timed_out = False
-    except asyncio.TimeoutError:
+    except TimeoutError:
         timed_out = True
     terminal = await sh("sh", "-c", "test -t 0 && test -t 1 && echo yes").set(pty=True)
     async with sh("cat").stdin(sh.CAPTURE).stdout(sh.CAPTURE).set(pty=True) as run:

@@ -40,7 +40,8 @@ def module(name: str) -> types.ModuleType:
     path = folder()
     assert path is not None
     spec = importlib.util.spec_from_file_location(f"uvloop_{name}", path / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ if hasattr(signal, "SIGPIPE"):
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 unit = sys.argv[1].encode().replace(b"\\n", b"\n")
 block = unit * max(1, 8192 // len(unit))
-report = open(sys.argv[2], "wb", 0) if len(sys.argv) > 2 else None  # noqa: SIM115
+report = open(sys.argv[2], "wb", 0) if len(sys.argv) > 2 else None
 left = int(sys.argv[3]) if len(sys.argv) > 3 else sys.maxsize
 written = 0
 while written < left:
