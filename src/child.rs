@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
 use crate::error::SpawnError;
 use crate::process::communicate::{Collect, Communicate};
-use crate::process::reaper::Held;
-use crate::process::spawn::{Pipes, Starting};
-use crate::process::transfer::Parts;
+use crate::process::reaper::ChildGuard;
+use crate::process::spawn::{PendingSpawn, Pipes};
+use crate::process::transfer::DetachedChild;
 use crate::reactor::{Handle, ended};
 use crate::status::{ExitStatus, Usage};
 use crate::stream::pipe::ReadPipe;
@@ -30,10 +30,10 @@ use crate::stream::pipe::ReadPipe;
 /// # Cancel safety
 /// Dropping it kills the child, which the reactor reaps.
 #[must_use = "a child that is being started is killed when this is dropped"]
-pub struct Spawning(Starting);
+pub struct Spawning(PendingSpawn);
 
 impl Spawning {
-    pub(crate) fn new(starting: Starting) -> Self {
+    pub(crate) fn new(starting: PendingSpawn) -> Self {
         Spawning(starting)
     }
 }
@@ -44,7 +44,7 @@ impl Future for Spawning {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0
             .poll(cx)
-            .map(|result| result.map(|(life, pipes)| Child::new(life, pipes)))
+            .map(|result| result.map(|(guard, pipes)| Child::new(guard, pipes)))
     }
 }
 
@@ -88,7 +88,7 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// The reading end of its standard error, if that was piped. May be taken out.
     pub stderr: Option<ChildStderr>,
-    pub(crate) life: Arc<Held>,
+    pub(crate) guard: Arc<ChildGuard>,
 }
 
 /// What a child gave back.
@@ -118,9 +118,9 @@ pub struct Output {
 }
 
 impl Child {
-    pub(crate) fn new(life: Arc<Held>, pipes: Pipes) -> Self {
+    pub(crate) fn new(guard: Arc<ChildGuard>, pipes: Pipes) -> Self {
         Child {
-            life,
+            guard,
             stdin: pipes.stdin.map(ChildStdin::new),
             stdout: pipes.stdout.map(|pipe| ChildStdout(Reading::new(pipe))),
             stderr: pipes.stderr.map(|pipe| ChildStderr(Reading::new(pipe))),
@@ -146,16 +146,16 @@ impl Child {
     /// then been killed.
     pub fn move_to(mut self, reactor: &impl AsRef<Handle>) -> io::Result<Self> {
         let parts = self.take_parts()?;
-        let (life, pipes) = parts.attach(&reactor.as_ref().0, 0)?;
-        Ok(Child::new(life, pipes))
+        let (guard, pipes) = parts.attach(&reactor.as_ref().0, 0)?;
+        Ok(Child::new(guard, pipes))
     }
 
     /// Takes it out of its reactor. Its own handles are of no use any more.
-    pub(crate) fn take_parts(&mut self) -> io::Result<Parts> {
+    pub(crate) fn take_parts(&mut self) -> io::Result<DetachedChild> {
         let stdin = self.stdin.as_ref().map(|stdin| &*stdin.pipe);
         let stdout = self.stdout.as_mut().map(|out| &**out.0.whole());
         let stderr = self.stderr.as_mut().map(|err| &**err.0.whole());
-        let taken = Parts::take(&self.life, stdin, stdout, stderr);
+        let taken = DetachedChild::take(&self.guard, stdin, stdout, stderr);
         taken.inspect_err(|_| drop(self.kill()))
     }
 
@@ -172,7 +172,7 @@ impl Child {
     /// ```
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.life.pid()
+        self.guard.pid()
     }
 
     /// How it ended, if it has: looks now, without waiting.
@@ -189,7 +189,7 @@ impl Child {
     /// ```
     #[must_use]
     pub fn try_wait(&self) -> Option<ExitStatus> {
-        self.life.try_wait().map(|exit| exit.status)
+        self.guard.try_wait().map(|exit| exit.status)
     }
 
     /// What it consumed; known once it has ended.
@@ -207,7 +207,7 @@ impl Child {
     /// ```
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
-        self.life.exit().map(|exit| exit.usage)
+        self.guard.exit().map(|exit| exit.usage)
     }
 
     /// Waits for its end, whoever still holds its pipes. Its standard input is not closed by this:
@@ -230,7 +230,7 @@ impl Child {
     /// # Cancel safety
     /// Safe: nothing is lost, wait again.
     pub async fn wait(&self) -> io::Result<ExitStatus> {
-        let mut wait = Wait(&self.life, None);
+        let mut wait = Wait(&self.guard, None);
         let exit = poll_fn(|cx| wait.0.poll_wait(&mut wait.1, cx)).await?;
         Ok(exit.status)
     }
@@ -253,7 +253,7 @@ impl Child {
     /// # Errors
     /// `NotFound` once the end of the child is known; what kill(2) reports.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        self.life.signal(signal)
+        self.guard.signal(signal)
     }
 
     /// Sends a signal to the whole process group of which this child is the leader, because its
@@ -281,10 +281,10 @@ impl Child {
     /// `NotFound` when the child leads no group, the group has ended, or it can no longer be told
     /// from another; what kill(2) reports.
     pub fn signal_group(&self, signal: i32) -> io::Result<()> {
-        self.life.signal_group(signal)
+        self.guard.signal_group(signal)
     }
 
-    /// Ends it at once. What it has started goes on: see
+    /// ChildEnds it at once. What it has started goes on: see
     /// [`signal_group`](Child::signal_group).
     ///
     /// ```
@@ -302,7 +302,7 @@ impl Child {
     /// # Errors
     /// As [`signal`](Child::signal).
     pub fn kill(&self) -> io::Result<()> {
-        self.life.kill()
+        self.guard.kill()
     }
 
     /// Writes `input` to its standard input and closes that, collects its piped outputs to their
@@ -340,7 +340,7 @@ impl Child {
         let stderr = self.stderr.as_mut().map(|err| err.0.whole());
         let collect = |pipe: &Arc<ReadPipe>| Collect::new(pipe.clone(), Vec::new(), None);
         let (stdout, stderr) = (stdout.map(collect), stderr.map(collect));
-        let mut operation = Communicate::new(self.life.clone(), stdout, stderr);
+        let mut operation = Communicate::new(self.guard.clone(), stdout, stderr);
         poll_fn(|cx| operation.poll(cx))
             .await
             .map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -350,7 +350,7 @@ impl Child {
                 return Err(failure(collect.pipe()));
             }
         }
-        let exit = self.life.exit().ok_or_else(ended)?;
+        let exit = self.guard.exit().ok_or_else(ended)?;
         let take = |collect: &mut Option<Collect<Vec<u8>>>| collect.as_mut()?.take();
         Ok(Output {
             status: exit.status,
@@ -361,7 +361,7 @@ impl Child {
 }
 
 /// A wait that leaves no waker behind when it is given up.
-struct Wait<'a>(&'a Held, crate::reactor::waiters::Key);
+struct Wait<'a>(&'a ChildGuard, crate::reactor::waiters::Key);
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::child::Spawning;
 use crate::error::SpawnError;
-use crate::process::spawn::Starting;
-use crate::reactor::{Handle, Shared};
+use crate::process::spawn::PendingSpawn;
+use crate::reactor::{Handle, Inner};
 use crate::stdio::Stdio;
 use crate::sys::{self, OwnedHandle, RawHandle};
 
@@ -43,7 +43,7 @@ pub struct Command {
     pub(crate) pass_fds: Vec<RawHandle>,
     /// Those of them that are ours.
     passed: Vec<Arc<OwnedHandle>>,
-    pub(crate) hook: Option<sys::Hook>,
+    pub(crate) hook: Option<sys::PreExec>,
     pub(crate) restore_signals: bool,
     pub(crate) new_session: bool,
     pub(crate) process_group: Option<i32>,
@@ -55,7 +55,7 @@ pub struct Command {
     pub(crate) read_limit: usize,
     pub(crate) line_limit: usize,
     pub(crate) kill_on_drop: bool,
-    pub(crate) extras: sys::Extras,
+    pub(crate) extras: sys::PlatformOptions,
 }
 
 impl Command {
@@ -91,7 +91,7 @@ impl Command {
             read_limit: 0,
             line_limit: crate::stream::reader::LINE_CEILING,
             kill_on_drop: false,
-            extras: sys::Extras::default(),
+            extras: sys::PlatformOptions::default(),
         }
     }
 
@@ -448,9 +448,9 @@ impl Command {
 
     pub(crate) fn start(
         &self,
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
-    ) -> Result<Starting, SpawnError> {
-        Starting::new(self, shared, fork)
+    ) -> Result<PendingSpawn, SpawnError> {
+        PendingSpawn::new(self, reactor, fork)
     }
 }

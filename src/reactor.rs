@@ -37,11 +37,11 @@ pub(crate) struct Readiness {
 pub(crate) trait Source: Send + Sync {
     /// It has become ready. Appends the wakers of the operations that can go on.
     fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>);
-    /// A new turn has begun, in which it may do what it [deferred](Shared::defer).
+    /// A new turn has begun, in which it may do what it [deferred](Inner::defer).
     fn resume(&self, _wakers: &mut Vec<Waker>) {}
     /// The reactor ends: nothing will become ready any more. Appends the wakers of all operations,
     /// which fail when they are tried again.
-    fn abandon(&self, _wakers: &mut Vec<Waker>) {}
+    fn shutdown(&self, _wakers: &mut Vec<Waker>) {}
 }
 
 /// Owns one pollable descriptor in which everything about children is registered: the pipes, the
@@ -94,14 +94,14 @@ pub struct Reactor {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Handle(pub(crate) Arc<Shared>);
+pub struct Handle(pub(crate) Arc<Inner>);
 
 /// What the reactor and everything in it know of. Only the [`Reactor`] keeps the descriptor open:
 /// handles on children outlive it, and would otherwise hold the descriptor of a loop long gone.
-pub(crate) struct Shared {
+pub(crate) struct Inner {
     poller: Weak<sys::Poller>,
     pub spawner: sys::Spawner,
-    sources: Mutex<HashMap<usize, Arc<dyn Source>, BuildHasherDefault<Spread>>>,
+    sources: Mutex<HashMap<usize, Arc<dyn Source>, BuildHasherDefault<TokenHasher>>>,
     /// Tokens are not used again: an event that was collected for a source, and is seen to after
     /// the source has gone, must not be taken for one of its successor.
     next_token: AtomicUsize,
@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     /// Events that somebody else has waited for.
     collected: Mutex<Vec<Event>>,
     has_deferred: AtomicBool,
-    left: AtomicIsize,
+    budget: AtomicIsize,
     closed: AtomicBool,
     /// Whoever drives the reactor, to be told that there is a turn to be made.
     host: Mutex<Option<Waker>>,
@@ -120,9 +120,9 @@ pub(crate) struct Shared {
 
 /// A hash for tokens, which count up and are nobody's choice.
 #[derive(Default)]
-struct Spread(u64);
+struct TokenHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for TokenHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -165,7 +165,7 @@ impl Reactor {
 
     pub(crate) fn with(poller: sys::Poller) -> Self {
         let poller = Arc::new(poller);
-        let shared = Shared {
+        let inner = Inner {
             poller: Arc::downgrade(&poller),
             spawner: sys::Spawner::new(),
             sources: Mutex::default(),
@@ -173,7 +173,7 @@ impl Reactor {
             deferred: Mutex::default(),
             collected: Mutex::default(),
             has_deferred: AtomicBool::new(false),
-            left: AtomicIsize::new(BYTES_PER_TURN),
+            budget: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
             host: Mutex::default(),
             released: AtomicBool::new(false),
@@ -181,7 +181,7 @@ impl Reactor {
         };
         Reactor {
             poller,
-            handle: Handle(Arc::new(shared)),
+            handle: Handle(Arc::new(inner)),
         }
     }
 
@@ -208,14 +208,14 @@ impl Reactor {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_waker(&self, waker: &Waker) {
-        let mut host = lock(&self.shared().host);
+        let mut host = lock(&self.inner().host);
         let known = host.as_ref().is_some_and(|host| host.will_wake(waker));
         let stale = (!known).then(|| host.replace(waker.clone()));
         drop(host);
         drop(stale);
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.handle.0
     }
 
@@ -234,7 +234,7 @@ impl Reactor {
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn dispatch(&self) -> io::Result<bool> {
-        self.shared().dispatch()
+        self.inner().dispatch()
     }
 
     /// Drives the reactor on this thread until `future` ends, and returns what it gives. The future
@@ -249,21 +249,21 @@ impl Reactor {
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn run_until<F: Future>(&self, future: F) -> io::Result<F::Output> {
-        let alarm = Arc::new(Alarm {
-            rung: AtomicBool::new(true),
+        let thread_waker = Arc::new(ThreadWaker {
+            notified: AtomicBool::new(true),
             notifier: self.poller.notifier()?,
         });
-        let waker = Waker::from(alarm.clone());
+        let waker = Waker::from(thread_waker.clone());
         self.set_waker(&waker);
         let mut future = pin!(future);
         loop {
-            if alarm.rung.swap(false, Ordering::AcqRel)
+            if thread_waker.notified.swap(false, Ordering::AcqRel)
                 && let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker))
             {
                 return Ok(value);
             }
-            let idle = !self.shared().wants_turn() && !alarm.rung.load(Ordering::Acquire);
-            self.shared()
+            let idle = !self.inner().wants_turn() && !thread_waker.notified.load(Ordering::Acquire);
+            self.inner()
                 .turn(if idle { None } else { Some(Duration::ZERO) })?;
         }
     }
@@ -272,10 +272,10 @@ impl Reactor {
         &self.poller
     }
 
-    /// Ends the reactor: nothing becomes ready any more. Children that nobody holds any longer
+    /// ChildEnds the reactor: nothing becomes ready any more. Children that nobody holds any longer
     /// are reaped. Called by `drop`.
     pub(crate) fn close(&self) {
-        self.shared().close();
+        self.inner().close();
     }
 }
 
@@ -306,25 +306,25 @@ impl Drop for Reactor {
 impl std::fmt::Debug for Reactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reactor")
-            .field("sources", &lock(&self.shared().sources).len())
+            .field("sources", &lock(&self.inner().sources).len())
             .finish_non_exhaustive()
     }
 }
 
-struct Alarm {
-    rung: AtomicBool,
+struct ThreadWaker {
+    notified: AtomicBool,
     notifier: sys::Notifier,
 }
 
-impl Wake for Alarm {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.notifier.notify(sys::NOBODY);
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            self.notifier.notify(sys::WAKE_TOKEN);
         }
     }
 }
 
-impl Shared {
+impl Inner {
     /// As [`Reactor::dispatch`].
     pub(crate) fn dispatch(&self) -> io::Result<bool> {
         self.turn(Some(Duration::ZERO))?;
@@ -337,7 +337,7 @@ impl Shared {
     }
 
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.left.store(BYTES_PER_TURN, Ordering::Relaxed);
+        self.budget.store(BYTES_PER_TURN, Ordering::Relaxed);
         let mut wakers = Vec::new();
         // Taken first: a guard in the head of the loop would live as long as the loop, and what is
         // resumed may be deferred again.
@@ -416,25 +416,25 @@ impl Shared {
     }
 
     /// Takes bytes out of this turn's budget.
-    pub(crate) fn spend(&self, bytes: usize) {
+    pub(crate) fn consume_budget(&self, bytes: usize) {
         self.take(bytes.max(CALL_COST) as isize);
     }
 
     /// Takes one operation out of this turn's budget.
-    pub(crate) fn spend_operation(&self) {
+    pub(crate) fn consume_operation(&self) {
         self.take(OPERATION_COST as isize);
     }
 
     /// A reactor is driven by one thread. Should another take at the same moment, the turn becomes
     /// a little longer; a count that allows for that costs more than what it counts.
     fn take(&self, amount: isize) {
-        let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left - amount, Ordering::Relaxed);
+        let budget = self.budget.load(Ordering::Relaxed);
+        self.budget.store(budget - amount, Ordering::Relaxed);
     }
 
     /// Whether operations have to wait for the next turn, if there will be one.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.left.load(Ordering::Relaxed) <= 0 && !self.is_closed()
+    pub(crate) fn budget_exhausted(&self) -> bool {
+        self.budget.load(Ordering::Relaxed) <= 0 && !self.is_closed()
     }
 
     /// Adds a source made from its token, and registers what it watches.
@@ -489,7 +489,7 @@ impl Shared {
     /// Whether we run in a forked copy of the process that made this reactor. The copy shares the
     /// open epoll file with its parent: to remove a descriptor there would remove it from the
     /// parent's, and the children are the parent's. So it only closes its descriptors.
-    pub(crate) fn is_foreign(&self) -> bool {
+    pub(crate) fn in_forked_child(&self) -> bool {
         self.owner != sys::current_pid()
     }
 
@@ -505,7 +505,7 @@ impl Shared {
         let mut sources = std::mem::take(&mut *lock(&self.sources));
         let mut wakers = Vec::new();
         for (_, source) in sources.drain() {
-            source.abandon(&mut wakers);
+            source.shutdown(&mut wakers);
         }
         wakers.into_iter().for_each(Waker::wake);
         let host = lock(&self.host).take();
@@ -518,22 +518,22 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Registered<T: Watched> {
     io: T,
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     token: usize,
 }
 
 impl<T: Watched> Registered<T> {
-    pub(crate) fn new(io: T, shared: Arc<Shared>, token: usize) -> Self {
-        Registered { io, shared, token }
+    pub(crate) fn new(io: T, inner: Arc<Inner>, token: usize) -> Self {
+        Registered { io, inner, token }
     }
 
     pub(crate) fn register(&self, interest: Interest) -> io::Result<()> {
-        let poller = self.shared.poller()?;
+        let poller = self.inner.poller()?;
         self.io.watch(&poller, self.token, interest)
     }
 
     pub(crate) fn modify(&self, interest: Interest) -> io::Result<()> {
-        let poller = self.shared.poller()?;
+        let poller = self.inner.poller()?;
         self.io.rewatch(&poller, self.token, interest)
     }
 
@@ -548,16 +548,16 @@ impl<T: Watched> Registered<T> {
 
 impl<T: Watched> Drop for Registered<T> {
     fn drop(&mut self) {
-        if let Ok(poller) = self.shared.poller()
-            && !self.shared.is_foreign()
+        if let Ok(poller) = self.inner.poller()
+            && !self.inner.in_forked_child()
         {
             self.io.unwatch(&poller);
         }
-        self.shared.remove(self.token);
+        self.inner.remove(self.token);
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Shared")
     }

@@ -40,8 +40,8 @@ use ::tokio::runtime;
 use ::tokio::task::coop::poll_proceed;
 
 use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout};
-use crate::reactor::poll_thread::Relay;
-use crate::reactor::{Handle, Reactor, Shared};
+use crate::reactor::poll_thread::PollThread;
+use crate::reactor::{Handle, Inner, Reactor};
 use crate::sys::HostFd;
 
 /// A reactor that the current tokio runtime drives, by a task of its own.
@@ -134,19 +134,19 @@ struct Drive {
 
 enum Watch {
     Fd(HostFd),
-    Thread(Relay),
+    Thread(PollThread),
 }
 
 impl Drive {
     fn new(reactor: Reactor) -> io::Result<Self> {
-        let shared: &Arc<Shared> = reactor.shared();
-        let watch = match HostFd::new(&shared.poller()?)? {
+        let inner: &Arc<Inner> = reactor.inner();
+        let watch = match HostFd::new(&inner.poller()?)? {
             Some(fd) => Watch::Fd(fd),
             None => {
-                let relayed = shared.clone();
-                Watch::Thread(Relay::start(shared, move |events| {
-                    relayed.collect(events);
-                    relayed.wake_host();
+                let polled = inner.clone();
+                Watch::Thread(PollThread::start(inner, move |events| {
+                    polled.collect(events);
+                    polled.wake_host();
                     true
                 })?)
             }
@@ -159,9 +159,9 @@ impl Future for Drive {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let shared = self.reactor.shared();
+        let inner = self.reactor.inner();
         self.reactor.set_waker(cx.waker());
-        let mut due = shared.wants_turn();
+        let mut due = inner.wants_turn();
         match &self.watch {
             Watch::Thread(_) => due = true,
             Watch::Fd(fd) => loop {
@@ -178,10 +178,10 @@ impl Future for Drive {
                 }
             },
         }
-        if due && self.reactor.dispatch().is_err() || shared.is_over() {
+        if due && self.reactor.dispatch().is_err() || inner.is_over() {
             return Poll::Ready(());
         }
-        if shared.wants_turn() {
+        if inner.wants_turn() {
             // The others first.
             cx.waker().wake_by_ref();
         }
@@ -191,8 +191,8 @@ impl Future for Drive {
 
 impl Drop for Drive {
     fn drop(&mut self) {
-        if let Watch::Thread(relay) = &self.watch
-            && let Some(thread) = relay.stop()
+        if let Watch::Thread(poll_thread) = &self.watch
+            && let Some(thread) = poll_thread.stop()
         {
             // It is on its way out of a system call, and takes no lock that we hold.
             let _ = thread.join();

@@ -331,11 +331,11 @@ fn there_is_no_driver_outside_of_a_runtime() {
 /// All of these again, with the thread that stands in where no descriptor can be watched.
 #[test]
 fn the_same_with_a_thread() {
-    if std::env::var_os("PROCIO_RELAY").is_some() {
+    if std::env::var_os("PROCIO_POLL_THREAD").is_some() {
         return;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .env("PROCIO_RELAY", "1")
+        .env("PROCIO_POLL_THREAD", "1")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

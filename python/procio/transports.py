@@ -141,7 +141,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         super().__init__(*args, **kwds)
         self._closing = False
         # The view of a stream may not be the first one.
-        self._paused = self._stream._is_held()
+        self._paused = self._stream._is_read_ahead_paused()
         self._due = False
 
     def set_protocol(self, protocol: Any) -> None:
@@ -170,7 +170,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
             if self._paused or not self._connected:
                 return
             try:
-                data = self._stream._receive(_PIECE, self._again)
+                data = self._stream._read_nowait(_PIECE, self._again)
             except OSError as exc:
                 self._fail(exc)
                 return
@@ -219,9 +219,9 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
             return
         self._paused = True
         if self._driven:
-            self._stream._forget()
+            self._stream._cancel_callback()
         else:
-            self._stream._hold(True)
+            self._stream._pause_read_ahead(True)
         self._log("%r pauses reading")
 
     def resume_reading(self) -> None:
@@ -232,7 +232,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         if self._connected:
             self._start()
         elif not self._driven:
-            self._stream._hold(False)
+            self._stream._pause_read_ahead(False)
         self._log("%r resumes reading")
 
     def _log(self, text: str) -> None:
@@ -247,7 +247,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         """Close the pipe now. A child that goes on writing gets SIGPIPE."""
         self._closing = True
         if self._driven:
-            self._stream._forget()
+            self._stream._cancel_callback()
         self._stream.close()
         self._lose(None)
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::process::reaper::Held;
+use crate::process::reaper::ChildGuard;
 use crate::reactor::waiters::Key;
 use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::pipe::ReadPipe;
@@ -62,26 +62,26 @@ impl<K: Sink> Drop for Collect<K> {
 pub(crate) struct Communicate<K: Sink> {
     pub(crate) stdout: Option<Collect<K>>,
     pub(crate) stderr: Option<Collect<K>>,
-    life: Arc<Held>,
+    guard: Arc<ChildGuard>,
     key: Key,
 }
 
 impl<K: Sink> Communicate<K> {
     pub(crate) fn new(
-        life: Arc<Held>,
+        guard: Arc<ChildGuard>,
         stdout: Option<Collect<K>>,
         stderr: Option<Collect<K>>,
     ) -> Self {
         Communicate {
             stdout,
             stderr,
-            life,
+            guard,
             key: None,
         }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
-        let mut pending = self.life.poll_wait(&mut self.key, cx).is_pending();
+        let mut pending = self.guard.poll_wait(&mut self.key, cx).is_pending();
         for collect in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             match collect.poll(cx) {
                 Poll::Pending => pending = true,
@@ -99,6 +99,6 @@ impl<K: Sink> Communicate<K> {
 
 impl<K: Sink> Drop for Communicate<K> {
     fn drop(&mut self) {
-        self.life.forget(&mut self.key);
+        self.guard.forget(&mut self.key);
     }
 }

@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::process::transfer::handed_over;
+use crate::process::transfer::detached_error;
 use crate::reactor::waiters::{Key, Waiters};
-use crate::reactor::{Readiness, Shared, Source, ended};
+use crate::reactor::{Inner, Readiness, Source, ended};
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sync::lock;
 use crate::sys::{self, Group, Process};
 
 /// How long the last one out waits for a killed child, before a thread takes over.
-const PATIENCE: Duration = Duration::from_millis(100);
+const REAP_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A child's life as the reactor sees it.
-pub(crate) struct Life {
-    shared: Arc<Shared>,
+pub(crate) struct Reaper {
+    reactor: Arc<Inner>,
     pid: u32,
     token: usize,
     kill_on_drop: AtomicBool,
@@ -28,13 +28,13 @@ pub(crate) struct Life {
     released: AtomicBool,
     /// It was sent the signal that cannot be caught.
     killed: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<ReaperState>,
 }
 
 /// Reaping and signalling happen under the lock of this state, and nowhere else: a signal can
 /// therefore never reach a pid that was freed, even where there is only the number to go by.
 #[derive(Default)]
-struct State {
+struct ReaperState {
     /// Until it is reaped.
     process: Option<Process>,
     /// From then on.
@@ -42,26 +42,26 @@ struct State {
     group: Option<Group>,
     waiters: Waiters,
     /// It is another reactor's now.
-    left: bool,
+    detached: bool,
 }
 
-impl Life {
+impl Reaper {
     /// Watches `process`. If it cannot be watched it is killed, reaped, and the error returned.
     pub(crate) fn watch(
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         process: Process,
         kill_on_drop: bool,
         leads: bool,
-    ) -> io::Result<Held> {
+    ) -> io::Result<ChildGuard> {
         let pid = process.pid();
-        let mut state = Some(State {
+        let mut state = Some(ReaperState {
             process: Some(process),
-            ..State::default()
+            ..ReaperState::default()
         });
         let make = |token| {
             let state = state.take().unwrap_or_default();
-            Arc::new(Life {
-                shared: shared.clone(),
+            Arc::new(Reaper {
+                reactor: reactor.clone(),
                 pid,
                 token,
                 kill_on_drop: AtomicBool::new(kill_on_drop),
@@ -71,12 +71,12 @@ impl Life {
                 state: Mutex::new(state),
             })
         };
-        let watch = |life: &Life, token| {
-            let mut state = lock(&life.state);
+        let watch = |guard: &Reaper, token| {
+            let mut state = lock(&guard.state);
             let Some(process) = &mut state.process else {
                 return Ok(());
             };
-            let watched = shared
+            let watched = reactor
                 .poller()
                 .and_then(|poller| process.watch(&poller, token));
             if watched.is_err() {
@@ -86,8 +86,8 @@ impl Life {
             }
             watched
         };
-        let added = shared.add(make, watch);
-        if let Some(State {
+        let added = reactor.add(make, watch);
+        if let Some(ReaperState {
             process: Some(mut process),
             ..
         }) = state
@@ -96,7 +96,7 @@ impl Life {
             let _ = process.kill();
             process.wait_blocking();
         }
-        added.map(Held)
+        added.map(ChildGuard)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -106,7 +106,7 @@ impl Life {
     /// Whether its end is not yet known, and nobody has killed it.
     #[cfg(feature = "python")]
     pub(crate) fn is_unattended(&self) -> bool {
-        let runs = lock(&self.state).process.is_some() && !self.shared.is_foreign();
+        let runs = lock(&self.state).process.is_some() && !self.reactor.in_forked_child();
         runs && !self.killed.load(Ordering::Relaxed)
     }
 
@@ -133,7 +133,7 @@ impl Life {
         wait: impl FnOnce(&mut Process) -> io::Result<Option<Exit>>,
         wakers: &mut Vec<Waker>,
     ) {
-        if self.shared.is_foreign() {
+        if self.reactor.in_forked_child() {
             return;
         }
         let mut state = lock(&self.state);
@@ -151,11 +151,11 @@ impl Life {
         state.exit = Some(exit);
         state.waiters.take(wakers);
         drop(state);
-        self.shared.remove(self.token);
+        self.reactor.remove(self.token);
     }
 
     fn unwatch(&self, process: &mut Process) {
-        if let Ok(poller) = self.shared.poller() {
+        if let Ok(poller) = self.reactor.poller() {
             process.unwatch(&poller);
         }
     }
@@ -167,11 +167,11 @@ impl Life {
             *key = None;
             return Poll::Ready(Ok(exit));
         }
-        if state.left {
-            return Poll::Ready(Err(handed_over()));
+        if state.detached {
+            return Poll::Ready(Err(detached_error()));
         }
         // Looked at under the lock: whoever closes the reactor takes the waiters after that.
-        if self.shared.is_closed() {
+        if self.reactor.is_closed() {
             drop(state);
             return Poll::Ready(self.try_wait().ok_or_else(ended));
         }
@@ -181,8 +181,8 @@ impl Life {
 
     /// Whether it is another reactor's now.
     #[cfg(feature = "python")]
-    pub(crate) fn has_left(&self) -> bool {
-        lock(&self.state).left
+    pub(crate) fn is_detached(&self) -> bool {
+        lock(&self.state).detached
     }
 
     /// Whether somebody waits for its end.
@@ -192,16 +192,16 @@ impl Life {
     }
 
     /// Takes it out of its reactor: the process, or how it ended.
-    pub(crate) fn leave(&self) -> io::Result<(Option<Process>, Option<Group>, Option<Exit>)> {
-        if self.shared.is_foreign() {
+    pub(crate) fn detach(&self) -> io::Result<(Option<Process>, Option<Group>, Option<Exit>)> {
+        if self.reactor.in_forked_child() {
             return Err(io::ErrorKind::NotFound.into());
         }
         let mut state = lock(&self.state);
-        if state.left {
-            return Err(handed_over());
+        if state.detached {
+            return Err(detached_error());
         }
         let mut wakers = Vec::new();
-        state.left = true;
+        state.detached = true;
         state.waiters.take(&mut wakers);
         let (mut process, group) = (state.process.take(), state.group.take());
         let exit = state.exit;
@@ -209,7 +209,7 @@ impl Life {
             self.unwatch(process);
         }
         drop(state);
-        self.shared.remove(self.token);
+        self.reactor.remove(self.token);
         wakers.into_iter().for_each(Waker::wake);
         Ok((process, group, exit))
     }
@@ -226,27 +226,27 @@ impl Life {
 
     /// One whose end is known already.
     pub(crate) fn ended(
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         pid: u32,
         group: Option<Group>,
         exit: Option<Exit>,
-    ) -> Held {
+    ) -> ChildGuard {
         let exit = exit.unwrap_or(Exit {
             status: ExitStatus::Lost,
             usage: Usage::default(),
         });
-        Held(Arc::new(Life {
-            shared: shared.clone(),
+        ChildGuard(Arc::new(Reaper {
+            reactor: reactor.clone(),
             pid,
-            token: sys::NOBODY,
+            token: sys::WAKE_TOKEN,
             kill_on_drop: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             leads: group.is_some(),
             released: AtomicBool::new(false),
-            state: Mutex::new(State {
+            state: Mutex::new(ReaperState {
                 exit: Some(exit),
                 group,
-                ..State::default()
+                ..ReaperState::default()
             }),
         }))
     }
@@ -266,7 +266,7 @@ impl Life {
         self.reach(Process::is_deadly(signal), |process| process.signal(signal))
     }
 
-    /// Ends it at once. As [`signal`](Life::signal).
+    /// ChildEnds it at once. As [`signal`](Reaper::signal).
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.reach(true, Process::kill)
     }
@@ -276,7 +276,7 @@ impl Life {
         let Some(process) = &state.process else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        if self.shared.is_foreign() {
+        if self.reactor.in_forked_child() {
             return Err(io::ErrorKind::NotFound.into());
         }
         match send(process) {
@@ -295,7 +295,9 @@ impl Life {
     pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
         let state = lock(&self.state);
         let result = match (&state.process, &state.group) {
-            _ if self.shared.is_foreign() || !self.leads => Err(io::ErrorKind::NotFound.into()),
+            _ if self.reactor.in_forked_child() || !self.leads => {
+                Err(io::ErrorKind::NotFound.into())
+            }
             (Some(process), _) => process.signal_group(signal),
             (None, Some(group)) => group.signal(signal),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
@@ -318,21 +320,21 @@ impl Life {
     /// it, and if the reactor has ended, we do.
     fn release(&self) {
         self.released.store(true, Ordering::Release);
-        if self.shared.is_foreign() || !self.kill_on_drop() {
+        if self.reactor.in_forked_child() || !self.kill_on_drop() {
             return;
         }
         let _ = self.kill();
-        if self.shared.is_closed() {
-            self.bury();
+        if self.reactor.is_closed() {
+            self.reap_orphan();
         }
     }
 
     /// Reaps a child that was killed without the reactor.
-    fn bury(&self) {
+    fn reap_orphan(&self) {
         let process = lock(&self.state).process.take();
         if let Some(mut process) = process {
             self.unwatch(&mut process);
-            bury(process);
+            reap_orphan(process);
         }
     }
 }
@@ -340,47 +342,49 @@ impl Life {
 /// Reaps a child that was killed: here, if it dies soon, else in a thread that ends with it. A
 /// process in an uninterruptible sleep takes its time, and so does one that has become another
 /// user's, which we may not kill.
-pub(crate) fn bury(mut process: Process) {
-    if matches!(process.wait_timeout(PATIENCE), Ok(None)) {
-        let thread = std::thread::Builder::new().name(format!("procio-bury-{}", process.pid()));
+pub(crate) fn reap_orphan(mut process: Process) {
+    if matches!(process.wait_timeout(REAP_TIMEOUT), Ok(None)) {
+        let thread = std::thread::Builder::new().name(format!("procio-reap-{}", process.pid()));
         let _ = thread
             .stack_size(64 * 1024)
             .spawn(move || process.wait_blocking());
     }
 }
 
-impl Source for Life {
+impl Source for Reaper {
     fn ready(&self, _readiness: Readiness, wakers: &mut Vec<Waker>) {
         self.reap(wakers);
     }
 
-    fn abandon(&self, wakers: &mut Vec<Waker>) {
+    fn shutdown(&self, wakers: &mut Vec<Waker>) {
         // To be woken outside of the lock: they may hold the last handle on this very life.
         lock(&self.state).waiters.take(wakers);
         if self.killed.load(Ordering::Relaxed) {
             // Programs close the loop right after the kill, and keep the handle: nobody else
             // would reap it before that goes.
-            self.reap_by(|process| process.wait_timeout(PATIENCE), wakers);
+            self.reap_by(|process| process.wait_timeout(REAP_TIMEOUT), wakers);
         }
-        if self.released.load(Ordering::Acquire) && self.kill_on_drop() && !self.shared.is_foreign()
+        if self.released.load(Ordering::Acquire)
+            && self.kill_on_drop()
+            && !self.reactor.in_forked_child()
         {
-            self.bury();
+            self.reap_orphan();
         }
     }
 }
 
 /// A handle on a life. When the last one goes, the child is released.
-pub(crate) struct Held(Arc<Life>);
+pub(crate) struct ChildGuard(Arc<Reaper>);
 
-impl Deref for Held {
-    type Target = Life;
+impl Deref for ChildGuard {
+    type Target = Reaper;
 
-    fn deref(&self) -> &Life {
+    fn deref(&self) -> &Reaper {
         &self.0
     }
 }
 
-impl std::fmt::Debug for Held {
+impl std::fmt::Debug for ChildGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Life")
             .field("pid", &self.pid())
@@ -388,7 +392,7 @@ impl std::fmt::Debug for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         self.0.release();
     }

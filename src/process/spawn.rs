@@ -6,13 +6,13 @@ use std::task::{Context, Poll, Waker};
 
 use crate::command::Command;
 use crate::error::{SpawnError, Stage};
-use crate::process::reaper::{Held, Life};
+use crate::process::reaper::{ChildGuard, Reaper};
 use crate::reactor::waiters::Key;
-use crate::reactor::{Readiness, Shared, Source, ended};
+use crate::reactor::{Inner, Readiness, Source, ended};
 use crate::stdio::{Stdio, Target};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::sync::lock;
-use crate::sys::{self, Interest, Outcome, OwnedHandle, Plan, RawHandle, Watched};
+use crate::sys::{self, ExecReport, Interest, OwnedHandle, Plan, RawHandle, Watched};
 
 /// The parent's ends of the standard streams that were asked to be pipes.
 #[derive(Default)]
@@ -25,21 +25,21 @@ pub(crate) struct Pipes {
 /// A child that was cloned and has not yet executed its program, or failed to.
 ///
 /// Dropping it kills the child; what its memory needs stays in the reactor until it is dead.
-pub(crate) struct Starting {
-    life: Option<Arc<Held>>,
-    exec: Arc<Exec>,
+pub(crate) struct PendingSpawn {
+    guard: Option<Arc<ChildGuard>>,
+    exec: Arc<ExecSource>,
     pipes: Pipes,
     kill_on_drop: bool,
     failure: Option<SpawnError>,
     key: Key,
 }
 
-impl Starting {
+impl PendingSpawn {
     /// Makes everything that can fail, then the child. On error there is no child, and nothing of
     /// it is left.
     pub(crate) fn new(
         command: &Command,
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
         let plan = Plan::new(command)?;
@@ -52,17 +52,17 @@ impl Starting {
             .pass_fds
             .iter()
             .try_for_each(|handle| sys::check_open(*handle))?;
-        let (pipes, ends) = Ends::new(command, shared)?;
-        let handles = [&ends.stdin, &ends.stdout, &ends.stderr].map(End::raw);
-        let (process, outcome) = shared.spawner.spawn(plan, handles, fork)?;
+        let (pipes, ends) = ChildEnds::new(command, reactor)?;
+        let handles = [&ends.stdin, &ends.stdout, &ends.stderr].map(ChildEnd::raw);
+        let (process, report) = reactor.spawner.spawn(plan, handles, fork)?;
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
-        let life = Life::watch(shared, process, true, command.leads())?;
-        let exec = Exec::new(shared, outcome)?;
+        let guard = Reaper::watch(reactor, process, true, command.leads())?;
+        let exec = ExecSource::new(reactor, report)?;
         let kill_on_drop = command.kill_on_drop;
-        Ok(Starting {
-            life: Some(Arc::new(life)),
+        Ok(PendingSpawn {
+            guard: Some(Arc::new(guard)),
             exec,
             pipes,
             kill_on_drop,
@@ -76,17 +76,17 @@ impl Starting {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Arc<Held>, Pipes), SpawnError>> {
+    ) -> Poll<Result<(Arc<ChildGuard>, Pipes), SpawnError>> {
         if self.failure.is_none() {
             match self.exec.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => self.failure = Some(error),
                 Poll::Ready(Ok(())) => {
-                    let Some(life) = self.life.take() else {
+                    let Some(guard) = self.guard.take() else {
                         return Poll::Pending;
                     };
-                    life.set_kill_on_drop(self.kill_on_drop);
-                    return Poll::Ready(Ok((life, std::mem::take(&mut self.pipes))));
+                    guard.set_kill_on_drop(self.kill_on_drop);
+                    return Poll::Ready(Ok((guard, std::mem::take(&mut self.pipes))));
                 }
             }
         }
@@ -99,30 +99,30 @@ impl Starting {
         }
     }
 
-    /// Takes a child that [`poll`](Starting::poll) had handed out, to be aborted.
+    /// Takes a child that [`poll`](PendingSpawn::poll) had handed out, to be aborted.
     #[cfg(feature = "python")]
-    pub(crate) fn take_back(&mut self, life: Arc<Held>) {
-        self.life = Some(life);
+    pub(crate) fn take_back(&mut self, guard: Arc<ChildGuard>) {
+        self.guard = Some(guard);
     }
 
-    /// Kills the child, to be followed by [`poll_gone`](Starting::poll_gone).
+    /// Kills the child, to be followed by [`poll_gone`](PendingSpawn::poll_gone).
     #[cfg(feature = "python")]
     pub(crate) fn abort(&mut self) {
         self.pipes = Pipes::default();
-        if let Some(life) = &self.life {
-            let _ = life.kill();
+        if let Some(guard) = &self.guard {
+            let _ = guard.kill();
         }
     }
 
     /// Waits until the child is gone, reaped, and no longer uses our memory.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(life) = &self.life else {
+        let Some(guard) = &self.guard else {
             return Poll::Ready(());
         };
-        if life.poll_wait(&mut self.key, cx).is_pending() || self.exec.poll_end(cx).is_pending() {
+        if guard.poll_wait(&mut self.key, cx).is_pending() || self.exec.poll_end(cx).is_pending() {
             return Poll::Pending;
         }
-        self.life = None;
+        self.guard = None;
         self.pipes = Pipes::default();
         Poll::Ready(())
     }
@@ -130,41 +130,41 @@ impl Starting {
 
 /// Waits for the report of the child half. It owns the memory that the child half uses, and stays
 /// in the reactor until that is over, whoever gives up meanwhile.
-struct Exec {
-    shared: Arc<Shared>,
+struct ExecSource {
+    reactor: Arc<Inner>,
     token: usize,
     state: Mutex<ExecState>,
 }
 
 struct ExecState {
-    outcome: Option<Outcome>,
+    report: Option<ExecReport>,
     result: Option<Result<(), SpawnError>>,
     waker: Option<Waker>,
 }
 
-impl Exec {
+impl ExecSource {
     /// Without an outcome to wait for, the program runs already. That is told in the next turn, so
     /// that a start can be cancelled on every system.
-    fn new(shared: &Arc<Shared>, outcome: Option<Outcome>) -> io::Result<Arc<Self>> {
-        let known = outcome.is_none();
+    fn new(reactor: &Arc<Inner>, report: Option<ExecReport>) -> io::Result<Arc<Self>> {
+        let known = report.is_none();
         let make = |token| {
             let state = ExecState {
-                outcome,
+                report,
                 result: None,
                 waker: None,
             };
-            Arc::new(Exec {
-                shared: shared.clone(),
+            Arc::new(ExecSource {
+                reactor: reactor.clone(),
                 token,
                 state: Mutex::new(state),
             })
         };
-        let exec = shared.add(make, |exec, token| match &lock(&exec.state).outcome {
-            Some(outcome) => outcome.watch(&*shared.poller()?, token, Interest::Read),
+        let exec = reactor.add(make, |exec, token| match &lock(&exec.state).report {
+            Some(report) => report.watch(&*reactor.poller()?, token, Interest::Read),
             None => Ok(()),
         })?;
         if known {
-            shared.defer(exec.token);
+            reactor.defer(exec.token);
         }
         Ok(exec)
     }
@@ -174,7 +174,7 @@ impl Exec {
         if let Some(result) = state.result.take() {
             return Poll::Ready(result);
         }
-        if self.shared.is_closed() {
+        if self.reactor.is_closed() {
             return Poll::Ready(Err(ended().into()));
         }
         state.waker = Some(cx.waker().clone());
@@ -183,7 +183,7 @@ impl Exec {
 
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = lock(&self.state);
-        if state.outcome.is_none() || self.shared.is_closed() {
+        if state.report.is_none() || self.reactor.is_closed() {
             return Poll::Ready(());
         }
         state.waker = Some(cx.waker().clone());
@@ -191,25 +191,25 @@ impl Exec {
     }
 }
 
-impl Source for Exec {
+impl Source for ExecSource {
     fn ready(&self, _readiness: Readiness, wakers: &mut Vec<Waker>) {
         let mut state = lock(&self.state);
-        let Some(outcome) = &mut state.outcome else {
+        let Some(report) = &mut state.report else {
             return;
         };
-        let Some(result) = outcome.try_get() else {
+        let Some(result) = report.try_get() else {
             return;
         };
-        if let Ok(poller) = self.shared.poller()
-            && !self.shared.is_foreign()
+        if let Ok(poller) = self.reactor.poller()
+            && !self.reactor.in_forked_child()
         {
-            outcome.unwatch(&poller);
+            report.unwatch(&poller);
         }
-        state.outcome = None;
+        state.report = None;
         state.result = Some(result);
         wakers.extend(state.waker.take());
         drop(state);
-        self.shared.remove(self.token);
+        self.reactor.remove(self.token);
     }
 
     fn resume(&self, wakers: &mut Vec<Waker>) {
@@ -217,68 +217,71 @@ impl Source for Exec {
         state.result = Some(Ok(()));
         wakers.extend(state.waker.take());
         drop(state);
-        self.shared.remove(self.token);
+        self.reactor.remove(self.token);
     }
 
-    fn abandon(&self, wakers: &mut Vec<Waker>) {
+    fn shutdown(&self, wakers: &mut Vec<Waker>) {
         wakers.extend(lock(&self.state).waker.take());
     }
 }
 
 /// The child's ends of its standard streams, open until it has copies of its own.
-struct Ends {
-    stdin: End,
-    stdout: End,
-    stderr: End,
+struct ChildEnds {
+    stdin: ChildEnd,
+    stdout: ChildEnd,
+    stderr: ChildEnd,
 }
 
-enum End {
+enum ChildEnd {
     Inherit,
     Raw(RawHandle),
     Owned(OwnedHandle),
     Shared(Arc<OwnedHandle>),
 }
 
-impl End {
+impl ChildEnd {
     fn raw(&self) -> Option<RawHandle> {
         match self {
-            End::Inherit => None,
-            End::Raw(handle) => Some(*handle),
-            End::Owned(handle) => Some(sys::raw(handle)),
-            End::Shared(handle) => Some(sys::raw(&**handle)),
+            ChildEnd::Inherit => None,
+            ChildEnd::Raw(handle) => Some(*handle),
+            ChildEnd::Owned(handle) => Some(sys::raw(handle)),
+            ChildEnd::Shared(handle) => Some(sys::raw(&**handle)),
         }
     }
 
-    fn plain(stdio: &Stdio) -> Result<Option<End>, SpawnError> {
+    fn plain(stdio: &Stdio) -> Result<Option<ChildEnd>, SpawnError> {
         Ok(match &stdio.0 {
-            Target::Inherit => Some(End::Inherit),
-            Target::Null => Some(End::Owned(sys::open_null()?)),
-            Target::Owned(handle) => Some(End::Shared(handle.clone())),
-            Target::Raw(handle) => Some(End::Raw(*handle)),
+            Target::Inherit => Some(ChildEnd::Inherit),
+            Target::Null => Some(ChildEnd::Owned(sys::open_null()?)),
+            Target::Owned(handle) => Some(ChildEnd::Shared(handle.clone())),
+            Target::Raw(handle) => Some(ChildEnd::Raw(*handle)),
             Target::Pipe | Target::Stdout => None,
         })
     }
 }
 
-impl Ends {
-    fn new(command: &Command, shared: &Arc<Shared>) -> Result<(Pipes, Self), SpawnError> {
+impl ChildEnds {
+    fn new(command: &Command, reactor: &Arc<Inner>) -> Result<(Pipes, Self), SpawnError> {
         let (limit, ahead, size) = (command.line_limit, command.read_limit, command.pipe_size);
-        let output = |stdio: &Stdio| -> Result<(Option<ReadPipe>, End), SpawnError> {
-            if let Some(end) = End::plain(stdio)? {
+        let output = |stdio: &Stdio| -> Result<(Option<ReadPipe>, ChildEnd), SpawnError> {
+            if let Some(end) = ChildEnd::plain(stdio)? {
                 return Ok((None, end));
             }
             let (ours, theirs) = sys::pipe_from_child(size)?;
             Ok((
-                Some(ReadPipe::new(shared, ours, limit, ahead)?),
-                End::Owned(theirs),
+                Some(ReadPipe::new(reactor, ours, limit, ahead)?),
+                ChildEnd::Owned(theirs),
             ))
         };
-        let (stdin, stdin_end) = match (End::plain(&command.stdin)?, &command.stdin.0) {
+        let (stdin, stdin_end) = match (ChildEnd::plain(&command.stdin)?, &command.stdin.0) {
             (Some(end), _) => (None, end),
             (None, Target::Stdout) => return Err(only_for_stderr()),
             (None, _) => {
                 let (ours, theirs) = sys::pipe_to_child(size)?;
-                (Some(WritePipe::new(shared, ours)?), End::Owned(theirs))
+                (
+                    Some(WritePipe::new(reactor, ours)?),
+                    ChildEnd::Owned(theirs),
+                )
             }
         };
         if matches!(command.stdout.0, Target::Stdout) {
@@ -288,11 +291,11 @@ impl Ends {
         let (stderr, stderr_end) = match command.stderr.0 {
             Target::Stdout => (
                 None,
-                End::Raw(stdout_end.raw().unwrap_or_else(sys::own_stdout)),
+                ChildEnd::Raw(stdout_end.raw().unwrap_or_else(sys::own_stdout)),
             ),
             _ => output(&command.stderr)?,
         };
-        let ends = Ends {
+        let ends = ChildEnds {
             stdin: stdin_end,
             stdout: stdout_end,
             stderr: stderr_end,

@@ -7,15 +7,15 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::process::reaper::{Held, Life, bury};
+use crate::process::reaper::{ChildGuard, Reaper, reap_orphan};
 use crate::process::spawn::Pipes;
-use crate::reactor::Shared;
+use crate::reactor::Inner;
 use crate::status::Exit;
 use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::sys::{self, Group, OwnedHandle, PipeReader, PipeWriter, Process};
 
 /// A child that is in no reactor. Dropping it kills the child and reaps it.
-pub(crate) struct Parts {
+pub(crate) struct DetachedChild {
     pub pid: u32,
     /// Unless it has ended.
     pub process: Option<Process>,
@@ -24,20 +24,20 @@ pub(crate) struct Parts {
     pub exit: Option<Exit>,
     pub leads: bool,
     pub kill_on_drop: bool,
-    pub stdin: Option<Input>,
-    pub stdout: Option<Output>,
-    pub stderr: Option<Output>,
+    pub stdin: Option<DetachedStdin>,
+    pub stdout: Option<DetachedOutput>,
+    pub stderr: Option<DetachedOutput>,
 }
 
 /// The writing end of a pipe, and what was to be written to it.
-pub(crate) struct Input {
+pub(crate) struct DetachedStdin {
     pub handle: OwnedHandle,
     pub queued: Vec<u8>,
     pub closing: bool,
 }
 
 /// The reading end of a pipe, and what was read from it.
-pub(crate) struct Output {
+pub(crate) struct DetachedOutput {
     /// Unless the end was read.
     pub handle: Option<OwnedHandle>,
     pub ahead: Vec<u8>,
@@ -45,11 +45,11 @@ pub(crate) struct Output {
     pub limit: usize,
 }
 
-impl Parts {
+impl DetachedChild {
     /// Takes a child out of its reactor. What still holds it there finds nothing any more, and
     /// waiting operations fail. On error nothing has changed.
     pub(crate) fn take(
-        life: &Life,
+        guard: &Reaper,
         stdin: Option<&WritePipe>,
         stdout: Option<&ReadPipe>,
         stderr: Option<&ReadPipe>,
@@ -60,8 +60,8 @@ impl Parts {
         let copy = |pipe: Option<&ReadPipe>| pipe.map(ReadPipe::duplicate).transpose();
         let output = |pipe: Option<&ReadPipe>, handle: Option<Option<OwnedHandle>>| {
             pipe.zip(handle).map(|(pipe, handle)| {
-                let (ahead, limit) = pipe.leave(handed_over());
-                Output {
+                let (ahead, limit) = pipe.detach(detached_error());
+                DetachedOutput {
                     handle,
                     ahead,
                     limit,
@@ -70,22 +70,22 @@ impl Parts {
         };
         let handles = (copy(stdout)?, copy(stderr)?);
         let input = stdin.map(WritePipe::duplicate).transpose()?.flatten();
-        let (process, group, exit) = life.leave()?;
+        let (process, group, exit) = guard.detach()?;
         let stdin = input.zip(stdin).map(|(handle, pipe)| {
-            let (queued, closing) = pipe.leave();
-            Input {
+            let (queued, closing) = pipe.detach();
+            DetachedStdin {
                 handle,
                 queued,
                 closing,
             }
         });
-        Ok(Parts {
-            pid: life.pid(),
+        Ok(DetachedChild {
+            pid: guard.pid(),
             process,
             group,
             exit,
-            leads: life.leads(),
-            kill_on_drop: life.kill_on_drop(),
+            leads: guard.leads(),
+            kill_on_drop: guard.kill_on_drop(),
             stdin,
             stdout: output(stdout, handles.0),
             stderr: output(stderr, handles.1),
@@ -96,37 +96,38 @@ impl Parts {
     /// error it has been killed.
     pub(crate) fn attach(
         mut self,
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         ahead: usize,
-    ) -> io::Result<(Arc<Held>, Pipes)> {
-        let life = match self.process.take() {
+    ) -> io::Result<(Arc<ChildGuard>, Pipes)> {
+        let guard = match self.process.take() {
             // To give up from here on means to kill.
-            Some(process) => Life::watch(shared, process, true, self.leads)?,
-            None => Life::ended(shared, self.pid, self.group.take(), self.exit),
+            Some(process) => Reaper::watch(reactor, process, true, self.leads)?,
+            None => Reaper::ended(reactor, self.pid, self.group.take(), self.exit),
         };
-        let read = |output: Option<Output>| output.map(|it| it.attach(shared, ahead)).transpose();
+        let read =
+            |output: Option<DetachedOutput>| output.map(|it| it.attach(reactor, ahead)).transpose();
         let pipes = Pipes {
-            stdin: self.stdin.take().map(|it| it.attach(shared)).transpose()?,
+            stdin: self.stdin.take().map(|it| it.attach(reactor)).transpose()?,
             stdout: read(self.stdout.take())?,
             stderr: read(self.stderr.take())?,
         };
-        life.set_kill_on_drop(self.kill_on_drop);
-        Ok((Arc::new(life), pipes))
+        guard.set_kill_on_drop(self.kill_on_drop);
+        Ok((Arc::new(guard), pipes))
     }
 }
 
-impl Drop for Parts {
+impl Drop for DetachedChild {
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
             let _ = process.kill();
-            bury(process);
+            reap_orphan(process);
         }
     }
 }
 
-impl Input {
-    fn attach(self, shared: &Arc<Shared>) -> io::Result<WritePipe> {
-        let pipe = WritePipe::new(shared, PipeWriter::try_from(self.handle)?)?;
+impl DetachedStdin {
+    fn attach(self, reactor: &Arc<Inner>) -> io::Result<WritePipe> {
+        let pipe = WritePipe::new(reactor, PipeWriter::try_from(self.handle)?)?;
         pipe.write_owned(self.queued);
         if self.closing {
             pipe.close();
@@ -135,13 +136,13 @@ impl Input {
     }
 }
 
-impl Output {
-    fn attach(self, shared: &Arc<Shared>, ahead: usize) -> io::Result<ReadPipe> {
+impl DetachedOutput {
+    fn attach(self, reactor: &Arc<Inner>, ahead: usize) -> io::Result<ReadPipe> {
         let pipe = match self.handle {
             Some(handle) => {
-                ReadPipe::new(shared, PipeReader::try_from(handle)?, self.limit, ahead)?
+                ReadPipe::new(reactor, PipeReader::try_from(handle)?, self.limit, ahead)?
             }
-            None => ReadPipe::ended(shared, self.limit),
+            None => ReadPipe::ended(reactor, self.limit),
         };
         pipe.lock().unread(&[&self.ahead]);
         Ok(pipe)
@@ -149,6 +150,6 @@ impl Output {
 }
 
 /// What is met by those who still hold it in its first reactor.
-pub(crate) fn handed_over() -> io::Error {
+pub(crate) fn detached_error() -> io::Error {
     io::Error::other("the child was handed over to another reactor")
 }

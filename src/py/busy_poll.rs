@@ -27,12 +27,12 @@ use pyo3::prelude::*;
 use crate::sys;
 
 /// About twice what a child takes that only has to be woken.
-const MOMENT: Duration = Duration::from_micros(30);
+const SPIN: Duration = Duration::from_micros(30);
 /// At worst one wait of that many is preceded by such a moment.
-const RAREST: u32 = 256;
+const MAX_INTERVAL: u32 = 256;
 
 /// How it went on one loop so far.
-pub(super) struct Linger {
+pub(super) struct BusyPoll {
     possible: AtomicBool,
     /// One of so many waits. Four times as many after a look in vain, half as many after another.
     interval: AtomicU32,
@@ -40,10 +40,10 @@ pub(super) struct Linger {
     skip: AtomicU32,
 }
 
-impl Linger {
+impl BusyPoll {
     pub(super) fn new() -> Self {
-        Linger {
-            possible: AtomicBool::new(sys::lingers()),
+        BusyPoll {
+            possible: AtomicBool::new(sys::busy_polls()),
             interval: AtomicU32::new(1),
             skip: AtomicU32::new(0),
         }
@@ -79,7 +79,7 @@ impl Linger {
         let interval = if came {
             (interval / 2).max(1)
         } else {
-            (interval * 4).min(RAREST)
+            (interval * 4).min(MAX_INTERVAL)
         };
         self.interval.store(interval, Ordering::Relaxed);
         self.skip.store(interval - 1, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Linger {
 fn comes_soon(selector: sys::RawHandle) -> bool {
     let begin = Instant::now();
     while !sys::has_events(selector) {
-        if begin.elapsed() >= MOMENT {
+        if begin.elapsed() >= SPIN {
             return false;
         }
         std::hint::spin_loop();

@@ -59,7 +59,7 @@ const PART: usize = 1024 * 1024;
 /// parts at the end.
 #[derive(Default)]
 pub(super) struct BytesSink {
-    /// Parts that are full, and how many bytes of each are filled.
+    /// DetachedChild that are full, and how many bytes of each are filled.
     parts: Vec<(Py<PyBytes>, usize)>,
     /// How many bytes that is.
     before: usize,
@@ -113,7 +113,7 @@ impl BytesSink {
         }
     }
 
-    /// Ends a part.
+    /// ChildEnds a part.
     fn set_aside(&mut self) {
         if let Some(bytes) = self.bytes.take() {
             self.parts.push((bytes, self.length));
@@ -181,14 +181,14 @@ impl BytesSink {
     }
 
     /// Has the kernel make the pages for the next `room` bytes, of a large result.
-    fn populate(&mut self, room: usize) {
+    fn prefault(&mut self, room: usize) {
         if self.length < LARGE || self.populated >= self.length + room {
             return;
         }
         let have = self.populated.saturating_sub(self.length);
         let wanted = room.max(LARGE).min(self.capacity - self.length);
         if let Some(pages) = self.spare().get_mut(have..wanted) {
-            sys::populate(pages);
+            sys::prefault(pages);
         }
         self.populated = self.length + wanted;
     }
@@ -209,7 +209,7 @@ impl Sink for BytesSink {
 
     fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory> {
         self.reserve(room)?;
-        self.populate(room);
+        self.prefault(room);
         let Some(spare) = self.spare().get_mut(..room) else {
             return Err(OutOfMemory);
         };

@@ -1,9 +1,9 @@
 //! One reactor for each event loop, watched by it.
 //!
 //! # How a loop and its reactor end together
-//! The only thing that the loop is given is a [`Watch`], as the callback of `add_reader` (or of a
-//! far timer, where the relay or a proactor does the watching). When the loop is closed it drops its callbacks,
-//! and with the `Watch` the reactor ends: its descriptor is closed at once, children that nobody
+//! The only thing that the loop is given is a [`ReaderCallback`], as the callback of `add_reader` (or of a
+//! far timer, where the poll thread or a proactor does the watching). When the loop is closed it drops its callbacks,
+//! and with the `ReaderCallback` the reactor ends: its descriptor is closed at once, children that nobody
 //! holds are reaped, and operations that will never go on let go of what they hold. No method of
 //! any loop is patched for that, and nothing waits for a garbage collection.
 
@@ -18,23 +18,23 @@ use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use slab::Slab;
 
 use super::awaitable::Slot;
-use super::busy_poll::Linger;
+use super::busy_poll::BusyPoll;
 use super::errors::os_error;
-use super::poll_thread::{Relay, Stopper};
+use super::poll_thread::{PollThread, Stopper};
 use super::popen;
-use super::read_callback::Call;
-use crate::reactor::{Reactor, Shared};
+use super::read_callback::ReadCallback;
+use crate::reactor::{Inner, Reactor};
 use crate::sync::lock;
 use crate::sys;
 
 thread_local! {
     /// The reactors of the loops that have run in this thread: nearly always one.
-    static HOSTS: RefCell<Vec<Arc<Host>>> = const { RefCell::new(Vec::new()) };
+    static HOSTS: RefCell<Vec<Arc<LoopBinding>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A reactor and the loop that drives it.
-pub(super) struct Host {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct LoopBinding {
+    pub(super) reactor: Arc<Inner>,
     /// The address of the loop object. It is not kept alive; while the reactor has not ended, the
     /// loop has not been closed, so its address belongs to no other.
     loop_id: usize,
@@ -50,14 +50,14 @@ pub(super) struct Host {
     /// A turn is due by `call_soon`.
     scheduled: AtomicBool,
     dispatching: AtomicBool,
-    relay: Mutex<Option<Stopper>>,
-    pub(super) linger: Linger,
+    poll_thread: Mutex<Option<Stopper>>,
+    pub(super) busy_poll: BusyPoll,
 }
 
 /// What has been woken.
 pub(super) enum Ready {
     Operation(Arc<Slot>),
-    Call(Arc<Call>),
+    ReadCallback(Arc<ReadCallback>),
 }
 
 /// `asyncio.get_running_loop()`.
@@ -66,37 +66,39 @@ pub(super) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     GET.import(py, "asyncio", "get_running_loop")?.call0()
 }
 
-impl Host {
+impl LoopBinding {
     /// The reactor of the running loop, made when the loop has none.
-    pub(super) fn current(py: Python<'_>) -> PyResult<Arc<Host>> {
+    pub(super) fn current(py: Python<'_>) -> PyResult<Arc<LoopBinding>> {
         let running = running_loop(py)?;
         let id = running.as_ptr() as usize;
-        let usable = |host: &Arc<Host>| !host.shared.is_closed() && !host.shared.is_foreign();
+        let usable = |binding: &Arc<LoopBinding>| {
+            !binding.reactor.is_closed() && !binding.reactor.in_forked_child()
+        };
         let known = HOSTS.with_borrow(|hosts| {
             hosts
                 .iter()
-                .find(|host| host.loop_id == id && usable(host))
+                .find(|binding| binding.loop_id == id && usable(binding))
                 .cloned()
         });
-        if let Some(host) = known {
-            return Ok(host);
+        if let Some(binding) = known {
+            return Ok(binding);
         }
-        let host = Host::new(&running)?;
+        let binding = LoopBinding::new(&running)?;
         // Dropped outside of the borrow: what a host holds may run any code.
         let stale = HOSTS.with_borrow_mut(|hosts| {
-            let stale: Vec<_> = hosts.extract_if(.., |host| !usable(host)).collect();
-            hosts.push(host.clone());
+            let stale: Vec<_> = hosts.extract_if(.., |binding| !usable(binding)).collect();
+            hosts.push(binding.clone());
             stale
         });
         drop(stale);
-        Ok(host)
+        Ok(binding)
     }
 
-    fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<Host>> {
+    fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<LoopBinding>> {
         let made = popen::reactor(running);
-        let (reactor, guest) = made.map_err(|error| os_error(running.py(), &error, None))?;
-        let host = Arc::new(Host {
-            shared: reactor.shared().clone(),
+        let (reactor, shared_port) = made.map_err(|error| os_error(running.py(), &error, None))?;
+        let binding = Arc::new(LoopBinding {
+            reactor: reactor.inner().clone(),
             loop_id: running.as_ptr() as usize,
             owner: PyWeakrefReference::new(running).ok().map(Bound::unbind),
             ready: Mutex::default(),
@@ -104,39 +106,39 @@ impl Host {
             waiting: Mutex::default(),
             scheduled: AtomicBool::new(false),
             dispatching: AtomicBool::new(false),
-            relay: Mutex::default(),
-            linger: Linger::new(),
+            poll_thread: Mutex::default(),
+            busy_poll: BusyPoll::new(),
         });
         let watchable = sys::watchable(reactor.poller());
         let watch = Bound::new(
             running.py(),
-            Watch {
-                host: host.clone(),
+            ReaderCallback {
+                binding: binding.clone(),
                 _reactor: reactor,
             },
         )?;
         if let Some(fd) = watchable {
             match running.call_method1("add_reader", (fd, &watch)) {
-                Ok(_) => return Ok(host),
+                Ok(_) => return Ok(binding),
                 Err(error) if cannot_watch(running.py(), &error) => {}
                 Err(error) => return Err(error),
             }
         }
         // Who tells the loop of an event needs the lock that we would hold meanwhile.
-        host.linger.forbid();
-        match guest {
-            Some(guest) => guest.serve(&host),
-            None => *lock(&host.relay) = Some(Relay::start(running, &host)?),
+        binding.busy_poll.forbid();
+        match shared_port {
+            Some(shared_port) => shared_port.serve(&binding),
+            None => *lock(&binding.poll_thread) = Some(PollThread::start(running, &binding)?),
         }
         const YEAR: u32 = 365 * 24 * 3600;
         running.call_method1("call_later", (YEAR, watch))?;
-        Ok(host)
+        Ok(binding)
     }
 
     /// Something whose waker was called.
     pub(super) fn push_ready(&self, ready: Ready) {
         // The loop has let go: nobody will come for it, and it would keep us.
-        if self.shared.is_closed() {
+        if self.reactor.is_closed() {
             return;
         }
         lock(&self.ready).push(ready);
@@ -146,7 +148,7 @@ impl Host {
     /// A future belongs to the loop that runs now: it must be the one that drives us. Returns it.
     pub(super) fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let running = running_loop(py)?;
-        if running.as_ptr() as usize == self.loop_id && !self.shared.is_closed() {
+        if running.as_ptr() as usize == self.loop_id && !self.reactor.is_closed() {
             return Ok(running);
         }
         Err(PyRuntimeError::new_err(
@@ -158,10 +160,10 @@ impl Host {
     pub(super) fn dispatch(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         self.scheduled.store(false, Ordering::Relaxed);
         self.dispatching.store(true, Ordering::Relaxed);
-        if let Some(relay) = &*lock(&self.relay) {
-            relay.arrived();
+        if let Some(poll_thread) = &*lock(&self.poll_thread) {
+            poll_thread.arrived();
         }
-        let result = self.shared.dispatch();
+        let result = self.reactor.dispatch();
         let ran = self.run_ready(py);
         self.dispatching.store(false, Ordering::Relaxed);
         result.map_err(|error| os_error(py, &error, None))?;
@@ -177,7 +179,7 @@ impl Host {
             for ready in ready {
                 result = result.and(match ready {
                     Ready::Operation(slot) => slot.advance(py),
-                    Ready::Call(call) => call.run(py),
+                    Ready::ReadCallback(call) => call.run(py),
                 });
             }
         }
@@ -206,7 +208,7 @@ impl Host {
 
     /// After anything that was done outside of a dispatch: completes the futures of operations
     /// that it woke, and has the loop call us if work was put off to the next turn.
-    pub(super) fn settle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn run_completions(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let ready = self.has_ready.load(Ordering::Acquire);
         if ready && !self.dispatching.load(Ordering::Relaxed) {
             self.run_ready(py)?;
@@ -222,7 +224,7 @@ impl Host {
     }
 
     fn schedule(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        if self.shared.wants_turn() {
+        if self.reactor.wants_turn() {
             self.call_soon(py)
         } else {
             Ok(())
@@ -234,7 +236,12 @@ impl Host {
         if self.scheduled.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let turn = Bound::new(py, Turn { host: self.clone() })?;
+        let turn = Bound::new(
+            py,
+            TurnCallback {
+                binding: self.clone(),
+            },
+        )?;
         let scheduled = self
             .event_loop(py)
             .and_then(|owner| owner.call_method1(pyo3::intern!(py, "call_soon"), (turn,)));
@@ -252,9 +259,9 @@ impl Host {
 
     /// The loop has let go of us, and the reactor is about to end.
     fn end(&self) {
-        let relay = lock(&self.relay).take();
-        if let Some(relay) = relay {
-            relay.stop();
+        let poll_thread = lock(&self.poll_thread).take();
+        if let Some(poll_thread) = poll_thread {
+            poll_thread.stop();
         }
         let ready = std::mem::take(&mut *lock(&self.ready));
         drop(ready);
@@ -273,36 +280,36 @@ fn cannot_watch(py: Python<'_>, error: &PyErr) -> bool {
 
 /// The loop's callback; its end is the reactor's.
 #[pyclass(frozen, module = "procio._core")]
-struct Watch {
-    host: Arc<Host>,
+struct ReaderCallback {
+    binding: Arc<LoopBinding>,
     _reactor: Reactor,
 }
 
 #[pymethods]
-impl Watch {
+impl ReaderCallback {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        self.host.dispatch(py)
+        self.binding.dispatch(py)
     }
 }
 
-impl Drop for Watch {
+impl Drop for ReaderCallback {
     fn drop(&mut self) {
-        self.host.end();
+        self.binding.end();
     }
 }
 
 /// One turn, by `call_soon`.
 #[pyclass(frozen, module = "procio._core")]
-pub(super) struct Turn {
-    pub(super) host: Arc<Host>,
+pub(super) struct TurnCallback {
+    pub(super) binding: Arc<LoopBinding>,
 }
 
 #[pymethods]
-impl Turn {
+impl TurnCallback {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        if self.host.shared.is_closed() {
+        if self.binding.reactor.is_closed() {
             return Ok(());
         }
-        self.host.dispatch(py)
+        self.binding.dispatch(py)
     }
 }

@@ -53,10 +53,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::os_error;
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::process::make_process;
 use crate::child::Child;
-use crate::process::transfer::{Input, Output, Parts};
+use crate::process::transfer::{DetachedChild, DetachedOutput, DetachedStdin};
 use crate::reactor::Handle;
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sync::lock;
@@ -73,8 +73,8 @@ pub fn from_process(process: &Bound<'_, PyAny>, reactor: &impl AsRef<Handle>) ->
     let py = process.py();
     let detached = process.call_method0(pyo3::intern!(py, "_detach"))?;
     let attached = claim(&detached)?.attach(&reactor.as_ref().0, 0);
-    let (life, pipes) = attached.map_err(|error| os_error(py, &error, None))?;
-    Ok(Child::new(life, pipes))
+    let (guard, pipes) = attached.map_err(|error| os_error(py, &error, None))?;
+    Ok(Child::new(guard, pipes))
 }
 
 /// Gives a child to the event loop that runs in this thread, and returns its `procio.Process`.
@@ -98,7 +98,7 @@ pub fn into_awaitable(py: Python<'_>, child: Child) -> PyResult<Bound<'_, PyAny>
 /// A child between two reactors. Another copy of this crate may have made it: what is common to
 /// both are the three methods.
 #[pyclass(frozen, module = "procio._core")]
-pub struct Detached(Mutex<Option<Parts>>);
+pub struct Detached(Mutex<Option<DetachedChild>>);
 
 /// What a copy of this crate tells another. The descriptors are the teller's, for the other to
 /// duplicate.
@@ -124,7 +124,7 @@ pub struct State {
 type Reading = (Option<sys::RawHandle>, Py<PyBytes>, usize);
 
 impl Detached {
-    pub(super) fn of(parts: Parts) -> Self {
+    pub(super) fn of(parts: DetachedChild) -> Self {
         Detached(Mutex::new(Some(parts)))
     }
 
@@ -164,17 +164,17 @@ impl Detached {
         }
     }
 
-    fn __await__(slf: Py<Self>) -> Door {
-        Door(slf)
+    fn __await__(slf: Py<Self>) -> AttachOnAwait {
+        AttachOnAwait(slf)
     }
 }
 
 /// What an `await` drives: it ends at once.
 #[pyclass(frozen, module = "procio._core")]
-pub struct Door(Py<Detached>);
+pub struct AttachOnAwait(Py<Detached>);
 
 #[pymethods]
-impl Door {
+impl AttachOnAwait {
     fn __iter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -190,16 +190,16 @@ impl Door {
 #[pyo3(name = "_attach")]
 pub fn attach(detached: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = detached.py();
-    let host = Host::current(py)?;
+    let binding = LoopBinding::current(py)?;
     let mut parts = claim(detached)?;
     parts.kill_on_drop = true;
-    let attached = parts.attach(&host.shared, crate::stream::reader::DEFAULT_LIMIT);
-    let (life, pipes) = attached.map_err(|error| os_error(py, &error, None))?;
-    make_process(py, &host, life, pipes)
+    let attached = parts.attach(&binding.reactor, crate::stream::reader::DEFAULT_LIMIT);
+    let (guard, pipes) = attached.map_err(|error| os_error(py, &error, None))?;
+    make_process(py, &binding, guard, pipes)
 }
 
 /// Takes over what somebody, perhaps of another copy, has detached.
-fn claim(detached: &Bound<'_, PyAny>) -> PyResult<Parts> {
+fn claim(detached: &Bound<'_, PyAny>) -> PyResult<DetachedChild> {
     let py = detached.py();
     let state: State = detached.call_method0("_state")?.extract()?;
     let parts = state.parts(py);
@@ -209,10 +209,10 @@ fn claim(detached: &Bound<'_, PyAny>) -> PyResult<Parts> {
 }
 
 impl State {
-    fn new(py: Python<'_>, parts: &Parts) -> PyResult<Self> {
+    fn new(py: Python<'_>, parts: &DetachedChild) -> PyResult<Self> {
         let usage = parts.exit.map(|exit| exit.usage).unwrap_or_default();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let reading = |output: &Option<Output>| {
+        let reading = |output: &Option<DetachedOutput>| {
             let output = output.as_ref()?;
             let handle = output.handle.as_ref().map(sys::raw);
             let ahead = PyBytes::new(py, &output.ahead).unbind();
@@ -245,10 +245,10 @@ impl State {
         })
     }
 
-    fn parts(self, py: Python<'_>) -> std::io::Result<Parts> {
+    fn parts(self, py: Python<'_>) -> std::io::Result<DetachedChild> {
         let reading = |reading: Option<Reading>| {
             let output = reading.map(|(handle, ahead, limit)| {
-                std::io::Result::Ok(Output {
+                std::io::Result::Ok(DetachedOutput {
                     handle: handle.map(sys::duplicate).transpose()?,
                     ahead: ahead.as_bytes(py).to_vec(),
                     limit,
@@ -257,7 +257,7 @@ impl State {
             output.transpose()
         };
         let stdin = self.stdin.map(|(handle, queued, closing)| {
-            std::io::Result::Ok(Input {
+            std::io::Result::Ok(DetachedStdin {
                 handle: sys::duplicate(handle)?,
                 queued: queued.as_bytes(py).to_vec(),
                 closing,
@@ -267,11 +267,11 @@ impl State {
         let stderr = reading(self.stderr)?;
         let handle = self.handle.map(sys::duplicate).transpose()?;
         let (process, group) = match self.exit {
-            None => (Some(sys::Process::again(self.pid, handle)?), None),
-            Some(_) => (None, handle.map(sys::Group::again).transpose()?),
+            None => (Some(sys::Process::from_detached(self.pid, handle)?), None),
+            Some(_) => (None, handle.map(sys::Group::from_detached).transpose()?),
         };
         let leads = self.leads || process.as_ref().is_some_and(sys::Process::leads_group);
-        Ok(Parts {
+        Ok(DetachedChild {
             pid: self.pid,
             process,
             group,

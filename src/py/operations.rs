@@ -12,8 +12,8 @@ use pyo3::types::{PyBytes, PyType};
 use super::awaitable::Operation;
 use super::bytes_sink::BytesSink;
 use super::errors::os_error;
-use super::event_loop::Host;
-use super::process::Lifeline;
+use super::event_loop::LoopBinding;
+use super::process::ChildLifetime;
 use super::reader::{Stream, StreamReader};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;
@@ -54,8 +54,8 @@ impl ReadOp {
         }
     }
 
-    pub(super) fn host(&self) -> &Arc<Host> {
-        &self.reader.get().host
+    pub(super) fn binding(&self) -> &Arc<LoopBinding> {
+        &self.reader.get().binding
     }
 
     fn stream(&self) -> &Arc<Stream> {
@@ -73,19 +73,19 @@ impl ReadOp {
 /// Marks the stream as being read by one operation, which then must end with `release`.
 fn claim(stream: &Stream, name: &str) -> PyResult<()> {
     let mut reader = stream.pipe.lock();
-    if reader.busy {
+    if reader.claimed {
         let text =
             format!("{name}() called while another coroutine is already waiting for incoming data");
         return Err(PyRuntimeError::new_err(text));
     }
-    reader.busy = true;
+    reader.claimed = true;
     Ok(())
 }
 
 fn release(stream: &Stream) {
     let waker = {
         let mut reader = stream.pipe.lock();
-        reader.busy = false;
+        reader.claimed = false;
         reader.waker.take()
     };
     drop(waker);
@@ -291,7 +291,7 @@ impl Drop for CollectOp {
 
 /// `Process.wait`.
 pub(super) struct WaitOp {
-    pub life: Arc<Lifeline>,
+    pub guard: Arc<ChildLifetime>,
     pub key: Key,
 }
 
@@ -301,20 +301,20 @@ impl Operation for WaitOp {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.life.poll_wait(&mut self.key, cx).map(drop)
+        self.guard.poll_wait(&mut self.key, cx).map(drop)
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        if self.life.has_left() {
+        if self.guard.is_detached() {
             return Err(PyRuntimeError::new_err("the process was handed over"));
         }
-        self.life.returncode(py)?.into_py_any(py)
+        self.guard.returncode(py)?.into_py_any(py)
     }
 }
 
 impl Drop for WaitOp {
     fn drop(&mut self) {
-        self.life.forget(&mut self.key);
+        self.guard.forget(&mut self.key);
     }
 }
 
@@ -359,7 +359,7 @@ impl Operation for DrainOp {
 
 impl Drop for DrainOp {
     fn drop(&mut self) {
-        self.pipe.lock().drains.forget(&mut self.key);
+        self.pipe.lock().drain_waiters.forget(&mut self.key);
     }
 }
 
@@ -389,13 +389,13 @@ impl Operation for ClosedOp {
 
 impl Drop for ClosedOp {
     fn drop(&mut self) {
-        self.pipe.lock().closes.forget(&mut self.key);
+        self.pipe.lock().close_waiters.forget(&mut self.key);
     }
 }
 
 /// `Process.communicate`.
 pub(super) struct CommunicateOp {
-    pub life: Arc<Lifeline>,
+    pub guard: Arc<ChildLifetime>,
     pub stdin: Option<Arc<WritePipe>>,
     pub stdout: Option<Arc<Stream>>,
     pub stderr: Option<Arc<Stream>>,
@@ -436,7 +436,7 @@ impl Operation for CommunicateOp {
             pipe.map(|pipe| Collect::new(pipe, BytesSink::default(), None))
         };
         let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
-        *lock(&self.inner) = Some(Communicate::new(self.life.held(), stdout, stderr));
+        *lock(&self.inner) = Some(Communicate::new(self.guard.held(), stdout, stderr));
         Ok(())
     }
 
@@ -463,7 +463,7 @@ impl Operation for CommunicateOp {
         if !self.memory {
             return Err(PyMemoryError::new_err(()));
         }
-        self.life.forget_group();
+        self.guard.forget_group();
         let mut inner = lock(&self.inner);
         let Some(communicate) = inner.as_mut() else {
             return Ok(py.None());

@@ -1,11 +1,11 @@
-//! Ends of pipes that belong to no child: what `connect_read_pipe` and `connect_write_pipe` are given.
+//! ChildEnds of pipes that belong to no child: what `connect_read_pipe` and `connect_write_pipe` are given.
 
 use std::io::IsTerminal;
 
 use pyo3::prelude::*;
 
 use super::errors::os_error;
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::process::{make_reader, make_writer};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::stream::reader::LINE_CEILING;
@@ -14,27 +14,27 @@ use crate::sys;
 /// A reader of a copy of this descriptor, which is made non-blocking. Nothing is read ahead.
 #[pyfunction]
 pub fn open_reader(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
-    let host = Host::current(py)?;
+    let binding = LoopBinding::current(py)?;
     let pipe = sys::duplicate(fd)
         .and_then(TryInto::try_into)
-        .and_then(|end| ReadPipe::new(&host.shared, end, LINE_CEILING, 0))
+        .and_then(|end| ReadPipe::new(&binding.reactor, end, LINE_CEILING, 0))
         .map_err(|error| os_error(py, &error, None))?;
     pipe.lock().mark_foreign();
-    make_reader(py, &host, pipe)
+    make_reader(py, &binding, pipe)
 }
 
 /// A writer to a copy of this descriptor, which is made non-blocking.
 #[pyfunction]
 pub fn open_writer(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
-    let host = Host::current(py)?;
+    let binding = LoopBinding::current(py)?;
     let end = sys::duplicate(fd).map_err(|error| os_error(py, &error, None))?;
     let terminal = end.is_terminal();
     let pipe = end
         .try_into()
-        .and_then(|end| WritePipe::new(&host.shared, end))
+        .and_then(|end| WritePipe::new(&binding.reactor, end))
         .map_err(|error| os_error(py, &error, None))?;
     if terminal {
         pipe.ignore_hangup();
     }
-    make_writer(py, &host, pipe)
+    make_writer(py, &binding, pipe)
 }

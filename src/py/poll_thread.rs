@@ -13,36 +13,42 @@ use pyo3::prelude::*;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 
 use super::errors::{in_drop, os_error};
-use super::event_loop::{Host, Turn};
-use crate::reactor::poll_thread::Relay as Thread;
+use super::event_loop::{LoopBinding, TurnCallback};
+use crate::reactor::poll_thread::PollThread as Thread;
 
 /// The thread, and what it and the loop tell each other.
-pub(super) struct Relay {
+pub(super) struct PollThread {
     thread: Thread,
     /// The loop was woken and has not come yet: what is collected meanwhile needs no other call.
     woken: Arc<AtomicBool>,
 }
 
-impl Relay {
+impl PollThread {
     /// Starts the thread, and gives what ends it: at the latest when it is dropped.
-    pub(super) fn start(running: &Bound<'_, PyAny>, host: &Arc<Host>) -> PyResult<Stopper> {
+    pub(super) fn start(
+        running: &Bound<'_, PyAny>,
+        binding: &Arc<LoopBinding>,
+    ) -> PyResult<Stopper> {
         let py = running.py();
         let running = PyWeakrefReference::new(running)?.unbind();
         let woken = Arc::<AtomicBool>::default();
-        let (flag, weak) = (woken.clone(), Arc::downgrade(host));
+        let (flag, weak) = (woken.clone(), Arc::downgrade(binding));
         let deliver = move |events| {
-            let Some(host) = Weak::upgrade(&weak) else {
+            let Some(binding) = Weak::upgrade(&weak) else {
                 return false;
             };
-            host.shared.collect(events);
-            flag.swap(true, Ordering::SeqCst) || wake(&running, host)
+            binding.reactor.collect(events);
+            flag.swap(true, Ordering::SeqCst) || wake(&running, binding)
         };
-        let thread = Thread::start(&host.shared, deliver);
+        let thread = Thread::start(&binding.reactor, deliver);
         let thread = thread.map_err(|error| os_error(py, &error, None))?;
-        let relay = Arc::new(Relay { thread, woken });
-        let at_exit = Bound::new(py, AtExit(relay.clone()))?.unbind();
+        let poll_thread = Arc::new(PollThread { thread, woken });
+        let at_exit = Bound::new(py, AtExit(poll_thread.clone()))?.unbind();
         py.import("atexit")?.call_method1("register", (&at_exit,))?;
-        Ok(Stopper { relay, at_exit })
+        Ok(Stopper {
+            poll_thread,
+            at_exit,
+        })
     }
 
     /// The loop has come. To be called before it takes what was collected: what is collected after
@@ -51,7 +57,7 @@ impl Relay {
         self.woken.store(false, Ordering::SeqCst);
     }
 
-    /// Ends the thread, and waits for that with the interpreter lock released: the thread may want
+    /// ChildEnds the thread, and waits for that with the interpreter lock released: the thread may want
     /// it for its last call. The thread itself may drop the last reference to the loop, and so come
     /// here.
     fn stop(&self, py: Python<'_>) {
@@ -61,20 +67,20 @@ impl Relay {
     }
 }
 
-/// Ends the thread when the loop lets go.
+/// ChildEnds the thread when the loop lets go.
 pub(super) struct Stopper {
-    relay: Arc<Relay>,
+    poll_thread: Arc<PollThread>,
     at_exit: Py<AtExit>,
 }
 
 impl Stopper {
     pub(super) fn arrived(&self) {
-        self.relay.arrived();
+        self.poll_thread.arrived();
     }
 
     pub(super) fn stop(self) {
         in_drop(|py| {
-            self.relay.stop(py);
+            self.poll_thread.stop(py);
             let atexit = py.import("atexit");
             let _ = atexit.and_then(|m| m.call_method1("unregister", (&self.at_exit,)));
         });
@@ -82,7 +88,7 @@ impl Stopper {
 }
 
 #[pyclass(frozen, module = "procio._core")]
-struct AtExit(Arc<Relay>);
+struct AtExit(Arc<PollThread>);
 
 #[pymethods]
 impl AtExit {
@@ -92,11 +98,11 @@ impl AtExit {
 }
 
 /// `loop.call_soon_threadsafe`; `false` when there is no loop to wake any more.
-fn wake(running: &Py<PyWeakrefReference>, host: Arc<Host>) -> bool {
+fn wake(running: &Py<PyWeakrefReference>, binding: Arc<LoopBinding>) -> bool {
     // While the interpreter shuts down there is nobody to attach to.
     let woken = Python::try_attach(|py| {
         let running = running.bind(py).cast::<PyWeakref>().ok()?.upgrade()?;
-        let turn = Bound::new(py, Turn { host }).ok()?;
+        let turn = Bound::new(py, TurnCallback { binding }).ok()?;
         running
             .call_method1("call_soon_threadsafe", (turn,))
             .ok()

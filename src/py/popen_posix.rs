@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::fork::PythonFork;
 use super::spawn::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::process::spawn::Starting;
-use crate::reactor::{Reactor, Shared};
+use crate::process::spawn::PendingSpawn;
+use crate::reactor::{Inner, Reactor};
 use crate::sys;
 
 from_dict! {
@@ -47,14 +47,14 @@ impl Platform {
         &self,
         py: Python<'_>,
         command: &Command,
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         raise: impl FnOnce(&SpawnError) -> PyErr,
-    ) -> Option<PyResult<Starting>> {
+    ) -> Option<PyResult<PendingSpawn>> {
         let mut fork = PythonFork {
             preexec_fn: self.preexec_fn.as_ref()?.bind(py).clone(),
             raised: None,
         };
-        let started = command.start(shared, Some(&mut fork));
+        let started = command.start(reactor, Some(&mut fork));
         Some(match (started, fork.raised) {
             (_, Some(raised)) => Err(raised),
             (Err(error), None) => Err(raise(&error)),
@@ -64,16 +64,16 @@ impl Platform {
 }
 
 /// There is none.
-pub(super) struct Guest(Infallible);
+pub(super) struct SharedPort(Infallible);
 
-impl Guest {
-    pub(super) fn serve(self, _host: &Arc<Host>) {
+impl SharedPort {
+    pub(super) fn serve(self, _host: &Arc<LoopBinding>) {
         match self.0 {}
     }
 }
 
 /// A reactor for a loop, which watches it or has it watched.
-pub(super) fn reactor(_running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<Guest>)> {
+pub(super) fn reactor(_running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<SharedPort>)> {
     Ok((Reactor::new()?, None))
 }
 

@@ -11,8 +11,8 @@ use super::proactor;
 use super::spawn::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::process::spawn::Starting;
-use crate::reactor::{Reactor, Shared};
+use crate::process::spawn::PendingSpawn;
+use crate::reactor::{Inner, Reactor};
 use crate::sys;
 
 from_dict! {
@@ -29,7 +29,7 @@ from_dict! {
 
 impl Platform {
     pub(super) fn apply(&self, command: &mut Command) {
-        command.extras = sys::Extras {
+        command.extras = sys::PlatformOptions {
             creation_flags: self.creationflags,
             startup_flags: self.startup_flags,
             show_window: self.show_window,
@@ -44,24 +44,24 @@ impl Platform {
         &self,
         _py: Python<'_>,
         _command: &Command,
-        _shared: &Arc<Shared>,
+        _reactor: &Arc<Inner>,
         _raise: impl FnOnce(&SpawnError) -> PyErr,
-    ) -> Option<PyResult<Starting>> {
+    ) -> Option<PyResult<PendingSpawn>> {
         None
     }
 }
 
-pub(super) use proactor::Guest;
+pub(super) use proactor::SharedPort;
 
 /// A reactor for a loop: on the loop's own completion port, where it has one that can be shared.
-pub(super) fn reactor(running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<Guest>)> {
-    let shared = if sys::relay_forced() {
+pub(super) fn reactor(running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<SharedPort>)> {
+    let shared = if sys::poll_thread_forced() {
         None
     } else {
         proactor::reactor(running)
     };
     match shared {
-        Some((reactor, guest)) => Ok((reactor, Some(guest))),
+        Some((reactor, shared_port)) => Ok((reactor, Some(shared_port))),
         None => Ok((Reactor::new()?, None)),
     }
 }

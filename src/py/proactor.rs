@@ -7,7 +7,7 @@
 //! unless the future is done, calls `callback(transferred, key, overlapped)`. `close` cancels each
 //! future, and goes on polling until there are no entries. So it is, word for word, in 3.11 to 3.15.
 //! These names are private, so a newer version, and a proactor that is not as it was written, are
-//! left to the relay.
+//! left to the poll thread.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -17,33 +17,33 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use crate::reactor::Reactor;
 use crate::sync::lock;
 use crate::sys;
 
 /// A loop that takes our packets.
-pub(super) struct Guest(Arc<Shared>);
+pub(super) struct SharedPort(Arc<Proactor>);
 
-struct Shared {
+struct Proactor {
     /// The loop may be dropped without being closed, so nothing here keeps it.
     proactor: Py<PyWeakrefReference>,
-    host: OnceLock<Weak<Host>>,
+    binding: OnceLock<Weak<LoopBinding>>,
     /// Addresses of which no packet comes any more, to be taken out when the lock is held.
     forgotten: Mutex<Vec<usize>>,
 }
 
 /// A reactor on the loop's own port; `None` if that cannot be.
-pub(super) fn reactor(running: &Bound<'_, PyAny>) -> Option<(Reactor, Guest)> {
+pub(super) fn reactor(running: &Bound<'_, PyAny>) -> Option<(Reactor, SharedPort)> {
     let (port, proactor) = port(running).ok().flatten()?;
-    let shared = Arc::new(Shared {
+    let proactor = Arc::new(Proactor {
         proactor: PyWeakrefReference::new(&proactor).ok()?.unbind(),
-        host: OnceLock::new(),
+        binding: OnceLock::new(),
         forgotten: Mutex::default(),
     });
-    let taker = Box::new(Taker(shared.clone()));
-    let poller = sys::Poller::guest(port, taker).ok()?;
-    Some((Reactor::with(poller), Guest(shared)))
+    let sink = Box::new(EntrySink(proactor.clone()));
+    let poller = sys::Poller::proactor(port, sink).ok()?;
+    Some((Reactor::with(poller), SharedPort(proactor)))
 }
 
 /// The newest version of Python whose proactor was read.
@@ -73,16 +73,16 @@ fn cache<'py>(proactor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     Ok(cache.cast_into_exact::<PyDict>()?)
 }
 
-impl Guest {
+impl SharedPort {
     /// Has the packets seen to from now on.
-    pub(super) fn serve(self, host: &Arc<Host>) {
-        let _ = self.0.host.set(Arc::downgrade(host));
+    pub(super) fn serve(self, binding: &Arc<LoopBinding>) {
+        let _ = self.0.binding.set(Arc::downgrade(binding));
     }
 }
 
-struct Taker(Arc<Shared>);
+struct EntrySink(Arc<Proactor>);
 
-impl sys::Taker for Taker {
+impl sys::PacketSink for EntrySink {
     fn expect(&self, packet: sys::Packet) -> io::Result<()> {
         let put = |py: Python<'_>| -> PyResult<()> {
             let proactor = self.0.proactor.bind(py).cast::<PyWeakref>()?.upgrade();
@@ -92,7 +92,7 @@ impl sys::Taker for Taker {
             let expected = Expected {
                 packet,
                 cache: cache.unbind(),
-                shared: self.0.clone(),
+                proactor: self.0.clone(),
             };
             Expected::put(&Bound::new(py, expected)?)
         };
@@ -108,7 +108,7 @@ impl sys::Taker for Taker {
     }
 }
 
-impl Shared {
+impl Proactor {
     /// Takes out the entries of what is over. Their addresses may have become those of others.
     fn purge(&self, cache: &Bound<'_, PyDict>) -> PyResult<()> {
         let forgotten = std::mem::take(&mut *lock(&self.forgotten));
@@ -131,7 +131,7 @@ struct Expected {
     packet: sys::Packet,
     /// In which the entry is; of each its own, for the garbage collector.
     cache: Py<PyDict>,
-    shared: Arc<Shared>,
+    proactor: Arc<Proactor>,
 }
 
 impl Expected {
@@ -161,9 +161,9 @@ impl Expected {
         if !this.packet.is_over() {
             Expected::put(slf)?;
         }
-        this.shared.purge(this.cache.bind(py))?;
-        let host = this.shared.host.get().and_then(Weak::upgrade);
-        host.map_or(Ok(()), |host| host.call_soon(py))
+        this.proactor.purge(this.cache.bind(py))?;
+        let binding = this.proactor.binding.get().and_then(Weak::upgrade);
+        binding.map_or(Ok(()), |binding| binding.call_soon(py))
     }
 
     fn done(&self) -> bool {
@@ -178,7 +178,7 @@ impl Expected {
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let (py, this) = (slf.py(), slf.get());
         let cache = this.cache.bind(py);
-        if !this.packet.refuse() && cache.contains(this.packet.address())? {
+        if !this.packet.close() && cache.contains(this.packet.address())? {
             cache.del_item(this.packet.address())?;
         }
         Ok(true)

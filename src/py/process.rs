@@ -11,14 +11,14 @@ use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Awaitable;
 use super::errors::{in_drop, os_error};
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::interop::Detached;
 use super::operations::{CommunicateOp, WaitOp};
 use super::popen;
 use super::reader::{Stream, to_bytes};
-use crate::process::reaper::Held;
+use crate::process::reaper::ChildGuard;
 use crate::process::spawn::Pipes;
-use crate::process::transfer::Parts;
+use crate::process::transfer::DetachedChild;
 use crate::status::ExitStatus;
 use crate::stream::pipe::{ReadPipe, WritePipe};
 
@@ -57,10 +57,10 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
 
 /// What the process, its streams and their operations hold: while one of them is there, the child
 /// lives on. The last one to go says so, and lets it be killed.
-pub(super) struct Lifeline(Arc<Held>, AtomicBool);
+pub(super) struct ChildLifetime(Arc<ChildGuard>, AtomicBool);
 
-impl Lifeline {
-    pub(super) fn held(&self) -> Arc<Held> {
+impl ChildLifetime {
+    pub(super) fn held(&self) -> Arc<ChildGuard> {
         self.0.clone()
     }
 
@@ -81,15 +81,15 @@ impl Lifeline {
     }
 }
 
-impl Deref for Lifeline {
-    type Target = Held;
+impl Deref for ChildLifetime {
+    type Target = ChildGuard;
 
-    fn deref(&self) -> &Held {
+    fn deref(&self) -> &ChildGuard {
         &self.0
     }
 }
 
-impl Drop for Lifeline {
+impl Drop for ChildLifetime {
     fn drop(&mut self) {
         if self.0.is_unattended() {
             let pid = self.0.pid();
@@ -100,17 +100,17 @@ impl Drop for Lifeline {
 
 /// What a constructor is given: a part of a child that has none of Python's objects yet.
 #[pyclass(frozen, module = "procio._core")]
-pub struct Handle(Mutex<Option<Part>>);
+pub struct ConstructorToken(Mutex<Option<Part>>);
 
 enum Part {
-    Reader(Arc<Host>, Arc<Stream>),
-    Writer(Arc<Host>, Arc<WritePipe>, Option<Arc<Lifeline>>),
+    Reader(Arc<LoopBinding>, Arc<Stream>),
+    Writer(Arc<LoopBinding>, Arc<WritePipe>, Option<Arc<ChildLifetime>>),
     Process(Process),
 }
 
-impl Handle {
+impl ConstructorToken {
     fn make<'py>(py: Python<'py>, class: &Py<PyType>, part: Part) -> PyResult<Bound<'py, PyAny>> {
-        let handle = Handle(Mutex::new(Some(part)));
+        let handle = ConstructorToken(Mutex::new(Some(part)));
         let class = class.bind(py);
         class.call_method1(pyo3::intern!(py, "__new__"), (class, handle))
     }
@@ -120,9 +120,9 @@ impl Handle {
         part.ok_or_else(|| PyRuntimeError::new_err("this handle was used already"))
     }
 
-    pub(super) fn take_reader(&self) -> PyResult<(Arc<Host>, Arc<Stream>)> {
+    pub(super) fn take_reader(&self) -> PyResult<(Arc<LoopBinding>, Arc<Stream>)> {
         match self.take()? {
-            Part::Reader(host, stream) => Ok((host, stream)),
+            Part::Reader(binding, stream) => Ok((binding, stream)),
             _ => Err(PyRuntimeError::new_err("not the handle of a reader")),
         }
     }
@@ -130,35 +130,39 @@ impl Handle {
     #[allow(clippy::type_complexity)]
     pub(super) fn take_writer(
         &self,
-    ) -> PyResult<(Arc<Host>, Arc<WritePipe>, Option<Arc<Lifeline>>)> {
+    ) -> PyResult<(Arc<LoopBinding>, Arc<WritePipe>, Option<Arc<ChildLifetime>>)> {
         match self.take()? {
-            Part::Writer(host, pipe, life) => Ok((host, pipe, life)),
+            Part::Writer(binding, pipe, guard) => Ok((binding, pipe, guard)),
             _ => Err(PyRuntimeError::new_err("not the handle of a writer")),
         }
     }
 }
 
 /// The Python object of a pipe's reading end that is no child's.
-pub(super) fn make_reader(py: Python<'_>, host: &Arc<Host>, pipe: ReadPipe) -> PyResult<Py<PyAny>> {
-    let part = Part::Reader(host.clone(), Stream::new(pipe, None));
-    Ok(Handle::make(py, &classes(py)?.reader, part)?.unbind())
+pub(super) fn make_reader(
+    py: Python<'_>,
+    binding: &Arc<LoopBinding>,
+    pipe: ReadPipe,
+) -> PyResult<Py<PyAny>> {
+    let part = Part::Reader(binding.clone(), Stream::new(pipe, None));
+    Ok(ConstructorToken::make(py, &classes(py)?.reader, part)?.unbind())
 }
 
 /// The Python object of a pipe's writing end that is no child's.
 pub(super) fn make_writer(
     py: Python<'_>,
-    host: &Arc<Host>,
+    binding: &Arc<LoopBinding>,
     pipe: WritePipe,
 ) -> PyResult<Py<PyAny>> {
-    let part = Part::Writer(host.clone(), Arc::new(pipe), None);
-    Ok(Handle::make(py, &classes(py)?.writer, part)?.unbind())
+    let part = Part::Writer(binding.clone(), Arc::new(pipe), None);
+    Ok(ConstructorToken::make(py, &classes(py)?.writer, part)?.unbind())
 }
 
 /// A child process, with the methods of `asyncio.subprocess.Process`.
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct Process {
-    life: Arc<Lifeline>,
-    host: Arc<Host>,
+    guard: Arc<ChildLifetime>,
+    binding: Arc<LoopBinding>,
     stdin: Option<Arc<WritePipe>>,
     stdout: Option<Arc<Stream>>,
     stderr: Option<Arc<Stream>>,
@@ -167,38 +171,38 @@ pub struct Process {
 /// The Python object of a child that runs.
 pub(super) fn make_process(
     py: Python<'_>,
-    host: &Arc<Host>,
-    life: Arc<Held>,
+    binding: &Arc<LoopBinding>,
+    guard: Arc<ChildGuard>,
     pipes: Pipes,
 ) -> PyResult<Py<PyAny>> {
-    let life = Arc::new(Lifeline(life, AtomicBool::new(false)));
+    let guard = Arc::new(ChildLifetime(guard, AtomicBool::new(false)));
     let classes = classes(py)?;
-    let stream = |pipe: Option<_>| pipe.map(|pipe| Stream::new(pipe, Some(life.clone())));
+    let stream = |pipe: Option<_>| pipe.map(|pipe| Stream::new(pipe, Some(guard.clone())));
     let (stdout, stderr) = (stream(pipes.stdout), stream(pipes.stderr));
     let stdin = pipes.stdin.map(Arc::new);
     let reader = |stream: &Option<Arc<Stream>>| {
         let part = stream
             .as_ref()
-            .map(|stream| Part::Reader(host.clone(), stream.clone()));
-        part.map(|part| Handle::make(py, &classes.reader, part))
+            .map(|stream| Part::Reader(binding.clone(), stream.clone()));
+        part.map(|part| ConstructorToken::make(py, &classes.reader, part))
             .transpose()
     };
     let (reader_out, reader_err) = (reader(&stdout)?, reader(&stderr)?);
     let part = stdin
         .as_ref()
-        .map(|pipe| Part::Writer(host.clone(), pipe.clone(), Some(life.clone())));
+        .map(|pipe| Part::Writer(binding.clone(), pipe.clone(), Some(guard.clone())));
     let writer = part
-        .map(|part| Handle::make(py, &classes.writer, part))
+        .map(|part| ConstructorToken::make(py, &classes.writer, part))
         .transpose()?;
-    let pid = life.pid();
+    let pid = guard.pid();
     let process = Process {
-        life,
-        host: host.clone(),
+        guard,
+        binding: binding.clone(),
         stdin,
         stdout,
         stderr,
     };
-    let object = Handle::make(py, &classes.process, Part::Process(process))?;
+    let object = ConstructorToken::make(py, &classes.process, Part::Process(process))?;
     object.setattr(pyo3::intern!(py, "pid"), pid)?;
     object.setattr(pyo3::intern!(py, "stdin"), writer)?;
     object.setattr(pyo3::intern!(py, "stdout"), reader_out)?;
@@ -218,7 +222,7 @@ impl Process {
 #[pymethods]
 impl Process {
     #[new]
-    fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
+    fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
         match handle.get().take()? {
             Part::Process(process) => Ok(process),
             _ => Err(PyRuntimeError::new_err("not the handle of a process")),
@@ -228,23 +232,23 @@ impl Process {
     /// The exit code; the negative number of the signal that ended it; None while it runs.
     #[getter]
     fn returncode(&self, py: Python<'_>) -> PyResult<Option<i64>> {
-        self.life.returncode(py)
+        self.guard.returncode(py)
     }
 
     /// Looks whether it has ended, and returns `returncode`.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<i64>> {
-        let _ = self.life.try_wait();
-        self.host.settle(py)?;
-        self.life.returncode(py)
+        let _ = self.guard.try_wait();
+        self.binding.run_completions(py)?;
+        self.guard.returncode(py)
     }
 
     /// Waits for the end of the process, whoever still holds its pipes, and returns `returncode`.
     /// Cancelled, it loses nothing.
     fn wait(&self) -> Awaitable {
         Awaitable::new(
-            &self.host,
+            &self.binding,
             WaitOp {
-                life: self.life.clone(),
+                guard: self.guard.clone(),
                 key: None,
             },
         )
@@ -261,7 +265,7 @@ impl Process {
             .transpose()?
             .map(Bound::<PyBytes>::unbind);
         let op = CommunicateOp {
-            life: self.life.clone(),
+            guard: self.guard.clone(),
             stdin: self.stdin.clone(),
             stdout: self.stdout.clone(),
             stderr: self.stderr.clone(),
@@ -269,7 +273,7 @@ impl Process {
             inner: Mutex::default(),
             memory: true,
         };
-        Ok(Awaitable::new(&self.host, op))
+        Ok(Awaitable::new(&self.binding, op))
     }
 
     /// Takes the child out of this loop, for a reactor elsewhere. Raises RuntimeError while an
@@ -278,17 +282,17 @@ impl Process {
         let pipe = |stream: &Option<Arc<Stream>>| stream.as_ref().map(|s| s.pipe.clone());
         let (stdout, stderr) = (pipe(&self.stdout), pipe(&self.stderr));
         let (reads, stdin) = ([&stdout, &stderr], self.stdin.as_deref());
-        let busy = self.life.is_awaited()
-            || reads.into_iter().flatten().any(|pipe| pipe.lock().busy)
+        let claimed = self.guard.is_awaited()
+            || reads.into_iter().flatten().any(|pipe| pipe.lock().claimed)
             || stdin.is_some_and(|stdin| stdin.lock().is_awaited());
-        if busy {
+        if claimed {
             let text = "the process cannot be handed over while operations are under way";
             return Err(PyRuntimeError::new_err(text));
         }
-        if self.life.has_left() {
+        if self.guard.is_detached() {
             return Err(PyRuntimeError::new_err("the process was handed over"));
         }
-        let parts = Parts::take(&self.life, stdin, stdout.as_deref(), stderr.as_deref());
+        let parts = DetachedChild::take(&self.guard, stdin, stdout.as_deref(), stderr.as_deref());
         let parts = parts.map_err(|error| os_error(py, &error, None))?;
         Ok(Detached::of(parts))
     }
@@ -300,29 +304,29 @@ impl Process {
     /// group, and any other signal is a ValueError.
     fn send_signal(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
         let number = match popen::signal_number(signal) {
-            Err(_) if self.life.exit().is_some() => {
+            Err(_) if self.guard.exit().is_some() => {
                 return Err(PyProcessLookupError::new_err(()));
             }
             number => number?,
         };
-        self.sent(py, self.life.signal(number))
+        self.sent(py, self.guard.signal(number))
     }
 
     /// Sends SIGTERM. Raises as `send_signal`.
     fn terminate(&self, py: Python<'_>) -> PyResult<()> {
-        self.sent(py, self.life.signal(15))
+        self.sent(py, self.guard.signal(15))
     }
 
     /// Sends SIGKILL; on Windows the same as `terminate`. Raises as `send_signal`.
     fn kill(&self, py: Python<'_>) -> PyResult<()> {
-        self.sent(py, self.life.kill())
+        self.sent(py, self.guard.kill())
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         Ok(format!(
             "<{} {}>",
             slf.get_type().name()?,
-            slf.get().life.pid()
+            slf.get().guard.pid()
         ))
     }
 }

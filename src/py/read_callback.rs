@@ -7,19 +7,19 @@ use std::task::Wake;
 
 use pyo3::prelude::*;
 
-use super::event_loop::{Host, Ready};
+use super::event_loop::{LoopBinding, Ready};
 use crate::sync::lock;
 
 /// Calls once.
-pub(super) struct Call {
-    host: Arc<Host>,
+pub(super) struct ReadCallback {
+    binding: Arc<LoopBinding>,
     function: Mutex<Option<Py<PyAny>>>,
 }
 
-impl Call {
-    pub(super) fn new(host: &Arc<Host>, function: Py<PyAny>) -> Arc<Self> {
-        Arc::new(Call {
-            host: host.clone(),
+impl ReadCallback {
+    pub(super) fn new(binding: &Arc<LoopBinding>, function: Py<PyAny>) -> Arc<Self> {
+        Arc::new(ReadCallback {
+            binding: binding.clone(),
             function: Mutex::new(Some(function)),
         })
     }
@@ -33,8 +33,8 @@ impl Call {
     }
 }
 
-impl Wake for Call {
+impl Wake for ReadCallback {
     fn wake(self: Arc<Self>) {
-        self.host.clone().push_ready(Ready::Call(self));
+        self.binding.clone().push_ready(Ready::ReadCallback(self));
     }
 }

@@ -11,10 +11,10 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
 use super::errors::os_error;
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::operations::{CollectOp, ReadOp, Shape};
-use super::process::{Handle, Lifeline};
-use super::read_callback::Call;
+use super::process::{ChildLifetime, ConstructorToken};
+use super::read_callback::ReadCallback;
 use crate::stream::pipe::ReadPipe;
 use crate::stream::reader::{Reader, Separators, Want};
 use crate::sync::lock;
@@ -28,16 +28,16 @@ const COLLECT: usize = 64 * 1024;
 pub(super) struct Stream {
     pub pipe: Arc<ReadPipe>,
     /// Keeps the child from being released while its output can still be read.
-    _life: Option<Arc<Lifeline>>,
+    _life: Option<Arc<ChildLifetime>>,
     failed: AtomicBool,
     exception: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Stream {
-    pub(super) fn new(pipe: ReadPipe, life: Option<Arc<Lifeline>>) -> Arc<Self> {
+    pub(super) fn new(pipe: ReadPipe, guard: Option<Arc<ChildLifetime>>) -> Arc<Self> {
         Arc::new(Stream {
             pipe: Arc::new(pipe),
-            _life: life,
+            _life: guard,
             failed: AtomicBool::new(false),
             exception: Mutex::default(),
         })
@@ -72,19 +72,23 @@ impl Stream {
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct StreamReader {
     pub(super) stream: Arc<Stream>,
-    pub(super) host: Arc<Host>,
+    pub(super) binding: Arc<LoopBinding>,
 }
 
 impl StreamReader {
-    fn collect<'py>(&self, py: Python<'py>, want: Option<usize>) -> Made<'py> {
+    fn collect<'py>(&self, py: Python<'py>, want: Option<usize>) -> AwaitableResult<'py> {
         let op = CollectOp::new(self.stream.clone(), want);
-        Bound::new(py, Awaitable::new(&self.host, op))
+        Bound::new(py, Awaitable::new(&self.binding, op))
     }
 }
 
-type Made<'py> = PyResult<Bound<'py, Awaitable>>;
+type AwaitableResult<'py> = PyResult<Bound<'py, Awaitable>>;
 
-fn awaitable<'py>(reader: &Bound<'py, StreamReader>, want: Want, shape: Shape) -> Made<'py> {
+fn awaitable<'py>(
+    reader: &Bound<'py, StreamReader>,
+    want: Want,
+    shape: Shape,
+) -> AwaitableResult<'py> {
     let op = ReadOp::new(reader.clone().unbind(), want, shape);
     slots::awaitable(reader.py(), Op::Read(op))
 }
@@ -92,15 +96,15 @@ fn awaitable<'py>(reader: &Bound<'py, StreamReader>, want: Want, shape: Shape) -
 #[pymethods]
 impl StreamReader {
     #[new]
-    fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
-        let (host, stream) = handle.get().take_reader()?;
-        Ok(StreamReader { stream, host })
+    fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
+        let (binding, stream) = handle.get().take_reader()?;
+        Ok(StreamReader { stream, binding })
     }
 
     /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at
     /// the end. Cancelled, it loses nothing.
     #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
-    fn read<'py>(slf: &Bound<'py, Self>, n: isize) -> Made<'py> {
+    fn read<'py>(slf: &Bound<'py, Self>, n: isize) -> AwaitableResult<'py> {
         match usize::try_from(n) {
             Ok(count) => awaitable(slf, Want::Some(count), Shape::Read),
             Err(_) => slf.get().collect(slf.py(), None),
@@ -109,7 +113,7 @@ impl StreamReader {
 
     /// A line with its newline; what is left at the end; `b""` after it. Raises ValueError for a
     /// line longer than the limit, which stays to be read. Cancelled, it loses nothing.
-    fn readline<'py>(slf: &Bound<'py, Self>) -> Made<'py> {
+    fn readline<'py>(slf: &Bound<'py, Self>) -> AwaitableResult<'py> {
         awaitable(slf, Want::Until(Separators::newline()), Shape::Line)
     }
 
@@ -117,7 +121,10 @@ impl StreamReader {
     /// IncompleteReadError at the end, LimitOverrunError above the limit. Cancelled, it loses
     /// nothing.
     #[pyo3(signature = (separator=None), text_signature = "($self, separator=b'\\n')")]
-    fn readuntil<'py>(slf: &Bound<'py, Self>, separator: Option<&Bound<'py, PyAny>>) -> Made<'py> {
+    fn readuntil<'py>(
+        slf: &Bound<'py, Self>,
+        separator: Option<&Bound<'py, PyAny>>,
+    ) -> AwaitableResult<'py> {
         let separators = match separator {
             None => {
                 return awaitable(slf, Want::Until(Separators::newline()), Shape::Until);
@@ -140,7 +147,7 @@ impl StreamReader {
     }
 
     /// Exactly `n` bytes. Raises IncompleteReadError at the end. Cancelled, it loses nothing.
-    fn readexactly<'py>(slf: &Bound<'py, Self>, n: isize) -> Made<'py> {
+    fn readexactly<'py>(slf: &Bound<'py, Self>, n: isize) -> AwaitableResult<'py> {
         let count = usize::try_from(n)
             .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
         if count > COLLECT {
@@ -153,7 +160,7 @@ impl StreamReader {
         slf
     }
 
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> Made<'py> {
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> AwaitableResult<'py> {
         awaitable(slf, Want::Until(Separators::newline()), Shape::Next)
     }
 
@@ -178,7 +185,7 @@ impl StreamReader {
         *lock(&self.stream.exception) = Some(exc);
         self.stream.failed.store(true, Ordering::Release);
         self.stream.pipe.change(|_| {});
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Adds bytes as if the child had written them.
@@ -190,31 +197,31 @@ impl StreamReader {
         self.stream
             .pipe
             .change(|reader| reader.feed(data.as_bytes()));
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Marks the end as if the child had closed the stream, which is closed.
     fn feed_eof(&self, py: Python<'_>) -> PyResult<()> {
         self.stream.pipe.change(Reader::feed_eof);
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Closes our end. A child that goes on writing gets SIGPIPE. What was read before stays to
     /// be taken; after that comes the end.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.stream.pipe.close();
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// At most `most` bytes, `b""` at the end; or None, and then `again` is called once, by the
     /// dispatch, when it is worth another try. Raises the error that ended reading.
-    fn _receive(
+    fn _read_nowait(
         &self,
         py: Python<'_>,
         most: usize,
         again: Py<PyAny>,
     ) -> PyResult<Option<Py<PyBytes>>> {
-        let waker = Waker::from(Call::new(&self.host, again));
+        let waker = Waker::from(ReadCallback::new(&self.binding, again));
         let mut cx = Context::from_waker(&waker);
         let take = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
         let received = match self.stream.pipe.poll_piece(most, &mut cx, take) {
@@ -222,26 +229,26 @@ impl StreamReader {
             Poll::Ready(Ok(bytes)) => Some(bytes),
             Poll::Ready(Err(_)) => return Err(self.stream.failure(py)),
         };
-        self.host.settle(py)?;
+        self.binding.run_completions(py)?;
         Ok(received)
     }
 
-    /// Forgets what `_receive` was to call.
-    fn _forget(&self) {
+    /// Forgets what `_read_nowait` was to call.
+    fn _cancel_callback(&self) {
         let waker = self.stream.pipe.lock().waker.take();
         drop(waker);
     }
 
     /// Stops reading ahead, or lets it go on.
-    fn _hold(&self, py: Python<'_>, hold: bool) -> PyResult<()> {
-        self.stream.pipe.lock().held = hold;
+    fn _pause_read_ahead(&self, py: Python<'_>, pause: bool) -> PyResult<()> {
+        self.stream.pipe.lock().read_ahead_paused = pause;
         self.stream.pipe.nudge();
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Whether reading ahead was stopped by `_hold`.
-    fn _is_held(&self) -> bool {
-        self.stream.pipe.lock().held
+    fn _is_read_ahead_paused(&self) -> bool {
+        self.stream.pipe.lock().read_ahead_paused
     }
 
     /// The descriptor (on Windows the handle), or -1 once it is closed.

@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 
 use super::awaitable::{Awaitable, Operation};
 use super::errors::{Names, spawn_error};
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::popen::Platform;
 use super::process::make_process;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::process::reaper::Held;
-use crate::process::spawn::{Pipes, Starting};
+use crate::process::reaper::ChildGuard;
+use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::stdio::Stdio;
 use crate::sync::lock;
 use crate::sys;
@@ -128,24 +128,24 @@ fn stdio(given: Option<i64>) -> Stdio {
 /// child, no zombie, no descriptor.
 #[pyfunction]
 pub fn spawn(py: Python<'_>, request: Request) -> PyResult<Awaitable> {
-    let host = Host::current(py)?;
+    let binding = LoopBinding::current(py)?;
     let op = SpawnOp {
-        host: host.clone(),
+        binding: binding.clone(),
         request,
-        starting: None,
-        outcome: Mutex::default(),
+        pending: None,
+        result: Mutex::default(),
         aborted: false,
     };
-    Ok(Awaitable::new(&host, op))
+    Ok(Awaitable::new(&binding, op))
 }
 
-type Started = (Arc<Held>, Pipes);
+type Spawned = (Arc<ChildGuard>, Pipes);
 
 struct SpawnOp {
-    host: Arc<Host>,
+    binding: Arc<LoopBinding>,
     request: Request,
-    starting: Option<Mutex<Starting>>,
-    outcome: Mutex<Option<Result<Started, SpawnError>>>,
+    pending: Option<Mutex<PendingSpawn>>,
+    result: Mutex<Option<Result<Spawned, SpawnError>>>,
     aborted: bool,
 }
 
@@ -165,39 +165,41 @@ impl Operation for SpawnOp {
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (command, shared) = (self.request.command(), &self.host.shared);
+        let (command, reactor) = (self.request.command(), &self.binding.reactor);
         let raise = |error: &SpawnError| self.error(py, error);
-        let starting = match self.request.platform.fork(py, &command, shared, raise) {
+        let pending = match self.request.platform.fork(py, &command, reactor, raise) {
             Some(started) => started?,
             None if sys::SPAWN_BLOCKS => py
-                .detach(|| command.start(shared, None))
+                .detach(|| command.start(reactor, None))
                 .map_err(|error| raise(&error))?,
-            None => command.start(shared, None).map_err(|error| raise(&error))?,
+            None => command
+                .start(reactor, None)
+                .map_err(|error| raise(&error))?,
         };
-        self.starting = Some(Mutex::new(starting));
+        self.pending = Some(Mutex::new(pending));
         Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(starting) = &self.starting else {
+        let Some(pending) = &self.pending else {
             return Poll::Ready(());
         };
-        let mut starting = lock(starting);
+        let mut pending = lock(pending);
         if self.aborted {
-            return starting.poll_gone(cx);
+            return pending.poll_gone(cx);
         }
-        if lock(&self.outcome).is_some() {
+        if lock(&self.result).is_some() {
             return Poll::Ready(());
         }
-        starting
+        pending
             .poll(cx)
-            .map(|outcome| *lock(&self.outcome) = Some(outcome))
+            .map(|result| *lock(&self.result) = Some(result))
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let outcome = lock(&self.outcome).take();
-        match outcome {
-            Some(Ok((life, pipes))) => make_process(py, &self.host, life, pipes),
+        let result = lock(&self.result).take();
+        match result {
+            Some(Ok((guard, pipes))) => make_process(py, &self.binding, guard, pipes),
             Some(Err(error)) => Err(self.error(py, &error)),
             None => Ok(py.None()),
         }
@@ -205,17 +207,17 @@ impl Operation for SpawnOp {
 
     /// Kills the child and waits until it is gone, so that whoever cancelled finds nothing left.
     fn cancel(&mut self) -> bool {
-        if let Some(Ok((life, pipes))) = lock(&self.outcome).take() {
+        if let Some(Ok((guard, pipes))) = lock(&self.result).take() {
             drop(pipes);
-            let _ = life.kill();
-            if let Some(starting) = &self.starting {
-                lock(starting).take_back(life);
+            let _ = guard.kill();
+            if let Some(pending) = &self.pending {
+                lock(pending).take_back(guard);
             }
         }
-        let Some(starting) = &self.starting else {
+        let Some(pending) = &self.pending else {
             return false;
         };
-        lock(starting).abort();
+        lock(pending).abort();
         self.aborted = true;
         true
     }

@@ -9,9 +9,9 @@ use pyo3::types::PyBytes;
 
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
-use super::event_loop::Host;
+use super::event_loop::LoopBinding;
 use super::operations::{ClosedOp, DrainOp};
-use super::process::{Handle, Lifeline};
+use super::process::{ChildLifetime, ConstructorToken};
 use super::reader::to_bytes;
 use crate::stream::pipe::WritePipe;
 use crate::stream::writer::Piece;
@@ -24,8 +24,8 @@ const COPY: usize = 4 * 1024;
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct StreamWriter {
     pipe: Arc<WritePipe>,
-    _life: Option<Arc<Lifeline>>,
-    host: Arc<Host>,
+    _life: Option<Arc<ChildLifetime>>,
+    binding: Arc<LoopBinding>,
 }
 
 /// Writes now what the pipe takes, and queues the rest.
@@ -45,12 +45,12 @@ pub(super) fn write(_py: Python<'_>, pipe: &WritePipe, data: &Bound<'_, PyBytes>
 #[pymethods]
 impl StreamWriter {
     #[new]
-    fn new(handle: &Bound<'_, Handle>) -> PyResult<Self> {
-        let (host, pipe, life) = handle.get().take_writer()?;
+    fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
+        let (binding, pipe, guard) = handle.get().take_writer()?;
         Ok(StreamWriter {
             pipe,
-            _life: life,
-            host,
+            _life: guard,
+            binding,
         })
     }
 
@@ -58,7 +58,7 @@ impl StreamWriter {
     /// background. Never waits; use `drain()`. After the end, bytes are dropped.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         write(py, &self.pipe, &to_bytes(data)?);
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Writes each of an iterable.
@@ -76,13 +76,13 @@ impl StreamWriter {
             key: None,
             waited: false,
         };
-        slots::awaitable(py, Op::Drain(self.host.clone(), op))
+        slots::awaitable(py, Op::Drain(self.binding.clone(), op))
     }
 
     /// Closes once everything is written.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.pipe.close();
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// As `close()`: the end of a pipe is its close.
@@ -98,7 +98,7 @@ impl StreamWriter {
     /// Closes at once; what is queued is lost.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         self.pipe.abort();
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Whether it was closed, or the child no longer reads.
@@ -109,7 +109,7 @@ impl StreamWriter {
     /// Waits until it is closed and everything is written. Raises the error that ended writing.
     fn wait_closed(&self) -> Awaitable {
         Awaitable::new(
-            &self.host,
+            &self.binding,
             ClosedOp {
                 pipe: self.pipe.clone(),
                 key: None,
@@ -144,7 +144,7 @@ impl StreamWriter {
                 return Err(PyValueError::new_err(text));
             }
         }
-        self.host.settle(py)
+        self.binding.run_completions(py)
     }
 
     /// Whether more is queued than the high-water mark, and not yet less than the low one.

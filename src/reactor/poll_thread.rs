@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::reactor::Shared;
+use crate::reactor::Inner;
 use crate::sync::lock;
 use crate::sys::{self, Event};
 
 /// The thread's controls.
-pub(crate) struct Relay {
+pub(crate) struct PollThread {
     stopped: Arc<AtomicBool>,
     notifier: sys::Notifier,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -18,13 +18,13 @@ pub(crate) struct Relay {
     owner: u32,
 }
 
-impl Relay {
+impl PollThread {
     /// Starts the thread. It gives each batch of events to `deliver`, until that returns `false`.
     pub(crate) fn start(
-        shared: &Shared,
+        reactor: &Inner,
         mut deliver: impl FnMut(Vec<Event>) -> bool + Send + 'static,
     ) -> io::Result<Self> {
-        let poller = shared.poller()?;
+        let poller = reactor.poller()?;
         let notifier = poller.notifier()?;
         let stopped = Arc::<AtomicBool>::default();
         let seen = stopped.clone();
@@ -34,11 +34,11 @@ impl Relay {
                 && !seen.load(Ordering::SeqCst)
                 && deliver(events)
         };
-        let thread = thread::Builder::new().name("procio-relay".to_owned());
+        let thread = thread::Builder::new().name("procio-poll".to_owned());
         let thread = thread
             .stack_size(256 * 1024)
             .spawn(move || while turn() {})?;
-        Ok(Relay {
+        Ok(PollThread {
             stopped,
             notifier,
             thread: Mutex::new(Some(thread)),
@@ -52,7 +52,7 @@ impl Relay {
         let thread = lock(&self.thread).take();
         let thread = thread.filter(|_| self.owner == sys::current_pid())?;
         self.stopped.store(true, Ordering::SeqCst);
-        self.notifier.notify(sys::NOBODY);
+        self.notifier.notify(sys::WAKE_TOKEN);
         (thread.thread().id() != thread::current().id()).then_some(thread)
     }
 }

@@ -114,7 +114,7 @@ impl Sink for Vec<u8> {
         let large = self.len() >= LARGE;
         Ok(sys::append(self, room, |spare| {
             if large {
-                sys::populate(spare);
+                sys::prefault(spare);
             }
             io.try_read_into(spare)
         }))

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::reactor::waiters::Key;
-use crate::reactor::{Readiness, Registered, Shared, Source, ended};
+use crate::reactor::{Inner, Readiness, Registered, Source, ended};
 use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::reader::{Fill, Found, ReadIo, Reader, Want};
 #[cfg(feature = "python")]
@@ -18,10 +18,10 @@ use crate::sync::lock;
 use crate::sys::RawHandle;
 use crate::sys::{self, Interest, OwnedHandle, PipeReader, PipeWriter};
 
-type Input = Registered<PipeReader>;
-type Output = Registered<PipeWriter>;
+type ReadEnd = Registered<PipeReader>;
+type WriteEnd = Registered<PipeWriter>;
 
-impl ReadIo for Input {
+impl ReadIo for ReadEnd {
     fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         self.get_mut().try_read(buffer)
     }
@@ -35,7 +35,7 @@ impl ReadIo for Input {
     }
 }
 
-impl WriteIo for Output {
+impl WriteIo for WriteEnd {
     fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.get_mut().try_write(slices)
     }
@@ -57,24 +57,24 @@ impl WriteIo for Output {
 pub(crate) struct ReadPipe(Arc<ReadSource>);
 
 struct ReadSource {
-    shared: Arc<Shared>,
+    reactor: Arc<Inner>,
     token: usize,
-    reader: Mutex<Reader<Input>>,
+    reader: Mutex<Reader<ReadEnd>>,
 }
 
 impl ReadPipe {
     /// Registers `io`. `limit` is the longest line and `ahead` half of what is read ahead, bytes.
     pub(crate) fn new(
-        shared: &Arc<Shared>,
+        reactor: &Arc<Inner>,
         io: PipeReader,
         limit: usize,
         ahead: usize,
     ) -> io::Result<Self> {
         let make = |token| {
-            let io = Registered::new(io, shared.clone(), token);
+            let io = Registered::new(io, reactor.clone(), token);
             let reader = Mutex::new(Reader::new(io, limit, ahead));
             Arc::new(ReadSource {
-                shared: shared.clone(),
+                reactor: reactor.clone(),
                 token,
                 reader,
             })
@@ -88,10 +88,10 @@ impl ReadPipe {
             }
             Ok(())
         };
-        shared.add(make, register).map(ReadPipe)
+        reactor.add(make, register).map(ReadPipe)
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Reader<Input>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Reader<ReadEnd>> {
         lock(&self.0.reader)
     }
 
@@ -130,7 +130,7 @@ impl ReadPipe {
         cx: &mut Context<'_>,
         take: impl FnOnce(&[u8]) -> R,
     ) -> Poll<Result<R, Found>> {
-        self.lock().modest = true;
+        self.lock().small_reads = true;
         self.poll_take(&mut Want::Some(most), cx, take)
     }
 
@@ -139,7 +139,7 @@ impl ReadPipe {
     #[cfg(feature = "python")]
     pub(crate) fn take_now<R>(&self, want: &mut Want, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let mut reader = self.lock();
-        if reader.busy || self.0.shared.is_spent() {
+        if reader.claimed || self.0.reactor.budget_exhausted() {
             return None;
         }
         let Some(Found::Complete(count)) = reader.find(want) else {
@@ -152,10 +152,10 @@ impl ReadPipe {
     }
 
     /// One whose end was read already.
-    pub(crate) fn ended(shared: &Arc<Shared>, limit: usize) -> Self {
+    pub(crate) fn ended(reactor: &Arc<Inner>, limit: usize) -> Self {
         let source = ReadSource {
-            shared: shared.clone(),
-            token: sys::NOBODY,
+            reactor: reactor.clone(),
+            token: sys::WAKE_TOKEN,
             reader: Mutex::new(Reader::ended(limit)),
         };
         ReadPipe(Arc::new(source))
@@ -164,19 +164,19 @@ impl ReadPipe {
     /// A second handle on the pipe, unless its end was read.
     pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedHandle>> {
         let reader = self.lock();
-        reader.io().map(|io| sys::another(io.get())).transpose()
+        reader.io().map(|io| sys::try_clone(io.get())).transpose()
     }
 
     /// Gives up the pipe to another reactor: what was read, and the longest line.
-    pub(crate) fn leave(&self, error: io::Error) -> (Vec<u8>, usize) {
-        let (left, waker) = {
+    pub(crate) fn detach(&self, error: io::Error) -> (Vec<u8>, usize) {
+        let (detached, waker) = {
             let mut reader = self.lock();
-            (reader.leave(error), reader.waker.take())
+            (reader.detach(error), reader.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        left
+        detached
     }
 
     /// Reads into `sink` until the end, or until it holds `want` bytes.
@@ -197,7 +197,7 @@ impl ReadPipe {
                 self.0.finish(&mut reader);
                 return Poll::Ready(Ok(()));
             }
-            let read = |reader: &mut Reader<Input>| reader.fill_sink(sink, missing);
+            let read = |reader: &mut Reader<ReadEnd>| reader.fill_sink(sink, missing);
             match self.0.fill_by(&mut reader, cx, read) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
@@ -215,7 +215,7 @@ impl ReadPipe {
 
     /// Does something to the reader that an operation under way must see.
     #[cfg(feature = "python")]
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Reader<Input>)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Reader<ReadEnd>)) {
         let waker = {
             let mut reader = self.lock();
             change(&mut reader);
@@ -230,7 +230,7 @@ impl ReadPipe {
     #[cfg(feature = "python")]
     pub(crate) fn nudge(&self) {
         if self.lock().wants_ahead() {
-            self.0.shared.defer(self.0.token);
+            self.0.reactor.defer(self.0.token);
         }
     }
 }
@@ -244,13 +244,13 @@ impl Drop for ReadPipe {
 impl ReadSource {
     fn poll(
         &self,
-        reader: &mut Reader<Input>,
+        reader: &mut Reader<ReadEnd>,
         want: &mut Want,
         cx: &mut Context<'_>,
     ) -> Poll<Found> {
-        if self.shared.is_spent() {
+        if self.reactor.budget_exhausted() {
             reader.waker = Some(cx.waker().clone());
-            self.shared.defer_wake(cx.waker());
+            self.reactor.defer_wake(cx.waker());
             return Poll::Pending;
         }
         loop {
@@ -265,28 +265,28 @@ impl ReadSource {
     }
 
     /// Reads once for an operation; `false` when it has to wait, and will be woken.
-    fn fill(&self, reader: &mut Reader<Input>, cx: &mut Context<'_>) -> bool {
-        let read = |reader: &mut Reader<Input>| Ok::<_, Infallible>(reader.fill());
+    fn fill(&self, reader: &mut Reader<ReadEnd>, cx: &mut Context<'_>) -> bool {
+        let read = |reader: &mut Reader<ReadEnd>| Ok::<_, Infallible>(reader.fill());
         let Ok(filled) = self.fill_by(reader, cx, read);
         filled
     }
 
     fn fill_by<E>(
         &self,
-        reader: &mut Reader<Input>,
+        reader: &mut Reader<ReadEnd>,
         cx: &mut Context<'_>,
-        read: impl FnOnce(&mut Reader<Input>) -> Result<Fill, E>,
+        read: impl FnOnce(&mut Reader<ReadEnd>) -> Result<Fill, E>,
     ) -> Result<bool, E> {
-        if self.shared.is_spent() && reader.is_ready() {
-            self.shared.defer_wake(cx.waker());
+        if self.reactor.budget_exhausted() && reader.is_ready() {
+            self.reactor.defer_wake(cx.waker());
             return Ok(false);
         }
         Ok(match read(reader)? {
             Fill::Progress(count) => {
-                self.shared.spend(count);
+                self.reactor.consume_budget(count);
                 true
             }
-            Fill::Blocked if self.shared.is_closed() => {
+            Fill::Blocked if self.reactor.is_closed() => {
                 reader.fail(ended());
                 true
             }
@@ -302,25 +302,25 @@ impl ReadSource {
 
     /// An operation is done. If the pipe has more, nobody may ask for it for a long time, and no
     /// event will come for what is there already: so look again in the next turn.
-    fn finish(&self, reader: &mut Reader<Input>) {
-        self.shared.spend_operation();
+    fn finish(&self, reader: &mut Reader<ReadEnd>) {
+        self.reactor.consume_operation();
         reader.waker = None;
         reader.operations = reader.operations.wrapping_add(1);
-        if reader.swept.is_none() && reader.wants_ahead() {
-            reader.swept = Some(reader.operations);
-            self.shared.defer(self.token);
+        if reader.swept_at.is_none() && reader.wants_ahead() {
+            reader.swept_at = Some(reader.operations);
+            self.reactor.defer(self.token);
         }
     }
 
     /// Reads ahead while there is something, room for it, and budget.
-    fn read_ahead(&self, reader: &mut Reader<Input>) {
+    fn read_ahead(&self, reader: &mut Reader<ReadEnd>) {
         while reader.wants_ahead() {
-            if self.shared.is_spent() {
-                self.shared.defer(self.token);
+            if self.reactor.budget_exhausted() {
+                self.reactor.defer(self.token);
                 return;
             }
             if let Fill::Progress(count) = reader.fill() {
-                self.shared.spend(count);
+                self.reactor.consume_budget(count);
             }
         }
     }
@@ -332,27 +332,27 @@ impl Source for ReadSource {
         reader.mark_ready(readiness.hangup);
         match reader.waker.take() {
             Some(waker) => wakers.push(waker),
-            None if reader.busy => {}
+            None if reader.claimed => {}
             None => self.read_ahead(&mut reader),
         }
     }
 
     fn resume(&self, _wakers: &mut Vec<Waker>) {
         let mut reader = lock(&self.reader);
-        let seen = reader.swept.take();
-        if reader.busy {
+        let seen = reader.swept_at.take();
+        if reader.claimed {
             return;
         }
         if seen.is_some_and(|seen| seen != reader.operations) {
             // Somebody is reading: leave the bytes to them, and look again.
-            reader.swept = Some(reader.operations);
-            self.shared.defer(self.token);
+            reader.swept_at = Some(reader.operations);
+            self.reactor.defer(self.token);
             return;
         }
         self.read_ahead(&mut reader);
     }
 
-    fn abandon(&self, wakers: &mut Vec<Waker>) {
+    fn shutdown(&self, wakers: &mut Vec<Waker>) {
         wakers.extend(lock(&self.reader).waker.take());
     }
 }
@@ -361,18 +361,18 @@ impl Source for ReadSource {
 pub(crate) struct WritePipe(Arc<WriteSource>);
 
 struct WriteSource {
-    shared: Arc<Shared>,
+    reactor: Arc<Inner>,
     token: usize,
-    writer: Mutex<Writer<Output>>,
+    writer: Mutex<Writer<WriteEnd>>,
 }
 
 impl WritePipe {
-    pub(crate) fn new(shared: &Arc<Shared>, io: PipeWriter) -> io::Result<Self> {
+    pub(crate) fn new(reactor: &Arc<Inner>, io: PipeWriter) -> io::Result<Self> {
         let make = |token| {
-            let io = Registered::new(io, shared.clone(), token);
+            let io = Registered::new(io, reactor.clone(), token);
             let writer = Mutex::new(Writer::new(io));
             Arc::new(WriteSource {
-                shared: shared.clone(),
+                reactor: reactor.clone(),
                 token,
                 writer,
             })
@@ -384,10 +384,10 @@ impl WritePipe {
                 _ => Ok(()),
             }
         };
-        shared.add(make, register).map(WritePipe)
+        reactor.add(make, register).map(WritePipe)
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer<Output>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer<WriteEnd>> {
         lock(&self.0.writer)
     }
 
@@ -436,7 +436,7 @@ impl WritePipe {
     }
 
     /// Does something to the writer that waiting operations must see.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Writer<Output>)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Writer<WriteEnd>)) {
         let mut wakers = Vec::new();
         {
             let mut writer = self.lock();
@@ -449,14 +449,14 @@ impl WritePipe {
     /// A second handle on the pipe, unless writing has ended.
     pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedHandle>> {
         let writer = self.lock();
-        writer.io().map(|io| sys::another(io.get())).transpose()
+        writer.io().map(|io| sys::try_clone(io.get())).transpose()
     }
 
     /// Gives up the pipe to another reactor: what was still to be written, and whether that is all.
-    pub(crate) fn leave(&self) -> (Vec<u8>, bool) {
-        let mut left = Default::default();
-        self.change(|writer| left = writer.leave());
-        left
+    pub(crate) fn detach(&self) -> (Vec<u8>, bool) {
+        let mut detached = Default::default();
+        self.change(|writer| detached = writer.detach());
+        detached
     }
 
     /// Waits until no more than the low-water mark is queued, or writing has ended.
@@ -467,7 +467,7 @@ impl WritePipe {
             *key = None;
             return Poll::Ready(());
         }
-        writer.drains.register(key, cx);
+        writer.drain_waiters.register(key, cx);
         Poll::Pending
     }
 
@@ -479,8 +479,8 @@ impl WritePipe {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut writer = self.lock();
-        if self.0.shared.is_spent() {
-            self.0.shared.defer_wake(cx.waker());
+        if self.0.reactor.budget_exhausted() {
+            self.0.reactor.defer_wake(cx.waker());
             return Poll::Pending;
         }
         let result = writer.write_some(slices);
@@ -488,12 +488,12 @@ impl WritePipe {
             return self.wait_for_room(&mut writer, key, cx).map(Err);
         }
         let mut wakers = Vec::new();
-        writer.rooms.forget(key);
+        writer.write_waiters.forget(key);
         writer.wake(&mut wakers);
         drop(writer);
         wakers.into_iter().for_each(Waker::wake);
         let count = result.map(Option::unwrap_or_default);
-        self.0.shared.spend(*count.as_ref().unwrap_or(&0));
+        self.0.reactor.consume_budget(*count.as_ref().unwrap_or(&0));
         Poll::Ready(count)
     }
 
@@ -509,15 +509,15 @@ impl WritePipe {
 
     fn wait_for_room(
         &self,
-        writer: &mut Writer<Output>,
+        writer: &mut Writer<WriteEnd>,
         key: &mut Key,
         cx: &mut Context<'_>,
     ) -> Poll<io::Error> {
         // Looked at under the lock: whoever closes the reactor takes the waiters after that.
-        if self.0.shared.is_closed() {
+        if self.0.reactor.is_closed() {
             return Poll::Ready(ended());
         }
-        writer.rooms.register(key, cx);
+        writer.write_waiters.register(key, cx);
         Poll::Pending
     }
 
@@ -529,7 +529,7 @@ impl WritePipe {
             *key = None;
             return Poll::Ready(());
         }
-        writer.closes.register(key, cx);
+        writer.close_waiters.register(key, cx);
         Poll::Pending
     }
 }
@@ -539,7 +539,7 @@ impl WritePipe {
     /// SIGHUP to a program that is about to end by itself.
     #[cfg(feature = "python")]
     pub(crate) fn ignore_hangup(&self) {
-        lock(&self.0.writer).deaf = true;
+        lock(&self.0.writer).ignore_hangup = true;
     }
 }
 
@@ -552,12 +552,12 @@ impl Drop for WritePipe {
 impl WriteSource {
     fn flush(&self, wakers: &mut Vec<Waker>) {
         let mut writer = lock(&self.writer);
-        let spend = |bytes| {
-            self.shared.spend(bytes);
-            !self.shared.is_spent()
+        let consume_budget = |bytes| {
+            self.reactor.consume_budget(bytes);
+            !self.reactor.budget_exhausted()
         };
-        if writer.flush(spend) == Flush::Spent {
-            self.shared.defer(self.token);
+        if writer.flush(consume_budget) == Flush::Spent {
+            self.reactor.defer(self.token);
         }
         writer.wake(wakers);
     }
@@ -566,7 +566,7 @@ impl WriteSource {
 impl Source for WriteSource {
     fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>) {
         let mut writer = lock(&self.writer);
-        if readiness.hangup && !writer.deaf {
+        if readiness.hangup && !writer.ignore_hangup {
             writer.hangup();
             writer.wake(wakers);
             return;
@@ -581,10 +581,10 @@ impl Source for WriteSource {
         self.flush(wakers);
     }
 
-    fn abandon(&self, wakers: &mut Vec<Waker>) {
+    fn shutdown(&self, wakers: &mut Vec<Waker>) {
         let mut writer = lock(&self.writer);
-        writer.drains.take(wakers);
-        writer.closes.take(wakers);
-        writer.rooms.take(wakers);
+        writer.drain_waiters.take(wakers);
+        writer.close_waiters.take(wakers);
+        writer.write_waiters.take(wakers);
     }
 }

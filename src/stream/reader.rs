@@ -143,7 +143,7 @@ pub(crate) struct Reader<S> {
     end: Option<End>,
     limit: usize,
     /// Reading ahead pauses above this; 0 when nothing is read that nobody asked for.
-    mark: usize,
+    high_water: usize,
     /// An event has come since the last read that found nothing.
     ready: bool,
     hangup: bool,
@@ -152,15 +152,15 @@ pub(crate) struct Reader<S> {
     full_reads: u32,
     /// A protocol is given what one read finds: it wants its bytes soon, and not so many at once
     /// that the memory for them comes from the system and goes back there each time.
-    pub(crate) modest: bool,
+    pub(crate) small_reads: bool,
     /// Nothing is to be read ahead for the time being.
-    pub(crate) held: bool,
+    pub(crate) read_ahead_paused: bool,
     pub(crate) waker: Option<Waker>,
     /// An operation is under way, and owns what is read.
-    pub(crate) busy: bool,
+    pub(crate) claimed: bool,
     /// Operations done, by which the sweep sees whether anybody reads.
     pub(crate) operations: u32,
-    pub(crate) swept: Option<u32>,
+    pub(crate) swept_at: Option<u32>,
 }
 
 impl<S: ReadIo> Reader<S> {
@@ -178,17 +178,17 @@ impl<S: ReadIo> Reader<S> {
             buffer: Buffer::default(),
             end: None,
             limit,
-            mark: ahead.saturating_mul(2),
+            high_water: ahead.saturating_mul(2),
             ready: false,
             hangup: false,
             pieces: false,
             full_reads: 0,
-            modest: false,
-            held: false,
+            small_reads: false,
+            read_ahead_paused: false,
             waker: None,
-            busy: false,
+            claimed: false,
             operations: 0,
-            swept: None,
+            swept_at: None,
         }
     }
 
@@ -201,7 +201,7 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Gives up what it reads from, and with this error; returns what was read, and the limit.
-    pub(crate) fn leave(&mut self, error: io::Error) -> (Vec<u8>, usize) {
+    pub(crate) fn detach(&mut self, error: io::Error) -> (Vec<u8>, usize) {
         let ahead = self.buffer.as_slice().to_vec();
         self.buffer.clear();
         self.end = None;
@@ -213,7 +213,7 @@ impl<S: ReadIo> Reader<S> {
         self.io.as_ref()
     }
 
-    /// Ends reading from our side. What was read stays to be taken.
+    /// ChildEnds reading from our side. What was read stays to be taken.
     pub(crate) fn close(&mut self) {
         self.finish(End::Eof);
     }
@@ -288,7 +288,10 @@ impl<S: ReadIo> Reader<S> {
     /// Whether to read although nobody asks. asyncio reads until twice the limit lies in the
     /// buffer, and programs rely on a child being able to write that much while nobody reads.
     pub(crate) fn wants_ahead(&self) -> bool {
-        self.mark > 0 && !self.held && self.is_ready() && self.buffer.len() <= self.mark
+        self.high_water > 0
+            && !self.read_ahead_paused
+            && self.is_ready()
+            && self.buffer.len() <= self.high_water
     }
 
     /// Reads once.
@@ -336,7 +339,7 @@ impl<S: ReadIo> Reader<S> {
     }
 
     fn chunk(&self) -> usize {
-        if self.full_reads >= FULL_READS && !self.modest {
+        if self.full_reads >= FULL_READS && !self.small_reads {
             BIG_CHUNK
         } else {
             CHUNK
@@ -383,13 +386,13 @@ impl<S: ReadIo> Reader<S> {
         }
     }
 
-    /// Ends reading; the first reason stands. Gives up the descriptor at once.
+    /// ChildEnds reading; the first reason stands. Gives up the descriptor at once.
     fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);
         self.io = None;
     }
 
-    /// Ends reading with an error. What was read stays to be taken.
+    /// ChildEnds reading with an error. What was read stays to be taken.
     pub(crate) fn fail(&mut self, error: io::Error) {
         self.finish(End::Failed(error));
     }

@@ -84,12 +84,12 @@ pub(crate) struct Writer<S> {
     closed: Option<Closed>,
     blocked: bool,
     /// A hang-up is no news: only a write that fails ends writing.
-    pub(crate) deaf: bool,
-    blocks: u32,
-    pub(crate) drains: Waiters,
-    pub(crate) closes: Waiters,
+    pub(crate) ignore_hangup: bool,
+    times_blocked: u32,
+    pub(crate) drain_waiters: Waiters,
+    pub(crate) close_waiters: Waiters,
     /// Operations that write by themselves, without the queue, and wait for room.
-    pub(crate) rooms: Waiters,
+    pub(crate) write_waiters: Waiters,
 }
 
 impl<S: WriteIo> Writer<S> {
@@ -105,11 +105,11 @@ impl<S: WriteIo> Writer<S> {
             closing: false,
             closed: None,
             blocked: false,
-            deaf: false,
-            blocks: 0,
-            drains: Waiters::default(),
-            closes: Waiters::default(),
-            rooms: Waiters::default(),
+            ignore_hangup: false,
+            times_blocked: 0,
+            drain_waiters: Waiters::default(),
+            close_waiters: Waiters::default(),
+            write_waiters: Waiters::default(),
         }
     }
 
@@ -220,7 +220,7 @@ impl<S: WriteIo> Writer<S> {
     }
 
     /// Writes what is queued until it is done, there is no room, or `spend` says stop.
-    pub(crate) fn flush(&mut self, mut spend: impl FnMut(usize) -> bool) -> Flush {
+    pub(crate) fn flush(&mut self, mut consume_budget: impl FnMut(usize) -> bool) -> Flush {
         self.blocked = false;
         loop {
             let Some(io) = &mut self.io else {
@@ -243,7 +243,7 @@ impl<S: WriteIo> Writer<S> {
             match io.try_write(slices.get(..count).unwrap_or_default()) {
                 Ok(written) => {
                     self.advance(written);
-                    if !spend(written) && !self.queue.is_empty() {
+                    if !consume_budget(written) && !self.queue.is_empty() {
                         return Flush::Spent;
                     }
                 }
@@ -265,8 +265,8 @@ impl<S: WriteIo> Writer<S> {
 
     fn block(&mut self) -> Flush {
         self.blocked = true;
-        self.blocks = self.blocks.saturating_add(1);
-        if self.blocks == BLOCKS
+        self.times_blocked = self.times_blocked.saturating_add(1);
+        if self.times_blocked == BLOCKS
             && let Some(io) = &mut self.io
         {
             io.enlarge(BIG_PIPE);
@@ -283,12 +283,12 @@ impl<S: WriteIo> Writer<S> {
     fn advance(&mut self, mut written: usize) {
         self.queued = self.queued.saturating_sub(written);
         while let Some(piece) = self.queue.front() {
-            let left = (**piece).as_ref().len() - self.offset;
-            if written < left {
+            let remaining = (**piece).as_ref().len() - self.offset;
+            if written < remaining {
                 self.offset += written;
                 break;
             }
-            written -= left;
+            written -= remaining;
             self.offset = 0;
             self.queue.pop_front();
         }
@@ -323,11 +323,11 @@ impl<S: WriteIo> Writer<S> {
     /// Whether an operation waits.
     #[cfg(feature = "python")]
     pub(crate) fn is_awaited(&self) -> bool {
-        !self.drains.is_empty() || !self.closes.is_empty()
+        !self.drain_waiters.is_empty() || !self.close_waiters.is_empty()
     }
 
     /// Gives up what it writes to: what was queued, and whether nothing comes after that.
-    pub(crate) fn leave(&mut self) -> (Vec<u8>, bool) {
+    pub(crate) fn detach(&mut self) -> (Vec<u8>, bool) {
         let mut queued = Vec::with_capacity(self.queued);
         let mut skip = std::mem::take(&mut self.offset);
         for piece in self.queue.drain(..) {
@@ -339,7 +339,7 @@ impl<S: WriteIo> Writer<S> {
         (queued, closing)
     }
 
-    /// Ends writing; the first reason stands. Gives up the descriptor at once.
+    /// ChildEnds writing; the first reason stands. Gives up the descriptor at once.
     fn end(&mut self, how: Closed) {
         self.closing = true;
         self.closed.get_or_insert(how);
@@ -352,13 +352,13 @@ impl<S: WriteIo> Writer<S> {
     /// The wakers of operations that can go on.
     pub(crate) fn wake(&mut self, wakers: &mut Vec<Waker>) {
         if !self.paused {
-            self.drains.take(wakers);
+            self.drain_waiters.take(wakers);
         }
         if self.closed.is_some() {
-            self.closes.take(wakers);
+            self.close_waiters.take(wakers);
         }
         if self.has_room() || self.closed.is_some() {
-            self.rooms.take(wakers);
+            self.write_waiters.take(wakers);
         }
     }
 }

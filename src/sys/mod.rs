@@ -8,7 +8,7 @@
 //! | item | meaning |
 //! | --- | --- |
 //! | [`Poller`] | where readiness is collected, edge-triggered: an event says that something changed, and is not repeated until it changes again. One pollable descriptor on Unix, one completion port on Windows |
-//! | [`watchable`] | the number by which a host's loop can watch a `Poller`; `None` where it cannot and the relay must |
+//! | [`watchable`] | the number by which a host's loop can watch a `Poller`; `None` where it cannot and the poll thread must |
 //! | `Taker`, `Packet` | only on Windows: a `Poller` on the completion port of the host, who says which packets it has taken |
 //! | [`Watched`] | what a `Poller` watches |
 //! | [`Event`] | which token, and what it became: readable, writable, hung up |
@@ -20,14 +20,14 @@
 //! | [`duplicate`] | an end of somebody else's pipe as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
 //! | [`Plan`] | a validated command in the form in which the child half can use it without allocating |
-//! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`Outcome`] of its exec if that comes later |
+//! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`ExecReport`] of its exec if that comes later |
 //! | [`SPAWN_BLOCKS`] | whether that call takes its time, so that the caller had better let others go on meanwhile |
 //! | `HostFd` | with the feature `tokio`: a `Poller` watched by a tokio runtime, or `None` where a thread has to |
 //! | [`HANDOVER`], [`another`] | whether a child can go from one `Poller` to another, and a second handle for that |
-//! | [`Hook`] | code of the caller's that runs in the child; where there is no fork, a type without values |
+//! | [`PreExec`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
-//! | [`Extras`] | the options that a command has on this platform only |
+//! | [`PlatformOptions`] | the options that a command has on this platform only |
 //!
 //! Every descriptor that a platform creates is close-on-exec and above 2; every handle is one that
 //! no child inherits.
@@ -64,7 +64,7 @@ mod linux;
 mod bsd;
 
 /// A token that no source has: all it does is end a wait.
-pub(crate) const NOBODY: usize = usize::MAX >> 2;
+pub(crate) const WAKE_TOKEN: usize = usize::MAX >> 2;
 
 /// The calling process. Compared with the process that made a reactor, it tells whether we are a
 /// forked copy that must leave the children of its parent alone.
@@ -94,7 +94,7 @@ pub(crate) trait Watched {
     fn watch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
     /// Changes what it is watched for. If that holds already, an event comes.
     fn rewatch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
-    /// Ends that. Must come before it is closed.
+    /// ChildEnds that. Must come before it is closed.
     fn unwatch(&self, poller: &Poller);
 }
 

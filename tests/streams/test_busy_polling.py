@@ -152,4 +152,4 @@ print(selector.asked)
 
 
 def test_switch() -> None:
-    assert script_result(SWITCH, env={"PROCIO_LINGER": "0"}) == 0
+    assert script_result(SWITCH, env={"PROCIO_BUSY_POLL": "0"}) == 0

@@ -96,7 +96,7 @@ FORCED: dict[tuple[str, str], dict[str, str]] = {
     ("PROCIO_SPAWN", "vfork"): {
         "test_loop_goes_on_while_path_is_searched": "CLONE_VFORK holds the calling thread until the exec",
     },
-    ("PROCIO_RELAY", "1"): {
+    ("PROCIO_POLL_THREAD", "1"): {
         "test_forked_child_that_exits_leaves_the_parents_process_alone": (
             "asyncio's loop is closed by its finalizer in the child, and takes its own wake-up pipe out of the "
             "epoll that it shares with the parent"

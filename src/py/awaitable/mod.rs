@@ -19,9 +19,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
-use self::slots::Giving;
+use self::slots::SendMode;
 use crate::py::errors::in_drop;
-use crate::py::event_loop::{Host, Ready, running_loop};
+use crate::py::event_loop::{LoopBinding, Ready, running_loop};
 use crate::py::operations::{DrainOp, ReadOp};
 use crate::sync::lock;
 
@@ -52,15 +52,15 @@ pub(super) trait Operation: Send + Sync {
 /// first gets by without counting in anybody who could be of another thread.
 pub(super) enum Op {
     Read(ReadOp),
-    Drain(Arc<Host>, DrainOp),
-    Other(Arc<Host>, Box<dyn Operation>),
+    Drain(Arc<LoopBinding>, DrainOp),
+    Other(Arc<LoopBinding>, Box<dyn Operation>),
 }
 
 impl Op {
-    fn host(&self) -> &Arc<Host> {
+    fn binding(&self) -> &Arc<LoopBinding> {
         match self {
-            Op::Read(op) => op.host(),
-            Op::Drain(host, _) | Op::Other(host, _) => host,
+            Op::Read(op) => op.binding(),
+            Op::Drain(binding, _) | Op::Other(binding, _) => binding,
         }
     }
 }
@@ -89,7 +89,7 @@ impl DerefMut for Op {
 
 /// An operation that has to wait: what its waker leads to.
 pub(super) struct Slot {
-    host: Arc<Host>,
+    binding: Arc<LoopBinding>,
     /// Its place among those that wait.
     pub(super) key: usize,
     state: Mutex<SlotState>,
@@ -103,7 +103,7 @@ struct SlotState {
 
 impl Wake for Slot {
     fn wake(self: Arc<Self>) {
-        self.host.clone().push_ready(Ready::Operation(self));
+        self.binding.clone().push_ready(Ready::Operation(self));
     }
 }
 
@@ -193,7 +193,7 @@ fn is_done(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.host.forget_waiting(self);
+        self.binding.forget_waiting(self);
     }
 }
 
@@ -203,26 +203,26 @@ impl Drop for Slot {
 pub struct Awaitable {
     state: Mutex<State>,
     /// How `__next__` is to give a result; see [`slots`].
-    giving: Giving,
+    send_mode: SendMode,
 }
 
 enum State {
     New(Op),
     Waiting(Arc<Slot>),
     /// Cancelled, but the operation has to be wound up first.
-    Winding(Arc<Slot>, Box<PyErr>),
+    Cancelling(Arc<Slot>, Box<PyErr>),
     Done,
 }
 
 impl Awaitable {
-    pub(super) fn new(host: &Arc<Host>, op: impl Operation + 'static) -> Self {
-        Awaitable::with(Op::Other(host.clone(), Box::new(op)))
+    pub(super) fn new(binding: &Arc<LoopBinding>, op: impl Operation + 'static) -> Self {
+        Awaitable::with(Op::Other(binding.clone(), Box::new(op)))
     }
 
     pub(super) fn with(op: Op) -> Self {
         Awaitable {
             state: Mutex::new(State::New(op)),
-            giving: Giving::default(),
+            send_mode: SendMode::default(),
         }
     }
 
@@ -241,7 +241,7 @@ impl Awaitable {
                 let used = std::mem::replace(&mut *state, State::Done);
                 drop(state);
                 if let State::New(op) = &used {
-                    op.host().settle(py)?;
+                    op.binding().run_completions(py)?;
                 }
                 return result.map(Step::Return);
             }
@@ -255,7 +255,7 @@ impl Awaitable {
                 Err(PyRuntimeError::new_err(text))
             }
             State::Waiting(slot) => self.go_on(py, None, slot, None),
-            State::Winding(slot, error) => self.go_on(py, None, slot, Some(error)),
+            State::Cancelling(slot, error) => self.go_on(py, None, slot, Some(error)),
             State::Done => Err(PyRuntimeError::new_err(
                 "cannot reuse already awaited coroutine",
             )),
@@ -263,29 +263,33 @@ impl Awaitable {
     }
 
     fn first(&self, py: Python<'_>, mut op: Op) -> PyResult<Step> {
-        let running = op.host().check_loop(py)?;
+        let running = op.binding().check_loop(py)?;
         op.start(py)?;
         // Most operations end here, so they are not given a waker of their own yet.
         if op.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             let result = op.finish(py);
-            op.host().settle(py)?;
+            op.binding().run_completions(py)?;
             return result.map(Step::Return);
         }
-        let host = op.host().clone();
+        let binding = op.binding().clone();
         let reads = matches!(op, Op::Read(_));
         let state = Mutex::new(SlotState {
             op: Some(op),
             future: None,
             done: false,
         });
-        let slot = host.add_waiting(|key| {
-            let host = host.clone();
-            Arc::new(Slot { host, key, state })
+        let slot = binding.add_waiting(|key| {
+            let binding = binding.clone();
+            Arc::new(Slot {
+                binding,
+                key,
+                state,
+            })
         });
         let step = self.go_on(py, Some(running.clone()), slot, None)?;
         if reads
             && matches!(step, Step::Yield(_))
-            && let Err(interrupt) = host.linger.before_sleep(&running)
+            && let Err(interrupt) = binding.busy_poll.before_sleep(&running)
         {
             // It ends as a coroutine that has raised: the stream is free, whoever keeps us.
             self.close(py)?;
@@ -302,7 +306,7 @@ impl Awaitable {
         error: Option<Box<PyErr>>,
     ) -> PyResult<Step> {
         let resumed = slot.resume(py, running).and_then(|future| {
-            slot.host.settle(py)?;
+            slot.binding.run_completions(py)?;
             Ok(future)
         });
         let future = match resumed {
@@ -316,7 +320,7 @@ impl Awaitable {
         if let Some(future) = future {
             *lock(&self.state) = match error {
                 None => State::Waiting(slot),
-                Some(error) => State::Winding(slot, error),
+                Some(error) => State::Cancelling(slot, error),
             };
             return Ok(Step::Yield(future.unbind()));
         }
@@ -326,7 +330,7 @@ impl Awaitable {
             (Some(mut op), None) => {
                 let result = op.finish(py);
                 drop(op);
-                slot.host.settle(py)?;
+                slot.binding.run_completions(py)?;
                 result.map(Step::Return)
             }
             (None, None) => Err(PyRuntimeError::new_err(
@@ -337,18 +341,18 @@ impl Awaitable {
 }
 
 impl State {
-    /// Ends the operation, and does what that led to.
+    /// ChildEnds the operation, and does what that led to.
     fn give_up(self, py: Python<'_>) -> PyResult<()> {
-        let host = match &self {
-            State::New(op) => op.host().clone(),
-            State::Waiting(slot) | State::Winding(slot, _) => {
+        let binding = match &self {
+            State::New(op) => op.binding().clone(),
+            State::Waiting(slot) | State::Cancelling(slot, _) => {
                 drop(slot.take());
-                slot.host.clone()
+                slot.binding.clone()
             }
             State::Done => return Ok(()),
         };
         drop(self);
-        host.settle(py)
+        binding.run_completions(py)
     }
 }
 
@@ -379,14 +383,14 @@ impl Awaitable {
 
     fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
         let (py, this) = (slf.py(), slf.get());
-        let plainly = this.giving.is_plain();
+        let plainly = this.send_mode.is_plain();
         let value = match this.step(py)? {
             Step::Yield(future) => return Ok(Some(future)),
             Step::Return(value) => value,
         };
         slots::keep(slf);
         if plainly {
-            this.giving.note_return();
+            this.send_mode.note_return();
             Ok(Some(value))
         } else if value.is_none(py) {
             Ok(None)
@@ -422,8 +426,8 @@ impl Awaitable {
             state.give_up(py)?;
             return Err(error);
         };
-        let winds = lock(&slot.state).op.as_mut().is_some_and(|op| op.cancel());
-        if !winds {
+        let cancelling = lock(&slot.state).op.as_mut().is_some_and(|op| op.cancel());
+        if !cancelling {
             State::Waiting(slot).give_up(py)?;
             return Err(error);
         }
@@ -450,7 +454,7 @@ impl Awaitable {
     fn __qualname__(&self) -> &'static str {
         match &*lock(&self.state) {
             State::New(op) => op.name(),
-            State::Waiting(slot) | State::Winding(slot, _) => lock(&slot.state)
+            State::Waiting(slot) | State::Cancelling(slot, _) => lock(&slot.state)
                 .op
                 .as_ref()
                 .map_or("Awaitable", |op| op.name()),
@@ -472,7 +476,7 @@ impl Drop for Awaitable {
     fn drop(&mut self) {
         match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
             State::New(op) => in_drop(|py| never_awaited(py, op.name())),
-            State::Waiting(slot) | State::Winding(slot, _) => drop(slot.take()),
+            State::Waiting(slot) | State::Cancelling(slot, _) => drop(slot.take()),
             State::Done => {}
         }
     }

@@ -20,7 +20,7 @@ use super::{Awaitable, Op};
 
 /// How `__next__` gives a result to whoever called it.
 #[derive(Default)]
-pub(in crate::py) struct Giving(AtomicU8);
+pub(in crate::py) struct SendMode(AtomicU8);
 
 /// By raising StopIteration, which is what an iterator does.
 const RAISED: u8 = 0;
@@ -29,7 +29,7 @@ const PLAIN: u8 = 1;
 /// What was given so is a result, and not a future to wait for.
 const RETURNED: u8 = 2;
 
-impl Giving {
+impl SendMode {
     pub(in crate::py) fn is_plain(&self) -> bool {
         self.0.load(Ordering::Relaxed) == PLAIN
     }
@@ -125,11 +125,11 @@ unsafe fn step(slf: *mut ffi::PyObject) -> (*mut ffi::PyObject, bool) {
     // it lives.
     unsafe {
         let object = Borrowed::from_ptr(Python::assume_attached(), slf);
-        let giving = &object.cast_unchecked::<Awaitable>().get().giving.0;
-        giving.store(PLAIN, Ordering::Relaxed);
+        let send_mode = &object.cast_unchecked::<Awaitable>().get().send_mode.0;
+        send_mode.store(PLAIN, Ordering::Relaxed);
         let given = next(slf);
-        let returned = giving.load(Ordering::Relaxed) == RETURNED;
-        giving.store(RAISED, Ordering::Relaxed);
+        let returned = send_mode.load(Ordering::Relaxed) == RETURNED;
+        send_mode.store(RAISED, Ordering::Relaxed);
         (given, returned)
     }
 }
@@ -154,9 +154,9 @@ fn raise(value: Bound<'_, PyAny>) {
 
 /// A few references to awaitables that are done. There is no weak reference to any, so one whose
 /// count is 1 is known to nobody else.
-struct Spares(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
+struct FreeList(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
 
-static SPARES: Spares = Spares(UnsafeCell::new(Vec::new()));
+static FREE_LIST: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
 /// Where threads run freely, the count of an object may change at any time, and nothing is kept.
 const HAS_LOCK: bool = cfg!(not(Py_GIL_DISABLED));
@@ -164,9 +164,9 @@ const MOST: usize = 16;
 
 // SAFETY: used only while attached to an interpreter whose lock makes that one thread at a time.
 // PyO3 lets the module into one interpreter only.
-unsafe impl Sync for Spares {}
+unsafe impl Sync for FreeList {}
 
-impl Spares {
+impl FreeList {
     fn keep(&self, object: &Bound<'_, Awaitable>) {
         if !HAS_LOCK {
             return;
@@ -196,12 +196,12 @@ impl Spares {
 
 /// Keeps an awaitable that is done, to be used again.
 pub(in crate::py) fn keep(object: &Bound<'_, Awaitable>) {
-    SPARES.keep(object);
+    FREE_LIST.keep(object);
 }
 
 /// An awaitable for `op`: a new one, or one that was done and is nobody's.
 pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
-    match SPARES.take(py) {
+    match FREE_LIST.take(py) {
         Some(object) => {
             object.get().renew(op);
             Ok(object)

@@ -15,18 +15,18 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::{config, raw};
+use super::{raw, switches};
 use crate::sys::Job;
 
 /// A way to make a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rung {
+pub(crate) enum SpawnStrategy {
     /// The child has a copy of our memory.
     Fork,
 }
 
-impl Rung {
-    pub(crate) const FIRST: Rung = Rung::Fork;
+impl SpawnStrategy {
+    pub(crate) const FIRST: SpawnStrategy = SpawnStrategy::Fork;
 }
 
 /// What a running child half uses of its parent: nothing.
@@ -34,13 +34,13 @@ pub(crate) struct Started;
 
 /// Makes children.
 pub(crate) struct Cloner {
-    rung: Rung,
+    strategy: SpawnStrategy,
 }
 
 impl Cloner {
     pub(crate) fn new() -> Self {
         Cloner {
-            rung: config().first_rung,
+            strategy: switches().first_strategy,
         }
     }
 
@@ -53,9 +53,9 @@ impl Cloner {
         job: &Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
     ) -> io::Result<(i32, Option<OwnedFd>, Started)> {
-        let pid = match self.rung {
+        let pid = match self.strategy {
             // SAFETY: the caller's promise.
-            Rung::Fork => unsafe { fork(job, entry)? },
+            SpawnStrategy::Fork => unsafe { fork(job, entry)? },
         };
         Ok((pid, None, Started))
     }

@@ -15,10 +15,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-pub(crate) use fork::{Cloner, Rung, Started};
+pub(crate) use fork::{Cloner, SpawnStrategy, Started};
 pub(crate) use kqueue::{Notifier, Poller};
 
-use super::{Interest, above_stdio, config, current_pid};
+use super::{Interest, above_stdio, current_pid, switches};
 
 /// pipe2(2).
 #[cfg(not(target_vendor = "apple"))]
@@ -48,7 +48,7 @@ pub(crate) fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
 }
 
 /// Not to be had here.
-pub(crate) fn populate(_pages: &mut [MaybeUninit<u8>]) {}
+pub(crate) fn prefault(_pages: &mut [MaybeUninit<u8>]) {}
 
 /// The limit on descriptors. One that was opened before the limit was lowered lies above it and is
 /// not found. getdtablesize(3).
@@ -65,7 +65,7 @@ pub(crate) fn watch_exit(
     poller: &Poller,
     token: usize,
 ) -> io::Result<bool> {
-    if !config().pidfd {
+    if !switches().pidfd {
         return Ok(false);
     }
     match poller.add_exit(pid, token) {

@@ -58,7 +58,7 @@ pub(crate) fn write(fd: RawHandle, bytes: &[u8]) {
     let _ = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
 }
 
-/// Ends the process at once. _exit(2).
+/// ChildEnds the process at once. _exit(2).
 pub(crate) fn exit(code: c_int) -> ! {
     // SAFETY: runs no handlers and flushes nothing.
     unsafe { libc::_exit(code) }

@@ -36,14 +36,14 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use super::stack::Stack;
 use super::{clone3, open_pidfd, raw};
-use crate::sys::{Job, config};
+use crate::sys::{Job, switches};
 
 /// Stacks that are kept for the next child.
 const SPARE_STACKS: usize = 16;
 
 /// A way to make a child. Lower ones are for kernels and sandboxes that refuse the higher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rung {
+pub(crate) enum SpawnStrategy {
     /// The child shares our memory and we go on.
     Asynchronous,
     /// The child shares our memory and we wait until it has called exec, as `Popen` does.
@@ -52,26 +52,26 @@ pub(crate) enum Rung {
     Fork,
 }
 
-impl Rung {
-    pub(crate) const FIRST: Rung = if raw::LEAVES_ERRNO_ALONE {
-        Rung::Asynchronous
+impl SpawnStrategy {
+    pub(crate) const FIRST: SpawnStrategy = if raw::LEAVES_ERRNO_ALONE {
+        SpawnStrategy::Asynchronous
     } else {
-        Rung::Vfork
+        SpawnStrategy::Vfork
     };
 
     fn flags(self) -> c_int {
         match self {
-            Rung::Asynchronous => libc::CLONE_VM,
-            Rung::Vfork => libc::CLONE_VM | libc::CLONE_VFORK,
-            Rung::Fork => 0,
+            SpawnStrategy::Asynchronous => libc::CLONE_VM,
+            SpawnStrategy::Vfork => libc::CLONE_VM | libc::CLONE_VFORK,
+            SpawnStrategy::Fork => 0,
         }
     }
 
-    fn lower(self) -> Option<Rung> {
+    fn lower(self) -> Option<SpawnStrategy> {
         match self {
-            Rung::Asynchronous => Some(Rung::Vfork),
-            Rung::Vfork => Some(Rung::Fork),
-            Rung::Fork => None,
+            SpawnStrategy::Asynchronous => Some(SpawnStrategy::Vfork),
+            SpawnStrategy::Vfork => Some(SpawnStrategy::Fork),
+            SpawnStrategy::Fork => None,
         }
     }
 }
@@ -90,9 +90,9 @@ impl Cloner {
     pub(crate) fn new() -> Self {
         Cloner {
             spare: Mutex::default(),
-            refused: AtomicU8::new(config().first_rung as u8),
-            pidfd: AtomicBool::new(config().pidfd),
-            clone3: AtomicBool::new(config().clone3),
+            refused: AtomicU8::new(switches().first_strategy as u8),
+            pidfd: AtomicBool::new(switches().pidfd),
+            clone3: AtomicBool::new(switches().clone3),
         }
     }
 
@@ -117,29 +117,29 @@ impl Cloner {
             Some(stack) => stack,
             None => Stack::new()?,
         };
-        let mut rung = self.rung(job);
+        let mut strategy = self.strategy(job);
         loop {
             let wants_pidfd = self.pidfd.load(Ordering::Relaxed);
             let by_clone3 = self.clone3.load(Ordering::Relaxed);
             job.inherits_handlers = !by_clone3;
             // SAFETY: the caller's promise, and `stack` is unused and outlives the child half.
-            match unsafe { clone(job, entry, &stack, rung, wants_pidfd) } {
+            match unsafe { clone(job, entry, &stack, strategy, wants_pidfd) } {
                 Ok((pid, pidfd)) => {
                     // The child has not been reaped, so its number is still its own.
                     let pidfd = pidfd.or_else(|| open_pidfd(pid).ok().flatten());
                     if !job.plan.changes_identity() {
-                        self.refused.fetch_max(rung as u8, Ordering::Relaxed);
+                        self.refused.fetch_max(strategy as u8, Ordering::Relaxed);
                     }
                     return Ok((pid, pidfd, stack));
                 }
                 Err(error) if by_clone3 && refused(&error) => {
                     self.clone3.store(false, Ordering::Relaxed);
                 }
-                Err(error) if refused(&error) => match rung.lower() {
-                    Some(lower) => rung = lower,
+                Err(error) if refused(&error) => match strategy.lower() {
+                    Some(lower) => strategy = lower,
                     None if wants_pidfd => {
                         self.pidfd.store(false, Ordering::Relaxed);
-                        rung = self.rung(job);
+                        strategy = self.strategy(job);
                         continue;
                     }
                     None => return Err(error),
@@ -156,14 +156,14 @@ impl Cloner {
         }
     }
 
-    fn rung(&self, job: &Job) -> Rung {
+    fn strategy(&self, job: &Job) -> SpawnStrategy {
         if job.plan.changes_identity() {
-            return Rung::Fork;
+            return SpawnStrategy::Fork;
         }
         match self.refused.load(Ordering::Relaxed) {
-            0 => Rung::Asynchronous,
-            1 => Rung::Vfork,
-            _ => Rung::Fork,
+            0 => SpawnStrategy::Asynchronous,
+            1 => SpawnStrategy::Vfork,
+            _ => SpawnStrategy::Fork,
         }
     }
 }
@@ -184,12 +184,12 @@ unsafe fn clone(
     job: &Job,
     entry: extern "C" fn(*mut c_void) -> c_int,
     stack: &Stack,
-    rung: Rung,
+    strategy: SpawnStrategy,
     wants_pidfd: bool,
 ) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut pidfd: c_int = -1;
     let pidfd_flag = if wants_pidfd { libc::CLONE_PIDFD } else { 0 };
-    let flags = rung.flags() | pidfd_flag;
+    let flags = strategy.flags() | pidfd_flag;
     let by_clone3 = !job.inherits_handlers;
     let job = (&raw const *job).cast_mut().cast();
     let caller = raw::set_signal_mask(&!0);

@@ -15,11 +15,11 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(crate) use clone::{Cloner, Rung};
+pub(crate) use clone::{Cloner, SpawnStrategy};
 pub(crate) use epoll::{Notifier, Poller};
 pub(crate) use stack::Stack as Started;
 
-use super::{Interest, above_stdio, config};
+use super::{Interest, above_stdio, switches};
 
 /// pipe2(2).
 pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -35,7 +35,7 @@ pub(crate) fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
 /// Has the kernel make the pages that lie wholly in `pages`, all at once: a fault for each would
 /// cost as much as filling it. MADV_POPULATE_WRITE of madvise(2), Linux 5.14; what it cannot do is
 /// left to the faults.
-pub(crate) fn populate(pages: &mut [MaybeUninit<u8>]) {
+pub(crate) fn prefault(pages: &mut [MaybeUninit<u8>]) {
     let page = rustix::param::page_size();
     let start = pages.as_mut_ptr();
     let skip = start.addr().next_multiple_of(page) - start.addr();
@@ -103,7 +103,7 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> io::Result<(
 /// A pidfd for a child of ours that has not been reaped; `None` where the kernel has none.
 /// pidfd_open(2).
 pub(crate) fn open_pidfd(pid: i32) -> io::Result<Option<OwnedFd>> {
-    if !config().pidfd {
+    if !switches().pidfd {
         return Ok(None);
     }
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;

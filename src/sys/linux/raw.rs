@@ -118,7 +118,7 @@ pub(crate) fn write(fd: RawHandle, bytes: &[u8]) {
     let _ = call!(libc::SYS_write, fd, bytes.as_ptr(), bytes.len());
 }
 
-/// Ends the process at once. exit_group(2).
+/// ChildEnds the process at once. exit_group(2).
 pub(crate) fn exit(code: c_int) -> ! {
     loop {
         let _ = call!(libc::SYS_exit_group, code);

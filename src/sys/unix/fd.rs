@@ -38,7 +38,7 @@ pub(crate) fn check_open(fd: RawFd) -> io::Result<()> {
 }
 
 /// Another descriptor of the same open file. F_DUPFD_CLOEXEC in fcntl(2).
-pub(crate) fn another(fd: &impl AsFd) -> io::Result<OwnedFd> {
+pub(crate) fn try_clone(fd: &impl AsFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, 3)?)
 }
 

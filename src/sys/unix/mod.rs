@@ -23,22 +23,22 @@ use super::bsd as os;
 use super::linux as os;
 
 pub(crate) use child::Job;
-pub(crate) use fd::{above_stdio, another, check_open, never_blocks, open_null};
+pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null, try_clone};
 #[cfg(feature = "python")]
 pub(crate) use fd::{duplicate, has_events};
-pub(crate) use os::{Notifier, Poller, populate};
+pub(crate) use os::{Notifier, Poller, prefault};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
-pub(crate) use pre_exec::Hook;
+pub(crate) use pre_exec::PreExec;
 pub(crate) use process::{Group, Process};
 #[cfg(feature = "python")]
 pub(crate) use spawn::Forked;
-pub(crate) use spawn::{Fork, Outcome, Spawner};
-pub(crate) use switches::config;
+pub(crate) use spawn::{ExecReport, Fork, Spawner};
 #[cfg(feature = "python")]
-pub(crate) use switches::lingers;
+pub(crate) use switches::busy_polls;
 #[cfg(any(feature = "python", feature = "tokio"))]
-use switches::relay_forced;
+use switches::poll_thread_forced;
+pub(crate) use switches::switches;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::HostFd;
 
@@ -67,7 +67,7 @@ pub(crate) const HANDOVER: bool = true;
 
 /// No option is for Unix only: what Windows lacks is an error there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Extras {}
+pub(crate) struct PlatformOptions {}
 
 impl AsFd for crate::Reactor {
     fn as_fd(&self) -> BorrowedHandle<'_> {
@@ -99,10 +99,10 @@ pub(crate) fn own_stdout() -> RawHandle {
     1
 }
 
-/// The descriptor of a poller, for a loop's `add_reader`, unless the relay is forced.
+/// The descriptor of a poller, for a loop's `add_reader`, unless the poll thread is forced.
 #[cfg(feature = "python")]
 pub(crate) fn watchable(poller: &Poller) -> Option<RawHandle> {
-    (!relay_forced()).then(|| raw(poller))
+    (!poll_thread_forced()).then(|| raw(poller))
 }
 
 /// How the system words an error, where it is not by its errno.

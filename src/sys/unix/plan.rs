@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-use super::{Extras, RawHandle, os};
+use super::{PlatformOptions, RawHandle, os};
 use crate::command::Command;
 
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
@@ -82,7 +82,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
     pub(crate) fn new(command: &Command) -> io::Result<Self> {
-        let Extras {} = command.extras;
+        let PlatformOptions {} = command.extras;
         let mut argv = Strings::default();
         for arg in &command.args {
             argv.push(&[arg.as_bytes()])?;

@@ -9,7 +9,7 @@ use crate::command::Command;
 
 /// What runs in the child.
 #[derive(Clone)]
-pub(crate) struct Hook(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
+pub(crate) struct PreExec(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
 impl Command {
     /// Runs `hook` in the child, after everything else and before the program is executed. If it
@@ -37,12 +37,12 @@ impl Command {
     where
         F: Fn() -> io::Result<()> + Send + Sync + 'static,
     {
-        self.hook = Some(Hook(Arc::new(hook)));
+        self.hook = Some(PreExec(Arc::new(hook)));
         self
     }
 }
 
-impl Fork for Hook {
+impl Fork for PreExec {
     /// fork(2).
     fn fork(&mut self) -> io::Result<Forked> {
         // SAFETY: what the child does before exec is the child half, which is made for less than
@@ -59,7 +59,7 @@ impl Fork for Hook {
     }
 }
 
-impl fmt::Debug for Hook {
+impl fmt::Debug for PreExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hook")
     }

@@ -47,7 +47,7 @@ impl Process {
 
     /// A child of this process's, known to another reactor before.
     #[cfg(feature = "python")]
-    pub(crate) fn again(pid: u32, pidfd: Option<OwnedFd>) -> io::Result<Self> {
+    pub(crate) fn from_detached(pid: u32, pidfd: Option<OwnedFd>) -> io::Result<Self> {
         let pid = i32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
         Ok(Process::new(pid, pidfd))
     }
@@ -220,7 +220,7 @@ pub(crate) struct Group(OwnedFd);
 impl Group {
     /// One that another reactor knew.
     #[cfg(feature = "python")]
-    pub(crate) fn again(leader: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn from_detached(leader: OwnedFd) -> io::Result<Self> {
         Ok(Group(leader))
     }
 

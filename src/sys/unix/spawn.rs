@@ -1,4 +1,4 @@
-//! Starting a child, and learning later whether it executed its program.
+//! PendingSpawn a child, and learning later whether it executed its program.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::child::{self, Job, STAGES};
 use super::os::{self, Started, raw};
 use super::pipe::{PipeReader, report_pipe};
-use super::{Plan, Process, RawHandle, config, current_pid};
+use super::{Plan, Process, RawHandle, current_pid, switches};
 use crate::error::{SpawnError, Stage};
 
 /// A fork made by somebody else, for a child that must run that somebody's code before exec.
@@ -45,14 +45,14 @@ impl Spawner {
         plan: Plan,
         stdio: [Option<RawHandle>; 3],
         fork: Option<&mut dyn Fork>,
-    ) -> Result<(Process, Option<Outcome>), SpawnError> {
+    ) -> Result<(Process, Option<ExecReport>), SpawnError> {
         let (report, writer) = report_pipe()?;
         let mut job = Box::new(Job {
             plan,
             stdio,
             report: writer.as_raw_fd(),
             mask: raw::signal_mask(),
-            close_range: config().close_range,
+            close_range: switches().close_range,
             inherits_handlers: true,
         });
         let (process, started) = match fork {
@@ -60,14 +60,14 @@ impl Spawner {
             None => self.cloned(&mut job)?,
         };
         drop(writer);
-        let outcome = Outcome {
+        let report = ExecReport {
             report,
             bytes: Vec::new(),
             rest: Some((job, started)),
             cloner: self.cloner.clone(),
             owner: current_pid(),
         };
-        Ok((process, Some(outcome)))
+        Ok((process, Some(report)))
     }
 
     fn cloned(&self, job: &mut Job) -> io::Result<(Process, Option<Started>)> {
@@ -102,7 +102,7 @@ fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<Started
 }
 
 /// What became of the exec. Owns all memory that the child half reads, until it no longer does.
-pub(crate) struct Outcome {
+pub(crate) struct ExecReport {
     report: PipeReader,
     bytes: Vec<u8>,
     rest: Option<(Box<Job>, Option<Started>)>,
@@ -110,7 +110,7 @@ pub(crate) struct Outcome {
     owner: u32,
 }
 
-impl Outcome {
+impl ExecReport {
     /// The outcome, once it is known: that the program runs, or the error that the child met (it
     /// has then ended, or is about to). `None` before.
     pub(crate) fn try_get(&mut self) -> Option<Result<(), SpawnError>> {
@@ -131,13 +131,13 @@ impl Outcome {
     }
 }
 
-impl AsFd for Outcome {
+impl AsFd for ExecReport {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.report.as_fd()
     }
 }
 
-impl Drop for Outcome {
+impl Drop for ExecReport {
     fn drop(&mut self) {
         // A child that still reads the job must find it, whatever happens to us. The callers keep
         // an outcome until it is known; should one fail to, the memory is lost and nothing else.

@@ -5,11 +5,11 @@
 
 use std::sync::OnceLock;
 
-use super::os::Rung;
+use super::os::SpawnStrategy;
 
-pub(crate) struct Config {
+pub(crate) struct Switches {
     /// `PROCIO_SPAWN=vfork|fork`: the first rung of the spawn ladder that is tried.
-    pub first_rung: Rung,
+    pub first_strategy: SpawnStrategy,
     /// `PROCIO_PIDFD=0`: wait for each child in a thread, as on a kernel without pidfds.
     pub pidfd: bool,
     /// `PROCIO_CLONE3=0`: ask for each signal whether it is caught, as before Linux 5.5.
@@ -21,45 +21,45 @@ pub(crate) struct Config {
     /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
     pub close_range: bool,
     #[cfg(any(feature = "python", feature = "tokio"))]
-    relay: bool,
+    poll_thread: bool,
     #[cfg(feature = "python")]
-    lingers: bool,
+    busy_polls: bool,
 }
 
-pub(crate) fn config() -> &'static Config {
-    static CONFIG: OnceLock<Config> = OnceLock::new();
+pub(crate) fn switches() -> &'static Switches {
+    static CONFIG: OnceLock<Switches> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|v| v == value);
-        Config {
-            first_rung: match () {
+        Switches {
+            first_strategy: match () {
                 #[cfg(any(target_os = "linux", target_os = "android"))]
-                () if is("PROCIO_SPAWN", "vfork") => Rung::Vfork,
-                () if is("PROCIO_SPAWN", "fork") => Rung::Fork,
-                () => Rung::FIRST,
+                () if is("PROCIO_SPAWN", "vfork") => SpawnStrategy::Vfork,
+                () if is("PROCIO_SPAWN", "fork") => SpawnStrategy::Fork,
+                () => SpawnStrategy::FIRST,
             },
             pidfd: !is("PROCIO_PIDFD", "0"),
             clone3: !is("PROCIO_CLONE3", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
             // That one kqueue is woken by another is not proven on macOS.
             #[cfg(any(feature = "python", feature = "tokio"))]
-            relay: is("PROCIO_RELAY", "1")
-                || (cfg!(target_vendor = "apple") && !is("PROCIO_RELAY", "0")),
+            poll_thread: is("PROCIO_POLL_THREAD", "1")
+                || (cfg!(target_vendor = "apple") && !is("PROCIO_POLL_THREAD", "0")),
             #[cfg(feature = "python")]
-            lingers: !is("PROCIO_LINGER", "0")
+            busy_polls: !is("PROCIO_BUSY_POLL", "0")
                 && std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
         }
     })
 }
 
-/// `PROCIO_RELAY=1`: wake the host by a thread even where it could watch the reactor itself.
-/// `PROCIO_RELAY=0`: have it watch the reactor, on macOS, where that is not yet relied on.
+/// `PROCIO_POLL_THREAD=1`: wake the host by a thread even where it could watch the reactor itself.
+/// `PROCIO_POLL_THREAD=0`: have it watch the reactor, on macOS, where that is not yet relied on.
 #[cfg(any(feature = "python", feature = "tokio"))]
-pub(crate) fn relay_forced() -> bool {
-    config().relay
+pub(crate) fn poll_thread_forced() -> bool {
+    switches().poll_thread
 }
 
-/// `PROCIO_LINGER=0`: wait at once. So it is too where a child would have to wait for us to do so.
+/// `PROCIO_BUSY_POLL=0`: wait at once. So it is too where a child would have to wait for us to do so.
 #[cfg(feature = "python")]
-pub(crate) fn lingers() -> bool {
-    config().lingers
+pub(crate) fn busy_polls() -> bool {
+    switches().busy_polls
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 
-use super::{Poller, relay_forced};
+use super::{Poller, poll_thread_forced};
 
 /// A poller, registered with the runtime in whose context this was made.
 pub(crate) struct HostFd(AsyncFd<Fd>);
@@ -25,7 +25,7 @@ impl HostFd {
     /// `None` where it is not certain that one poller is woken by another. Only for reading: a
     /// kqueue cannot be watched for anything else.
     pub(crate) fn new(poller: &Arc<Poller>) -> io::Result<Option<Self>> {
-        if relay_forced() {
+        if poll_thread_forced() {
             return Ok(None);
         }
         let fd = Fd(poller.clone());

@@ -7,7 +7,7 @@ use crate::command::Command;
 
 /// The fields of `STARTUPINFOEXW` and the flags of `CreateProcessW` that the caller sets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Extras {
+pub(crate) struct PlatformOptions {
     pub creation_flags: u32,
     pub startup_flags: u32,
     pub show_window: u16,
@@ -33,23 +33,23 @@ pub trait CommandExt {
 
 impl CommandExt for Command {
     fn creation_flags(&mut self, flags: u32) -> &mut Self {
-        self.extras.creation_flags = flags;
+        self.options.creation_flags = flags;
         self
     }
 
     fn show_window(&mut self, state: u16) -> &mut Self {
-        self.extras.startup_flags |= windows_sys::Win32::System::Threading::STARTF_USESHOWWINDOW;
-        self.extras.show_window = state;
+        self.options.startup_flags |= windows_sys::Win32::System::Threading::STARTF_USESHOWWINDOW;
+        self.options.show_window = state;
         self
     }
 
     fn command_line(&mut self, line: impl AsRef<OsStr>) -> &mut Self {
-        self.extras.command_line = Some(line.as_ref().to_owned());
+        self.options.command_line = Some(line.as_ref().to_owned());
         self
     }
 
     fn handle_list(&mut self, handles: impl IntoIterator<Item = RawHandle>) -> &mut Self {
-        self.extras.handle_list = handles.into_iter().collect();
+        self.options.handle_list = handles.into_iter().collect();
         self
     }
 }

@@ -102,7 +102,7 @@ pub(super) fn standard(which: STD_HANDLE) -> Option<RawHandle> {
 }
 
 /// Another handle on the same pipe: it would be of no use to another port.
-pub(crate) fn another(_handle: &impl AsHandle) -> io::Result<OwnedHandle> {
+pub(crate) fn try_clone(_handle: &impl AsHandle) -> io::Result<OwnedHandle> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

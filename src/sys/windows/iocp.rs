@@ -20,9 +20,9 @@ use super::Event;
 use super::handle::duplicate;
 use super::handle::{check, own};
 use super::overlapped::Operation;
-use super::shared_port::Guest;
 #[cfg(feature = "python")]
-use super::shared_port::Taker;
+use super::shared_port::PacketSink;
+use super::shared_port::SharedPort;
 use crate::reactor::Readiness;
 
 const BATCH: usize = 64;
@@ -36,7 +36,7 @@ pub(super) struct Port {
     handle: OwnedHandle,
     leaving: Mutex<Leaving>,
     /// Somebody else takes the packets.
-    guest: Option<Guest>,
+    shared: Option<SharedPort>,
     /// A thread waits, and will get what comes: nobody else need look.
     awaited: AtomicBool,
 }
@@ -64,13 +64,13 @@ impl Port {
         Ok(Port {
             handle,
             leaving: Mutex::default(),
-            guest: None,
+            shared: None,
             awaited: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn guest(&self) -> Option<&Guest> {
-        self.guest.as_ref()
+    pub(super) fn shared(&self) -> Option<&SharedPort> {
+        self.shared.as_ref()
     }
 
     fn raw(&self) -> HANDLE {
@@ -91,8 +91,8 @@ impl Port {
         }
         for operation in operations {
             operation.set_token(token);
-            if let Some(guest) = &self.guest {
-                guest.expect(self, operation)?;
+            if let Some(shared) = &self.shared {
+                shared.expect(self, operation)?;
             }
         }
         Ok(())
@@ -100,10 +100,10 @@ impl Port {
 
     /// Reports a token, from any thread. PostQueuedCompletionStatus.
     pub(super) fn post(&self, token: usize, readiness: Readiness) {
-        if let Some(guest) = &self.guest {
-            guest.add(Event { token, readiness });
+        if let Some(shared) = &self.shared {
+            shared.add(Event { token, readiness });
             // SAFETY: as below. The address is only an address to whoever takes the packet.
-            unsafe { PostQueuedCompletionStatus(self.raw(), 0, 0, guest.bell().address()) };
+            unsafe { PostQueuedCompletionStatus(self.raw(), 0, 0, shared.wakeup().address()) };
             return;
         }
         let bits = if readiness.writable { WRITABLE } else { 0 }
@@ -163,12 +163,12 @@ impl Port {
 
     /// The owner of `operation`, which is pending and was cancelled, goes away. Whoever looks at
     /// the port collects the completion; if nobody does any more, that is done here.
-    pub(super) fn leave(&self, operation: &Arc<Operation>) {
-        if let Some(guest) = &self.guest {
-            return self.leave_guest(guest, operation);
+    pub(super) fn withdraw(&self, operation: &Arc<Operation>) {
+        if let Some(shared) = &self.shared {
+            return self.withdraw_shared(shared, operation);
         }
         let mut leaving = lock(&self.leaving);
-        if !operation.abandon() {
+        if !operation.shutdown() {
             return;
         }
         leaving.orphans += 1;
@@ -180,9 +180,9 @@ impl Port {
     }
 
     /// The same on somebody else's port: he takes the packet, unless he has stopped.
-    fn leave_guest(&self, guest: &Guest, operation: &Arc<Operation>) {
-        if !operation.abandon() {
-            guest.forget(operation);
+    fn withdraw_shared(&self, shared: &SharedPort, operation: &Arc<Operation>) {
+        if !operation.shutdown() {
+            shared.forget(operation);
             return;
         }
         while lock(&self.leaving).ended && operation.is_pending() {
@@ -230,15 +230,15 @@ impl Poller {
 
     /// One on the port of somebody else, who takes the packets: [`wait`](Poller::wait) does not wait.
     #[cfg(feature = "python")]
-    pub(crate) fn guest(port: super::RawHandle, taker: Box<dyn Taker>) -> io::Result<Self> {
+    pub(crate) fn shared(port: super::RawHandle, sink: Box<dyn PacketSink>) -> io::Result<Self> {
         let port = Arc::new(Port {
             handle: duplicate(port)?,
             leaving: Mutex::default(),
-            guest: Some(Guest::new(taker)),
+            shared: Some(SharedPort::new(sink)),
             awaited: AtomicBool::new(false),
         });
-        if let Some(guest) = &port.guest {
-            guest.expect(&port, guest.bell())?;
+        if let Some(shared) = &port.shared {
+            shared.expect(&port, shared.wakeup())?;
         }
         Ok(Poller(port))
     }
@@ -258,8 +258,8 @@ impl Poller {
         events: &mut Vec<Event>,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        if let Some(guest) = &self.0.guest {
-            guest.take(events);
+        if let Some(shared) = &self.0.shared {
+            shared.take(events);
             return Ok(());
         }
         match timeout {
@@ -269,7 +269,7 @@ impl Poller {
                 self.0.awaited.store(false, Ordering::SeqCst);
                 result
             }
-            // One call of the system less, in each turn of a loop that has the relay.
+            // One call of the system less, in each turn of a loop that has the poll thread.
             Some(Duration::ZERO) if self.0.awaited.load(Ordering::SeqCst) => Ok(()),
             Some(_) => self.collect(events, timeout),
         }
@@ -292,7 +292,7 @@ impl Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
-        // What the system may still write to must be collected by somebody. Ends that go from now
+        // What the system may still write to must be collected by somebody. ChildEnds that go from now
         // on do it themselves; those that went before have cancelled, so it cannot take long.
         self.0.end();
         self.0.drain(|| lock(&self.0.leaving).orphans == 0);

@@ -17,10 +17,10 @@ mod spawn;
 mod tokio;
 
 pub use command_ext::CommandExt;
-pub(crate) use command_ext::Extras;
+pub(crate) use command_ext::PlatformOptions;
 #[cfg(feature = "python")]
 pub(crate) use handle::duplicate;
-pub(crate) use handle::{another, check_open, never_blocks, open_null, own_stdout, raw};
+pub(crate) use handle::{check_open, never_blocks, open_null, own_stdout, raw, try_clone};
 pub(crate) use iocp::{Notifier, Poller};
 pub(crate) use named_pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
@@ -28,8 +28,8 @@ pub(crate) use plan::Plan;
 pub(crate) use process::SIGNALS;
 pub(crate) use process::{Group, Process};
 #[cfg(feature = "python")]
-pub(crate) use shared_port::{Packet, Taker};
-pub(crate) use spawn::{Fork, Hook, Outcome, Spawner};
+pub(crate) use shared_port::{Packet, PacketSink};
+pub(crate) use spawn::{ExecReport, Fork, PreExec, Spawner};
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::HostFd;
 
@@ -52,15 +52,15 @@ pub(crate) const SPAWN_BLOCKS: bool = true;
 /// A pipe stays with the completion port that it was first given to.
 pub(crate) const HANDOVER: bool = false;
 
-/// `PROCIO_RELAY=1`: wake the host by a thread even where it could take the packets itself. Read
+/// `PROCIO_POLL_THREAD=1`: wake the host by a thread even where it could take the packets itself. Read
 /// once, because a process must not change its mind half-way.
 #[cfg(feature = "python")]
-pub(crate) fn relay_forced() -> bool {
+pub(crate) fn poll_thread_forced() -> bool {
     static FORCED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *FORCED.get_or_init(|| std::env::var_os("PROCIO_RELAY").is_some_and(|value| value == "1"))
+    *FORCED.get_or_init(|| std::env::var_os("PROCIO_POLL_THREAD").is_some_and(|value| value == "1"))
 }
 
-/// No loop of Python watches a completion port. One shares its own, and otherwise the relay waits.
+/// No loop of Python watches a completion port. One shares its own, and otherwise the poll thread waits.
 #[cfg(feature = "python")]
 pub(crate) fn watchable(_poller: &Poller) -> Option<i32> {
     None
@@ -68,7 +68,7 @@ pub(crate) fn watchable(_poller: &Poller) -> Option<i32> {
 
 /// No loop waits for a descriptor that could be looked at before.
 #[cfg(feature = "python")]
-pub(crate) fn lingers() -> bool {
+pub(crate) fn busy_polls() -> bool {
     false
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn error_text(code: i32) -> Option<String> {
 pub(crate) const GROWS_IN_PLACE: bool = false;
 
 /// Not to be had here.
-pub(crate) fn populate(_pages: &mut [MaybeUninit<u8>]) {}
+pub(crate) fn prefault(_pages: &mut [MaybeUninit<u8>]) {}
 
 /// Whether two names are those of one environment variable: their case does not count.
 pub(crate) fn same_variable(one: &OsStr, other: &OsStr) -> bool {

@@ -33,7 +33,7 @@ use windows_sys::Win32::System::WindowsProgramming::{
 
 use super::handle::{check, own};
 use super::iocp::{Poller, Port};
-use super::overlapped::{Kind, Operation, Outcome, is_end};
+use super::overlapped::{IoResult, Kind, Operation, is_end};
 use super::{Interest, Watched};
 use crate::reactor::Readiness;
 use crate::sys::append;
@@ -51,17 +51,17 @@ const HUNG_UP: Readiness = Readiness {
 
 /// A handle, and where its completions go.
 #[derive(Debug)]
-struct End {
+struct PipeEnd {
     handle: OwnedHandle,
     port: OnceLock<(Arc<Port>, usize)>,
 }
 
-impl End {
+impl PipeEnd {
     fn new(handle: OwnedHandle) -> io::Result<Self> {
         let modes = FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE;
         // SAFETY: the handle is open.
         check(unsafe { SetFileCompletionNotificationModes(handle.as_raw_handle(), modes as u8) })?;
-        Ok(End {
+        Ok(PipeEnd {
             handle,
             port: OnceLock::new(),
         })
@@ -90,10 +90,10 @@ impl End {
     }
 
     /// Gives an operation up. The handle stays open until the system was told.
-    fn leave(&self, operation: &Arc<Operation>) {
+    fn withdraw(&self, operation: &Arc<Operation>) {
         operation.cancel(self.raw());
         if let Some((port, _)) = self.port.get() {
-            port.leave(operation);
+            port.withdraw(operation);
         }
     }
 }
@@ -101,7 +101,7 @@ impl End {
 /// The reading end of a pipe. Never blocks.
 #[derive(Debug)]
 pub(crate) struct PipeReader {
-    end: End,
+    end: PipeEnd,
     read: Arc<Operation>,
     size: usize,
 }
@@ -131,22 +131,22 @@ impl PipeReader {
             let rest = room.get_mut(count..).unwrap_or_default();
             match self.read.take_read(rest) {
                 // A child may write nothing, which is not the end: read on.
-                Outcome::Idle => self.read.read(self.end.raw(), self.size),
-                Outcome::Moved(more) => {
+                IoResult::Idle => self.read.read(self.end.raw(), self.size),
+                IoResult::Moved(more) => {
                     count += more;
                     if count == room.len() {
                         return Ok(count);
                     }
                 }
-                Outcome::Pending if count == 0 => return Err(io::ErrorKind::WouldBlock.into()),
-                Outcome::Pending => return Ok(count),
-                Outcome::Failed(_) if count > 0 => {
+                IoResult::Pending if count == 0 => return Err(io::ErrorKind::WouldBlock.into()),
+                IoResult::Pending => return Ok(count),
+                IoResult::Failed(_) if count > 0 => {
                     // For the caller a short read means that an event will come: here it is.
                     self.end.post(HUNG_UP);
                     return Ok(count);
                 }
-                Outcome::Failed(code) if is_end(code) => return Ok(0),
-                Outcome::Failed(code) => {
+                IoResult::Failed(code) if is_end(code) => return Ok(0),
+                IoResult::Failed(code) => {
                     return Err(io::Error::from_raw_os_error(code.cast_signed()));
                 }
             }
@@ -178,7 +178,7 @@ impl Watched for PipeReader {
 
 impl Drop for PipeReader {
     fn drop(&mut self) {
-        self.end.leave(&self.read);
+        self.end.withdraw(&self.read);
     }
 }
 
@@ -191,7 +191,7 @@ impl AsHandle for PipeReader {
 /// The writing end of a pipe. Never blocks.
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
-    end: End,
+    end: PipeEnd,
     write: Arc<Operation>,
     hangup: Arc<Operation>,
     size: usize,
@@ -211,10 +211,10 @@ impl PipeWriter {
 
     fn written(&self) -> Option<io::Result<usize>> {
         match self.write.take_written() {
-            Outcome::Idle => None,
-            Outcome::Pending => Some(Err(io::ErrorKind::WouldBlock.into())),
-            Outcome::Moved(count) => Some(Ok(count)),
-            Outcome::Failed(code) => Some(Err(io::Error::from_raw_os_error(code.cast_signed()))),
+            IoResult::Idle => None,
+            IoResult::Pending => Some(Err(io::ErrorKind::WouldBlock.into())),
+            IoResult::Moved(count) => Some(Ok(count)),
+            IoResult::Failed(code) => Some(Err(io::Error::from_raw_os_error(code.cast_signed()))),
         }
     }
 
@@ -222,7 +222,7 @@ impl PipeWriter {
     /// a hang-up may overtake that of a write: two threads collect events.
     pub(crate) fn written_since(&mut self) -> usize {
         match self.write.take_written() {
-            Outcome::Moved(count) => count,
+            IoResult::Moved(count) => count,
             _ => 0,
         }
     }
@@ -260,8 +260,8 @@ impl Watched for PipeWriter {
 
 impl Drop for PipeWriter {
     fn drop(&mut self) {
-        self.end.leave(&self.write);
-        self.end.leave(&self.hangup);
+        self.end.withdraw(&self.write);
+        self.end.withdraw(&self.hangup);
     }
 }
 
@@ -277,7 +277,7 @@ impl TryFrom<OwnedHandle> for PipeReader {
 
     fn try_from(handle: OwnedHandle) -> io::Result<Self> {
         Ok(PipeReader {
-            end: End::new(handle)?,
+            end: PipeEnd::new(handle)?,
             read: Operation::new(Kind::Read),
             size: BUFFER,
         })
@@ -290,7 +290,7 @@ impl TryFrom<OwnedHandle> for PipeWriter {
 
     fn try_from(handle: OwnedHandle) -> io::Result<Self> {
         Ok(PipeWriter {
-            end: End::new(handle)?,
+            end: PipeEnd::new(handle)?,
             write: Operation::new(Kind::Write),
             hangup: Operation::new(Kind::Hangup),
             size: LARGE,

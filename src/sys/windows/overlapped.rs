@@ -41,7 +41,7 @@ pub(super) enum Kind {
     /// A read on a writing end, which nothing but the end of the other side completes.
     Hangup,
     /// Never started: its address stands for packets that are posted.
-    Bell,
+    Wakeup,
 }
 
 #[repr(C)]
@@ -84,7 +84,7 @@ enum State {
 
 /// What became of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum IoResult {
     /// There is none.
     Idle,
     /// A packet will come.
@@ -275,12 +275,12 @@ impl Operation {
     }
 
     /// Moves what was read to the front of `room`. `Moved(0)` when there is none.
-    pub(super) fn take_read(&self, room: &mut [MaybeUninit<u8>]) -> Outcome {
+    pub(super) fn take_read(&self, room: &mut [MaybeUninit<u8>]) -> IoResult {
         let mut inner = self.lock();
         match inner.state {
-            State::Idle => return Outcome::Idle,
-            State::Pending => return Outcome::Pending,
-            State::Failed(code) => return Outcome::Failed(code),
+            State::Idle => return IoResult::Idle,
+            State::Pending => return IoResult::Pending,
+            State::Failed(code) => return IoResult::Failed(code),
             State::Done => {}
         }
         let rest = inner.bytes.get(inner.taken..).unwrap_or_default();
@@ -293,28 +293,28 @@ impl Operation {
         if inner.taken == inner.bytes.len() {
             inner.state = State::Idle;
             return if count == 0 {
-                Outcome::Idle
+                IoResult::Idle
             } else {
-                Outcome::Moved(count)
+                IoResult::Moved(count)
             };
         }
-        Outcome::Moved(count)
+        IoResult::Moved(count)
     }
 
     /// How many bytes were written, which is told once.
-    pub(super) fn take_written(&self) -> Outcome {
+    pub(super) fn take_written(&self) -> IoResult {
         let mut inner = self.lock();
         match inner.state {
-            State::Idle => Outcome::Idle,
-            State::Pending => Outcome::Pending,
-            State::Failed(code) => Outcome::Failed(code),
+            State::Idle => IoResult::Idle,
+            State::Pending => IoResult::Pending,
+            State::Failed(code) => IoResult::Failed(code),
             State::Done => {
                 inner.state = State::Idle;
                 let count = inner.bytes.len();
                 if inner.bytes.capacity() > KEEP {
                     inner.bytes = Vec::new();
                 }
-                Outcome::Moved(count)
+                IoResult::Moved(count)
             }
         }
     }
@@ -337,7 +337,7 @@ impl Operation {
     }
 
     /// Its owner goes; `true` if it is pending, and somebody must collect the packet.
-    pub(super) fn abandon(&self) -> bool {
+    pub(super) fn shutdown(&self) -> bool {
         let mut inner = self.lock();
         inner.orphan = true;
         let pending = inner.state == State::Pending;
@@ -355,7 +355,7 @@ impl Operation {
 
     /// Nobody will take packets any more: nothing can be started, and what is pending is cancelled.
     /// Returns whether something is, whose packet will come.
-    pub(super) fn refuse(&self) -> bool {
+    pub(super) fn close(&self) -> bool {
         let mut inner = self.lock();
         inner.refused = true;
         let pending = inner.state == State::Pending;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::windows::ffi::OsStrExt;
 
-use super::{Extras, command_line};
+use super::{PlatformOptions, command_line};
 use crate::command::Command;
 
 /// Everything that `CreateProcessW` is told of a [`Command`]; every string ends with a null.
@@ -14,7 +14,7 @@ pub(crate) struct Plan {
     pub environment: Option<Vec<u16>>,
     pub directory: Option<Vec<u16>>,
     pub close_fds: bool,
-    pub extras: Extras,
+    pub options: PlatformOptions,
 }
 
 impl Plan {
@@ -29,7 +29,7 @@ impl Plan {
             environment: command.env.as_deref().map(environment).transpose()?,
             directory: directory.map(wide).transpose()?,
             close_fds: command.close_fds,
-            extras: command.extras.clone(),
+            options: command.options.clone(),
         })
     }
 }
@@ -49,7 +49,7 @@ fn refuse_foreign_options(command: &Command) -> io::Result<()> {
 }
 
 fn line(command: &Command) -> io::Result<Vec<u16>> {
-    if let Some(line) = &command.extras.command_line {
+    if let Some(line) = &command.options.command_line {
         return wide(line);
     }
     let program = command.executable.as_ref().or(command.args.first());

@@ -43,7 +43,7 @@ pub(crate) enum Group {}
 
 impl Group {
     #[cfg(feature = "python")]
-    pub(crate) fn again(_leader: OwnedHandle) -> io::Result<Self> {
+    pub(crate) fn from_detached(_leader: OwnedHandle) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -77,7 +77,7 @@ impl Process {
 
     /// There is no handing over: see `HANDOVER`.
     #[cfg(feature = "python")]
-    pub(crate) fn again(_pid: u32, _handle: Option<OwnedHandle>) -> io::Result<Self> {
+    pub(crate) fn from_detached(_pid: u32, _handle: Option<OwnedHandle>) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

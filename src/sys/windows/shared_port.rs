@@ -1,7 +1,7 @@
 //! A poller on somebody else's completion port: he takes the packets, we see to them.
 //!
 //! He knows operations by their addresses. Before an operation is started he is told to
-//! [`expect`](Taker::expect) its packets, and for each that he has taken he calls
+//! [`expect`](PacketSink::expect) its packets, and for each that he has taken he calls
 //! [`Packet::taken`]. When he stops he calls [`Packet::refuse`] for each.
 
 #![cfg_attr(
@@ -18,7 +18,7 @@ use super::overlapped::{Kind, Operation};
 use crate::sync::lock;
 
 /// Whoever takes the packets from the port.
-pub(crate) trait Taker: Send + Sync {
+pub(crate) trait PacketSink: Send + Sync {
     /// From now on packets with this address may come, any number of them.
     fn expect(&self, packet: Packet) -> io::Result<()>;
     /// Some packet [is over](Packet::is_over).
@@ -40,10 +40,10 @@ impl Packet {
     pub(crate) fn taken(&self) {
         if let Some(completed) = self.operation.take_back()
             && let Some(port) = self.port.upgrade()
-            && let Some(guest) = port.guest()
+            && let Some(shared) = port.shared()
             && !completed.orphan
         {
-            guest.add(Event {
+            shared.add(Event {
                 token: completed.token,
                 readiness: completed.readiness,
             });
@@ -56,43 +56,43 @@ impl Packet {
     }
 
     /// None will be taken any more, but for one that is still to come if this returns `true`.
-    pub(crate) fn refuse(&self) -> bool {
+    pub(crate) fn close(&self) -> bool {
         if let Some(port) = self.port.upgrade() {
             port.end();
         }
-        self.operation.refuse()
+        self.operation.close()
     }
 }
 
 /// What there is beside a port of one's own.
-pub(super) struct Guest {
-    taker: Box<dyn Taker>,
+pub(super) struct SharedPort {
+    sink: Box<dyn PacketSink>,
     events: Mutex<Vec<Event>>,
-    bell: Arc<Operation>,
+    wakeup: Arc<Operation>,
 }
 
-impl Guest {
-    pub(super) fn new(taker: Box<dyn Taker>) -> Self {
-        Guest {
-            taker,
+impl SharedPort {
+    pub(super) fn new(sink: Box<dyn PacketSink>) -> Self {
+        SharedPort {
+            sink,
             events: Mutex::default(),
-            bell: Operation::new(Kind::Bell),
+            wakeup: Operation::new(Kind::Wakeup),
         }
     }
 
-    pub(super) fn bell(&self) -> &Arc<Operation> {
-        &self.bell
+    pub(super) fn wakeup(&self) -> &Arc<Operation> {
+        &self.wakeup
     }
 
     pub(super) fn expect(&self, port: &Arc<Port>, operation: &Arc<Operation>) -> io::Result<()> {
-        self.taker.expect(Packet {
+        self.sink.expect(Packet {
             operation: operation.clone(),
             port: Arc::downgrade(port),
         })
     }
 
     pub(super) fn forget(&self, operation: &Operation) {
-        self.taker.forget(operation.address().addr());
+        self.sink.forget(operation.address().addr());
     }
 
     pub(super) fn add(&self, event: Event) {
@@ -104,7 +104,7 @@ impl Guest {
     }
 }
 
-impl std::fmt::Debug for Guest {
+impl std::fmt::Debug for SharedPort {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Guest")
     }

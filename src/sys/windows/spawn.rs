@@ -1,4 +1,4 @@
-//! Starting a child: `CreateProcessW`, which knows at once whether the program could be loaded.
+//! PendingSpawn a child: `CreateProcessW`, which knows at once whether the program could be loaded.
 //!
 //! # Which handles a child gets
 //! Windows gives a child the handles that are inheritable, all of them or, by
@@ -27,7 +27,7 @@ use super::handle::{check, inheritable, own, raw, standard, system};
 use super::{Interest, Plan, Poller, Process, RawHandle, Watched};
 use crate::error::{SpawnError, Stage};
 
-/// Held shared while handles of ours are inheritable, exclusively by a start that inherits all.
+/// ChildGuard shared while handles of ours are inheritable, exclusively by a start that inherits all.
 /// One for the process, as its table of handles is.
 static INHERITANCE: RwLock<()> = RwLock::new(());
 
@@ -36,21 +36,21 @@ pub(crate) trait Fork {}
 
 /// So no code of the caller's runs in a child.
 #[derive(Clone, Debug)]
-pub(crate) enum Hook {}
+pub(crate) enum PreExec {}
 
-impl Fork for Hook {}
+impl Fork for PreExec {}
 
 /// There is none to wait for: when `spawn` returns, the program runs.
 #[derive(Debug)]
-pub(crate) enum Outcome {}
+pub(crate) enum ExecReport {}
 
-impl Outcome {
+impl ExecReport {
     pub(crate) fn try_get(&mut self) -> Option<Result<(), SpawnError>> {
         match *self {}
     }
 }
 
-impl Watched for Outcome {
+impl Watched for ExecReport {
     fn watch(&self, _poller: &Poller, _token: usize, _interest: Interest) -> io::Result<()> {
         match *self {}
     }
@@ -79,9 +79,9 @@ impl Spawner {
         mut plan: Plan,
         stdio: [Option<RawHandle>; 3],
         _fork: Option<&mut dyn Fork>,
-    ) -> Result<(Process, Option<Outcome>), SpawnError> {
+    ) -> Result<(Process, Option<ExecReport>), SpawnError> {
         let redirected = stdio.iter().any(Option::is_some);
-        let limited = !plan.extras.handle_list.is_empty() || (redirected && plan.close_fds);
+        let limited = !plan.options.handle_list.is_empty() || (redirected && plan.close_fds);
         let inherits = redirected || limited || !plan.close_fds;
         let (mut _shared, mut _exclusive) = (None, None);
         if inherits && !limited {
@@ -97,7 +97,7 @@ impl Spawner {
         let mut list = Vec::new();
         if limited {
             let ours = streams.iter().flat_map(Streams::raw);
-            let handles = plan.extras.handle_list.iter().copied().chain(ours);
+            let handles = plan.options.handle_list.iter().copied().chain(ours);
             list.extend(handles.map(system).filter(|handle| is_listable(*handle)));
             list.sort_unstable();
             list.dedup();
@@ -219,19 +219,19 @@ fn startup(
     streams: Option<&Streams>,
     attributes: &mut Attributes<'_>,
 ) -> STARTUPINFOEXW {
-    let mut flags = plan.extras.startup_flags;
+    let mut flags = plan.options.startup_flags;
     let [stdin, stdout, stderr] = match streams {
         Some(streams) => {
             flags |= STARTF_USESTDHANDLES;
             streams.raw().map(system)
         }
-        None => plan.extras.standard.map(system),
+        None => plan.options.standard.map(system),
     };
     STARTUPINFOEXW {
         StartupInfo: STARTUPINFOW {
             cb: size_of::<STARTUPINFOEXW>() as u32,
             dwFlags: flags,
-            wShowWindow: plan.extras.show_window,
+            wShowWindow: plan.options.show_window,
             hStdInput: stdin,
             hStdOutput: stdout,
             hStdError: stderr,
@@ -246,7 +246,7 @@ fn create(plan: &mut Plan, startup: &STARTUPINFOEXW, inherits: bool) -> io::Resu
         text.map_or(ptr::null(), |text| text.as_ptr())
     }
     let flags =
-        plan.extras.creation_flags | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+        plan.options.creation_flags | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
     let mut made = PROCESS_INFORMATION::default();
     // SAFETY: every string ends with a null, the environment with two, and the command line may be
     // changed by the call. The start-up information is an extended one, as the flags say; its list

@@ -16,11 +16,11 @@ SWITCHES = [
     ("PROCIO_SPAWN", "vfork"),
     ("PROCIO_SPAWN", "fork"),
     ("PROCIO_PIDFD", "0"),
-    ("PROCIO_RELAY", "1"),
+    ("PROCIO_POLL_THREAD", "1"),
     ("PROCIO_CLONE3", "0"),
     ("PROCIO_CLOSE_RANGE", "0"),
 ]
-HOST_PATHS = ("PROCIO_PIDFD", "PROCIO_RELAY")
+HOST_PATHS = ("PROCIO_PIDFD", "PROCIO_POLL_THREAD")
 NAMES = ["=".join(switch) for switch in SWITCHES]
 
 
@@ -77,7 +77,7 @@ run(main())
 @pytest.mark.parametrize("relay", ["0", "1"])
 def test_relay_is_one_thread(relay: str, loop_name: str) -> None:
     """Without it there is none; with it one, however many children there are."""
-    assert script_result(RELAY, relay, loop=loop_name, env={"PROCIO_RELAY": relay, "PROCIO_PIDFD": "1"}) is None
+    assert script_result(RELAY, relay, loop=loop_name, env={"PROCIO_POLL_THREAD": relay, "PROCIO_PIDFD": "1"}) is None
 
 
 PIDFD = """

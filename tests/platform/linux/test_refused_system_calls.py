@@ -119,7 +119,7 @@ def test_refused_call(call: str, flags: int, errno: int, loop_name: str) -> None
 
 
 # What decides here is the system call, so nothing else may make threads or choose another way.
-FIRST_WAY = {"PROCIO_SPAWN": "", "PROCIO_PIDFD": "1", "PROCIO_RELAY": "0", "PROCIO_CLONE3": "1"}
+FIRST_WAY = {"PROCIO_SPAWN": "", "PROCIO_PIDFD": "1", "PROCIO_POLL_THREAD": "0", "PROCIO_CLONE3": "1"}
 
 STARTS = """
 async def main():

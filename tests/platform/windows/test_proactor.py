@@ -79,7 +79,7 @@ def test_a_thread_can_be_forced() -> None:
         f"import sys; sys.path[:0] = {folders!r}; import asyncio, test_proactor as t; "
         "print(t.run(t.exchange(50), asyncio.ProactorEventLoop()))"
     )
-    env = {**os.environ, "PROCIO_RELAY": "1"}
+    env = {**os.environ, "PROCIO_POLL_THREAD": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, b"[]"), done.stderr
 
