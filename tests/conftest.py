@@ -90,15 +90,10 @@ def _seconds(item: pytest.Item) -> float:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Apply the list of skips; on asyncio itself expect the differences to fail."""
-    forced: dict[str, str] = {}
-    for (variable, value), tests in skips.FORCED.items():
-        if os.environ.get(variable) == value:
-            forced.update(tests)
     for item in items:
         name = getattr(item, "originalname", None) or item.name
-        if name in forced:
-            item.add_marker(pytest.mark.skip(reason=forced[name]))
-        if reason := skips.on_windows(item.path.stem, name):
+        file = item.path.relative_to(support.TESTS).as_posix()
+        if reason := skips.left_out(file, name):
             item.add_marker(pytest.mark.skip(reason=reason))
         if shim.ACTIVE and item.get_closest_marker("differs"):
             item.add_marker(pytest.mark.xfail(reason="asyncio differs", strict=False))

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# file, relative to this folder's parent -> test, or ALL -> why it is left out.
+Table = dict[str, dict[str, str]]
+ALL = "*"
+
 # Conditions of the machine -----------------------------------------------------------------------
 
 UVLOOP_MISSING = "uvloop is not installed"
@@ -32,6 +36,9 @@ SOURCES_MISSING = (
 )
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
+NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
+NO_CARGO = "no cargo to build the embedded service with"
+NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"
 ONE_PROCESSOR = "there is only one processor: a child could not run while it is waited for"
 RELAYED = "the loop does not see a child's events itself"
 
@@ -91,26 +98,32 @@ UVLOOP: dict[str, str] = {
     "test_process_delayed_stdio__paused__no_stdin": "uses an option that uvloop keeps for its own tests",
 }
 
-# Tests that cannot hold while one path is forced: (switch, value) -> name of the test -> why.
-FORCED: dict[tuple[str, str], dict[str, str]] = {
+# --- forced paths --------------------------------------------------------------------------------
+# Tests that cannot hold while one path is forced: (switch, value) -> file -> test -> why.
+
+_SHARED_EPOLL = (
+    "asyncio's loop is closed by its finalizer in the child, and takes its own wake-up pipe out of the epoll "
+    "that it shares with the parent"
+)
+
+FORCED: dict[tuple[str, str], Table] = {
     ("PROCIO_SPAWN", "vfork"): {
-        "test_loop_goes_on_while_path_is_searched": "CLONE_VFORK holds the calling thread until the exec",
+        "lifecycle/test_slow_spawn.py": {
+            "test_loop_goes_on_while_path_is_searched": "CLONE_VFORK holds the calling thread until the exec",
+        },
     },
     ("PROCIO_POLL_THREAD", "1"): {
-        "test_forked_child_that_exits_leaves_the_parents_process_alone": (
-            "asyncio's loop is closed by its finalizer in the child, and takes its own wake-up pipe out of the "
-            "epoll that it shares with the parent"
-        ),
-        "test_looks_when_there_is_nothing_else_to_do": RELAYED,
-        "test_interrupt_is_not_swallowed": RELAYED,
+        "lifecycle/test_fork.py": {
+            "test_forked_child_that_exits_leaves_the_parents_process_alone": _SHARED_EPOLL,
+        },
+        "streams/test_busy_polling.py": {
+            "test_looks_when_there_is_nothing_else_to_do": RELAYED,
+            "test_interrupt_is_not_swallowed": RELAYED,
+        },
     },
 }
-NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
-NO_CARGO = "no cargo to build the embedded service with"
-NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"
 
 # Windows -----------------------------------------------------------------------------------------
-# What only POSIX systems have: name of the file or of the test -> why it cannot be run on Windows.
 
 _PASSES = "passes a descriptor by its number"
 _PREEXEC = "preexec_fn is for POSIX systems"
@@ -124,78 +137,116 @@ _DEVICES = "uses files in /dev"
 _COUNTED = "asks for the numbers of the kernel's tables in /proc"
 _NAMES = "Popen names no file in its errors here"
 
-POSIX_FILES: dict[str, str] = {
-    "test_fork": "there is no fork",
-    "test_busy_polling": "no loop waits for a descriptor that could be looked at",
-    "test_fallbacks": "the forced paths are Unix's",
-    "test_stolen_status": "a child's status cannot be taken by somebody else: whoever has a handle can ask",
-    "test_refused_system_calls": "there is no seccomp",
-}
-
-POSIX_ONLY: dict[str, str] = {
-    "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
-    "test_socket_that_is_closed_is_no_pipe": _PASSES,
-    "test_unread_input_is_written_after_communicate": "waits with a FIFO",
-    "test_extra_info": _PASSES,
-    "test_extra_info_subprocess_may_be_waited_for": _PASSES,
-    "test_missing_program_with_executable": _NAMES,
-    "test_nul_in_executable": "the words are those of Windows: embedded null character",
-    "test_options_of_a_wrong_type_or_value": "the options are those of POSIX (test_errors_are_those_of_popen)",
-    "test_command_runs_in_a_shell": _SHELL_NAME,
-    "test_command_may_be_bytes": "a shell command may not be bytes here (test_shell_takes_no_bytes)",
-    "test_missing_command_is_the_shells_business": _SHELL_NAME,
-    "test_streams": _SHELL_NAME,
-    "test_options_reach_the_shell": _SHELL_NAME,
-    "test_run_commands": _SHELL_NAME,
-    "test_readme_opens_with_commands_that_work": _SHELL_NAME,
-    "test_long_running_shell_is_killed": _SHELL_NAME,
-    "test_signal_zero_asks_only": "0 is CTRL_C_EVENT here",
-    "test_standard_descriptors_closed_in_parent": _PASSES,
-    "test_standard_descriptors_permuted": _PASSES,
-    "test_bad_cwd": _NAMES,
-    "test_program_that_cannot_be_run": _MODES,
-    "test_emfile_at_every_step": "there is no limit on handles to run into",
-    "test_arguments_too_long": "a command line has another limit here, which Wine does not know",
-    "test_many_arguments": "a command line has at most 32767 characters",
-    "test_arguments_may_be_bytes_or_paths": "bytes are decoded as UTF-8 here",
-    "test_program_may_be_a_path_object": _MODES,
-    "test_lone_surrogate_that_cannot_be_encoded": "a lone surrogate is a character like any other here",
-    "test_program_missing_in_the_path_of_env": _SEARCH,
-    "test_equals_sign_in_the_name_of_a_variable": "a name may begin with one here (test_errors_are_those_of_popen)",
-    "test_read_cancelled_in_each_turn_after_the_data": _PASSES,
-    "test_creation_cancelled_while_preexec_fn_runs": _PREEXEC,
-    "test_loop_goes_on_while_preexec_fn_blocks": _PREEXEC,
-    "test_other_threads_go_on_while_preexec_fn_blocks": _PREEXEC,
-    "test_preexec_fn_that_fails_late": _PREEXEC,
-    "test_two_endless_outputs": _GROUPS,
-    "test_child_watchers_go_on_working": "there are no child watchers",
-    "test_fork_that_closes_its_copy": "there is no fork",
-    "test_pipes_are_pipes": _DEVICES,
-    "test_returncode_of_a_killed_shell": _SIGNALS,
-    "test_core_dumping_signals": _SIGNALS,
-    "test_handler_of_the_child": _SIGNALS,
-    "test_signal_reaches_the_child_only": _SIGNALS,
-    "test_signals_race_with_the_exit": _SIGNALS,
-    "test_send_signal": _SIGNALS,
-    "test_kill_of_a_process_group": _GROUPS,
-    "test_search_uses_the_environment_of_the_child": _SEARCH,
-    "test_search_goes_on_after_a_file_that_cannot_be_run": _SEARCH,
-    "test_path_with_a_slash_is_relative_to_cwd_of_the_child": _SEARCH,
-    "test_loop_goes_on_while_path_is_searched": _SEARCH,
-    "test_executable_replaces_the_shell": _MODES,
-    "test_keyboard_interrupt_while_communicating": _INTERRUPT,
-    "test_child_ends_block": _COUNTED,
-    "test_output_goes_to_a_terminal_when_inherited": "terminals are for POSIX systems",
+# file -> test, or ALL of the file -> why it cannot be run on Windows.
+POSIX_ONLY: Table = {
+    "api/test_communicate.py": {
+        "test_unread_input_is_written_after_communicate": "waits with a FIFO",
+    },
+    "api/test_errors.py": {
+        "test_arguments_too_long": "a command line has another limit here, which Wine does not know",
+        "test_bad_cwd": _NAMES,
+        "test_emfile_at_every_step": "there is no limit on handles to run into",
+        "test_equals_sign_in_the_name_of_a_variable": "a name may begin with one here (test_errors_are_those_of_popen)",
+        "test_lone_surrogate_that_cannot_be_encoded": "a lone surrogate is a character like any other here",
+        "test_missing_program_with_executable": _NAMES,
+        "test_nul_in_executable": "the words are those of Windows: embedded null character",
+        "test_options_of_a_wrong_type_or_value": "the options are those of POSIX (test_errors_are_those_of_popen)",
+        "test_program_missing_in_the_path_of_env": _SEARCH,
+        "test_program_that_cannot_be_run": _MODES,
+    },
+    "api/test_examples.py": {
+        "test_readme_opens_with_commands_that_work": _SHELL_NAME,
+        "test_run_commands": _SHELL_NAME,
+    },
+    "api/test_exec.py": {
+        "test_arguments_may_be_bytes_or_paths": "bytes are decoded as UTF-8 here",
+        "test_many_arguments": "a command line has at most 32767 characters",
+        "test_path_with_a_slash_is_relative_to_cwd_of_the_child": _SEARCH,
+        "test_program_may_be_a_path_object": _MODES,
+        "test_search_goes_on_after_a_file_that_cannot_be_run": _SEARCH,
+        "test_search_uses_the_environment_of_the_child": _SEARCH,
+    },
+    "api/test_install.py": {
+        "test_child_watchers_go_on_working": "there are no child watchers",
+    },
+    "api/test_shell.py": {
+        "test_command_may_be_bytes": "a shell command may not be bytes here (test_shell_takes_no_bytes)",
+        "test_command_runs_in_a_shell": _SHELL_NAME,
+        "test_executable_replaces_the_shell": _MODES,
+        "test_long_running_shell_is_killed": _SHELL_NAME,
+        "test_missing_command_is_the_shells_business": _SHELL_NAME,
+        "test_options_reach_the_shell": _SHELL_NAME,
+        "test_returncode_of_a_killed_shell": _SIGNALS,
+        "test_streams": _SHELL_NAME,
+    },
+    "api/test_stdio.py": {
+        "test_child_ends_block": _COUNTED,
+        "test_output_goes_to_a_terminal_when_inherited": "terminals are for POSIX systems",
+        "test_pipes_are_pipes": _DEVICES,
+        "test_socket_that_is_closed_is_no_pipe": _PASSES,
+        "test_standard_descriptors_closed_in_parent": _PASSES,
+        "test_standard_descriptors_permuted": _PASSES,
+        "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
+    },
+    "lifecycle/test_cancellation.py": {
+        "test_creation_cancelled_while_preexec_fn_runs": _PREEXEC,
+        "test_read_cancelled_in_each_turn_after_the_data": _PASSES,
+    },
+    "lifecycle/test_dropped.py": {
+        "test_keyboard_interrupt_while_communicating": _INTERRUPT,
+    },
+    "lifecycle/test_fork.py": {
+        ALL: "there is no fork",
+    },
+    "lifecycle/test_signals.py": {
+        "test_core_dumping_signals": _SIGNALS,
+        "test_handler_of_the_child": _SIGNALS,
+        "test_kill_of_a_process_group": _GROUPS,
+        "test_send_signal": _SIGNALS,
+        "test_signal_reaches_the_child_only": _SIGNALS,
+        "test_signal_zero_asks_only": "0 is CTRL_C_EVENT here",
+        "test_signals_race_with_the_exit": _SIGNALS,
+    },
+    "lifecycle/test_slow_spawn.py": {
+        "test_loop_goes_on_while_path_is_searched": _SEARCH,
+        "test_loop_goes_on_while_preexec_fn_blocks": _PREEXEC,
+        "test_other_threads_go_on_while_preexec_fn_blocks": _PREEXEC,
+        "test_preexec_fn_that_fails_late": _PREEXEC,
+    },
+    "lifecycle/test_stolen_status.py": {
+        ALL: "a child's status cannot be taken by somebody else: whoever has a handle can ask",
+    },
+    "platform/linux/test_fallbacks.py": {
+        ALL: "the forced paths are Unix's",
+    },
+    "platform/linux/test_refused_system_calls.py": {
+        ALL: "there is no seccomp",
+    },
+    "streams/test_busy_polling.py": {
+        ALL: "no loop waits for a descriptor that could be looked at",
+    },
+    "streams/test_limits.py": {
+        "test_two_endless_outputs": _GROUPS,
+    },
+    "streams/test_stream_writer.py": {
+        "test_extra_info": _PASSES,
+    },
+    "transports/test_extra_info.py": {
+        "test_extra_info_subprocess_may_be_waited_for": _PASSES,
+    },
+    "transports/test_transport_lifetime.py": {
+        "test_fork_that_closes_its_copy": "there is no fork",
+    },
 }
 
 # What Wine 8 lacks, and Windows has.
-
 NO_CTRL_BREAK = "GenerateConsoleCtrlEvent of CTRL_BREAK_EVENT"
 
-WINE: dict[str, str] = {
-    "test_ctrl_break_event": NO_CTRL_BREAK,
+WINE: Table = {
+    "platform/windows/test_windows.py": {
+        "test_ctrl_break_event": NO_CTRL_BREAK,
+    },
 }
-
 
 # What CreateProcess says now and then, Popen's no less than ours, when several threads start programs:
 # Wine has begun with the new process, and it died. Once in about 3000 starts of eight threads at once.
@@ -211,14 +262,31 @@ def on_wine() -> bool:
     return kernel_windows.WINE
 
 
-def on_windows(file: str, test: str) -> str | None:
-    """Why a test is left out on this machine, if it is for Windows' sake."""
-    if sys.platform != "win32":
-        return None
-    if on_wine():
-        CPYTHON["test_kill_issue43884"] = f"Wine lacks it: {NO_CTRL_BREAK}"
-    if reason := POSIX_FILES.get(file) or POSIX_ONLY.get(test):
+if on_wine():
+    CPYTHON["test_kill_issue43884"] = f"Wine lacks it: {NO_CTRL_BREAK}"
+
+
+def _reason(table: Table, file: str, test: str) -> str | None:
+    entries = table.get(file, {})
+    return entries.get(ALL) or entries.get(test)
+
+
+def left_out(file: str, test: str) -> str | None:
+    """Why a test is left out on this machine or with these switches; None if it is not.
+
+    The file is relative to tests/, as "api/test_exec.py"; the test is its name without parameters.
+    """
+    for (variable, value), table in FORCED.items():
+        if os.environ.get(variable) == value and (reason := _reason(table, file, test)):
+            return reason
+    if sys.platform == "win32" and (reason := _reason(POSIX_ONLY, file, test)):
         return f"POSIX only: {reason}"
-    if on_wine() and (reason := WINE.get(test)):
+    if on_wine() and (reason := _reason(WINE, file, test)):
         return f"Wine lacks it: {reason}"
     return None
+
+
+def tables() -> dict[str, Table]:
+    """Every list above of tests of this suite, by its name (tests/test_suite.py: each entry names a test)."""
+    forced = {f"FORCED[{variable}={value}]": table for (variable, value), table in FORCED.items()}
+    return {"POSIX_ONLY": POSIX_ONLY, "WINE": WINE, **forced}
