@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
-use crate::error::SpawnError;
+use crate::command::Command;
+use crate::error::{SpawnError, reactor_ended};
 use crate::process::communicate::{Collect, Communicate};
 use crate::process::reaper::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::transfer::DetachedChild;
-use crate::reactor::{Handle, ended};
+use crate::reactor::Handle;
 use crate::status::{ExitStatus, Usage};
 use crate::stream::pipe::ReadPipe;
+use crate::sys;
 
 /// A child that is being started; ends with the [`Child`] once its program was executed.
 ///
@@ -32,9 +34,30 @@ use crate::stream::pipe::ReadPipe;
 #[must_use = "a child that is being started is killed when this is dropped"]
 pub struct Spawning(PendingSpawn);
 
-impl Spawning {
-    pub(crate) fn new(starting: PendingSpawn) -> Self {
-        Spawning(starting)
+impl Command {
+    /// Starts the child. The call returns as soon as the kernel has cloned the process; the
+    /// returned future ends when the program was executed, or could not be.
+    ///
+    /// # Errors
+    /// Bad input (a NUL in an argument) and a lack of resources are reported at once; what goes
+    /// wrong in the child, such as a program that does not exist, by the future.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills the child, which the reactor reaps; nothing is left.
+    ///
+    /// ```
+    /// use procio::{Command, Reactor, Stage};
+    ///
+    /// let reactor = Reactor::new()?;
+    /// let starting = Command::new("/no/such/program").spawn(&reactor)?;
+    /// let error = reactor.run_until(starting)?.unwrap_err();
+    /// assert_eq!(error.stage(), Stage::Exec);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn spawn(&self, reactor: &impl AsRef<Handle>) -> Result<Spawning, SpawnError> {
+        let mut hook = self.hook.clone();
+        let fork = hook.as_mut().map(|hook| hook as &mut dyn sys::Fork);
+        PendingSpawn::new(self, &reactor.as_ref().0, fork).map(Spawning)
     }
 }
 
@@ -350,7 +373,7 @@ impl Child {
                 return Err(failure(collect.pipe()));
             }
         }
-        let exit = self.guard.exit().ok_or_else(ended)?;
+        let exit = self.guard.exit().ok_or_else(reactor_ended)?;
         let take = |collect: &mut Option<Collect<Vec<u8>>>| collect.as_mut()?.take();
         Ok(Output {
             status: exit.status,

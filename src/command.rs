@@ -4,10 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::child::Spawning;
-use crate::error::SpawnError;
-use crate::process::spawn::PendingSpawn;
-use crate::reactor::{Handle, Inner};
 use crate::stdio::Stdio;
 use crate::sys::{self, OwnedHandle, RawHandle};
 
@@ -55,7 +51,7 @@ pub struct Command {
     pub(crate) read_limit: usize,
     pub(crate) line_limit: usize,
     pub(crate) kill_on_drop: bool,
-    pub(crate) extras: sys::PlatformOptions,
+    pub(crate) platform_options: sys::PlatformOptions,
 }
 
 impl Command {
@@ -91,7 +87,7 @@ impl Command {
             read_limit: 0,
             line_limit: crate::stream::reader::LINE_CEILING,
             kill_on_drop: false,
-            extras: sys::PlatformOptions::default(),
+            platform_options: sys::PlatformOptions::default(),
         }
     }
 
@@ -416,41 +412,8 @@ impl Command {
         self
     }
 
-    /// Starts the child. The call returns as soon as the kernel has cloned the process; the
-    /// returned future ends when the program was executed, or could not be.
-    ///
-    /// # Errors
-    /// Bad input (a NUL in an argument) and a lack of resources are reported at once; what goes
-    /// wrong in the child, such as a program that does not exist, by the future.
-    ///
-    /// # Cancel safety
-    /// Dropping the future kills the child, which the reactor reaps; nothing is left.
-    ///
-    /// ```
-    /// use procio::{Command, Reactor, Stage};
-    ///
-    /// let reactor = Reactor::new()?;
-    /// let starting = Command::new("/no/such/program").spawn(&reactor)?;
-    /// let error = reactor.run_until(starting)?.unwrap_err();
-    /// assert_eq!(error.stage(), Stage::Exec);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn spawn(&self, reactor: &impl AsRef<Handle>) -> Result<Spawning, SpawnError> {
-        let mut hook = self.hook.clone();
-        let fork = hook.as_mut().map(|hook| hook as &mut dyn sys::Fork);
-        self.start(&reactor.as_ref().0, fork).map(Spawning::new)
-    }
-
     /// Whether the child will be the leader of a group that may have to be signalled.
     pub(crate) fn leads(&self) -> bool {
         self.new_session || self.process_group == Some(0)
-    }
-
-    pub(crate) fn start(
-        &self,
-        reactor: &Arc<Inner>,
-        fork: Option<&mut dyn sys::Fork>,
-    ) -> Result<PendingSpawn, SpawnError> {
-        PendingSpawn::new(self, reactor, fork)
     }
 }

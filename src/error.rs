@@ -115,3 +115,13 @@ impl From<SpawnError> for io::Error {
         }
     }
 }
+
+/// The error of operations that outlive their reactor.
+pub(crate) fn reactor_ended() -> io::Error {
+    io::Error::other("the reactor has ended")
+}
+
+/// The error of operations on a child that another reactor has taken over.
+pub(crate) fn detached_error() -> io::Error {
+    io::Error::other("the child was handed over to another reactor")
+}

@@ -91,3 +91,17 @@ pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;
 #[cfg(windows)]
 pub use sys::CommandExt;
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Reactor {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.poller().as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsHandle for Reactor {
+    fn as_handle(&self) -> std::os::windows::io::BorrowedHandle<'_> {
+        self.poller().as_handle()
+    }
+}

@@ -14,8 +14,9 @@ use std::time::Duration;
 pub(crate) mod poll_thread;
 pub(crate) mod waiters;
 
+use crate::error::reactor_ended;
 use crate::sync::lock;
-use crate::sys::{self, Event, Interest, Watched};
+use crate::sys::{self, Event, Interest, Readiness, Watched};
 
 /// Bytes that may be moved in one turn of the host's loop before the rest must wait for the next,
 /// so that a child that floods cannot starve the other tasks. About a millisecond's work.
@@ -24,14 +25,6 @@ const BYTES_PER_TURN: isize = 1024 * 1024;
 /// buffer: four thousand short lines are a turn.
 const CALL_COST: usize = 512;
 const OPERATION_COST: usize = 256;
-
-/// What a source of events has become.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Readiness {
-    pub writable: bool,
-    /// The other side is gone: reading goes on to the end, writing fails.
-    pub hangup: bool,
-}
 
 /// Something registered in the reactor.
 pub(crate) trait Source: Send + Sync {
@@ -333,7 +326,7 @@ impl Inner {
 
     /// The poller, until the reactor has ended.
     pub(crate) fn poller(&self) -> io::Result<Arc<sys::Poller>> {
-        self.poller.upgrade().ok_or_else(ended)
+        self.poller.upgrade().ok_or_else(reactor_ended)
     }
 
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -447,7 +440,7 @@ impl Inner {
         register: impl FnOnce(&S, usize) -> io::Result<()>,
     ) -> io::Result<Arc<S>> {
         if self.is_closed() {
-            return Err(ended());
+            return Err(reactor_ended());
         }
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         let source = make(token);
@@ -561,9 +554,4 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Shared")
     }
-}
-
-/// What operations meet after the reactor was dropped.
-pub(crate) fn ended() -> io::Error {
-    io::Error::other("the reactor has ended")
 }

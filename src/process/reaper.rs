@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::process::transfer::detached_error;
+use crate::error::detached_error;
+use crate::error::reactor_ended;
 use crate::reactor::waiters::{Key, Waiters};
-use crate::reactor::{Inner, Readiness, Source, ended};
+use crate::reactor::{Inner, Source};
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sync::lock;
+use crate::sys::Readiness;
 use crate::sys::{self, Group, Process};
 
 /// How long the last one out waits for a killed child, before a thread takes over.
@@ -173,7 +175,7 @@ impl Reaper {
         // Looked at under the lock: whoever closes the reactor takes the waiters after that.
         if self.reactor.is_closed() {
             drop(state);
-            return Poll::Ready(self.try_wait().ok_or_else(ended));
+            return Poll::Ready(self.try_wait().ok_or_else(reactor_ended));
         }
         state.waiters.register(key, cx);
         Poll::Pending

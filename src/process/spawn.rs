@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::command::Command;
+use crate::error::reactor_ended;
 use crate::error::{SpawnError, Stage};
 use crate::process::reaper::{ChildGuard, Reaper};
 use crate::reactor::waiters::Key;
-use crate::reactor::{Inner, Readiness, Source, ended};
+use crate::reactor::{Inner, Source};
 use crate::stdio::{Stdio, Target};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::sync::lock;
+use crate::sys::Readiness;
 use crate::sys::{self, ExecReport, Interest, OwnedHandle, Plan, RawHandle, Watched};
 
 /// The parent's ends of the standard streams that were asked to be pipes.
@@ -175,7 +177,7 @@ impl ExecSource {
             return Poll::Ready(result);
         }
         if self.reactor.is_closed() {
-            return Poll::Ready(Err(ended().into()));
+            return Poll::Ready(Err(reactor_ended().into()));
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending

@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::error::detached_error;
 use crate::process::reaper::{ChildGuard, Reaper, reap_orphan};
 use crate::process::spawn::Pipes;
 use crate::reactor::Inner;
@@ -147,9 +148,4 @@ impl DetachedOutput {
         pipe.lock().unread(&[&self.ahead]);
         Ok(pipe)
     }
-}
-
-/// What is met by those who still hold it in its first reactor.
-pub(crate) fn detached_error() -> io::Error {
-    io::Error::other("the child was handed over to another reactor")
 }

@@ -8,6 +8,9 @@ mod awaitable;
 mod busy_poll;
 #[allow(unsafe_code)]
 mod bytes_sink;
+mod child_lifetime;
+mod classes;
+mod detached;
 mod errors;
 mod event_loop;
 #[cfg(unix)]
@@ -35,11 +38,13 @@ mod core {
     #[pymodule_export]
     use super::awaitable::Awaitable;
     #[pymodule_export]
+    use super::classes::register_classes;
+    #[pymodule_export]
     use super::interop::attach;
     #[pymodule_export]
     use super::pipes::{open_reader, open_writer};
     #[pymodule_export]
-    use super::process::{Process, register_classes};
+    use super::process::Process;
     #[pymodule_export]
     use super::reader::StreamReader;
     #[pymodule_export]

@@ -11,9 +11,9 @@ use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Operation;
 use super::bytes_sink::BytesSink;
+use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::process::ChildLifetime;
 use super::reader::{Stream, StreamReader};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;

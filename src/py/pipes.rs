@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 
 use pyo3::prelude::*;
 
+use super::classes::{make_reader, make_writer};
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::process::{make_reader, make_writer};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::stream::reader::LINE_CEILING;
 use crate::sys;

@@ -54,7 +54,7 @@ impl Platform {
             preexec_fn: self.preexec_fn.as_ref()?.bind(py).clone(),
             raised: None,
         };
-        let started = command.start(reactor, Some(&mut fork));
+        let started = PendingSpawn::new(command, reactor, Some(&mut fork));
         Some(match (started, fork.raised) {
             (_, Some(raised)) => Err(raised),
             (Err(error), None) => Err(raise(&error)),

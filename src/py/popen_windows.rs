@@ -29,7 +29,7 @@ from_dict! {
 
 impl Platform {
     pub(super) fn apply(&self, command: &mut Command) {
-        command.extras = sys::PlatformOptions {
+        command.platform_options = sys::PlatformOptions {
             creation_flags: self.creationflags,
             startup_flags: self.startup_flags,
             show_window: self.show_window,

@@ -42,7 +42,7 @@ pub(super) fn reactor(running: &Bound<'_, PyAny>) -> Option<(Reactor, SharedPort
         forgotten: Mutex::default(),
     });
     let sink = Box::new(EntrySink(proactor.clone()));
-    let poller = sys::Poller::proactor(port, sink).ok()?;
+    let poller = sys::Poller::shared(port, sink).ok()?;
     Some((Reactor::with(poller), SharedPort(proactor)))
 }
 

@@ -10,10 +10,11 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
+use super::child_lifetime::ChildLifetime;
+use super::classes::ConstructorToken;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
 use super::operations::{CollectOp, ReadOp, Shape};
-use super::process::{ChildLifetime, ConstructorToken};
 use super::read_callback::ReadCallback;
 use crate::stream::pipe::ReadPipe;
 use crate::stream::reader::{Reader, Separators, Want};
@@ -28,7 +29,7 @@ const COLLECT: usize = 64 * 1024;
 pub(super) struct Stream {
     pub pipe: Arc<ReadPipe>,
     /// Keeps the child from being released while its output can still be read.
-    _life: Option<Arc<ChildLifetime>>,
+    _lifetime: Option<Arc<ChildLifetime>>,
     failed: AtomicBool,
     exception: Mutex<Option<Py<PyAny>>>,
 }
@@ -37,7 +38,7 @@ impl Stream {
     pub(super) fn new(pipe: ReadPipe, guard: Option<Arc<ChildLifetime>>) -> Arc<Self> {
         Arc::new(Stream {
             pipe: Arc::new(pipe),
-            _life: guard,
+            _lifetime: guard,
             failed: AtomicBool::new(false),
             exception: Mutex::default(),
         })

@@ -8,10 +8,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::awaitable::{Awaitable, Operation};
+use super::classes::make_process;
 use super::errors::{Names, spawn_error};
 use super::event_loop::LoopBinding;
 use super::popen::Platform;
-use super::process::make_process;
 use crate::command::Command;
 use crate::error::SpawnError;
 use crate::process::reaper::ChildGuard;
@@ -170,11 +170,9 @@ impl Operation for SpawnOp {
         let pending = match self.request.platform.fork(py, &command, reactor, raise) {
             Some(started) => started?,
             None if sys::SPAWN_BLOCKS => py
-                .detach(|| command.start(reactor, None))
+                .detach(|| PendingSpawn::new(&command, reactor, None))
                 .map_err(|error| raise(&error))?,
-            None => command
-                .start(reactor, None)
-                .map_err(|error| raise(&error))?,
+            None => PendingSpawn::new(&command, reactor, None).map_err(|error| raise(&error))?,
         };
         self.pending = Some(Mutex::new(pending));
         Ok(())

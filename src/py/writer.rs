@@ -9,9 +9,10 @@ use pyo3::types::PyBytes;
 
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
+use super::child_lifetime::ChildLifetime;
+use super::classes::ConstructorToken;
 use super::event_loop::LoopBinding;
 use super::operations::{ClosedOp, DrainOp};
-use super::process::{ChildLifetime, ConstructorToken};
 use super::reader::to_bytes;
 use crate::stream::pipe::WritePipe;
 use crate::stream::writer::Piece;
@@ -24,7 +25,7 @@ const COPY: usize = 4 * 1024;
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct StreamWriter {
     pipe: Arc<WritePipe>,
-    _life: Option<Arc<ChildLifetime>>,
+    _lifetime: Option<Arc<ChildLifetime>>,
     binding: Arc<LoopBinding>,
 }
 
@@ -49,7 +50,7 @@ impl StreamWriter {
         let (binding, pipe, guard) = handle.get().take_writer()?;
         Ok(StreamWriter {
             pipe,
-            _life: guard,
+            _lifetime: guard,
             binding,
         })
     }

@@ -6,8 +6,9 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
+use crate::error::reactor_ended;
 use crate::reactor::waiters::Key;
-use crate::reactor::{Inner, Readiness, Registered, Source, ended};
+use crate::reactor::{Inner, Registered, Source};
 use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::reader::{Fill, Found, ReadIo, Reader, Want};
 #[cfg(feature = "python")]
@@ -16,6 +17,7 @@ use crate::stream::writer::{Flush, WriteIo, Writer};
 use crate::sync::lock;
 #[cfg(feature = "python")]
 use crate::sys::RawHandle;
+use crate::sys::Readiness;
 use crate::sys::{self, Interest, OwnedHandle, PipeReader, PipeWriter};
 
 type ReadEnd = Registered<PipeReader>;
@@ -287,7 +289,7 @@ impl ReadSource {
                 true
             }
             Fill::Blocked if self.reactor.is_closed() => {
-                reader.fail(ended());
+                reader.fail(reactor_ended());
                 true
             }
             Fill::Blocked => {
@@ -515,7 +517,7 @@ impl WritePipe {
     ) -> Poll<io::Error> {
         // Looked at under the lock: whoever closes the reactor takes the waiters after that.
         if self.0.reactor.is_closed() {
-            return Poll::Ready(ended());
+            return Poll::Ready(reactor_ended());
         }
         writer.write_waiters.register(key, cx);
         Poll::Pending

@@ -37,8 +37,6 @@
 use std::io;
 use std::mem::MaybeUninit;
 
-use crate::reactor::Readiness;
-
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -70,6 +68,14 @@ pub(crate) const WAKE_TOKEN: usize = usize::MAX >> 2;
 /// forked copy that must leave the children of its parent alone.
 pub(crate) fn current_pid() -> u32 {
     std::process::id()
+}
+
+/// What a source of events has become.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub writable: bool,
+    /// The other side is gone: reading goes on to the end, writing fails.
+    pub hangup: bool,
 }
 
 /// One thing that became ready in a [`Poller`].

@@ -33,8 +33,8 @@ use rustix::process::Pid;
 use super::exit::{self, Target, Wait};
 use super::wake::Wake;
 use super::{Interest, above_stdio, current_pid};
-use crate::reactor::Readiness;
 use crate::sys::Event;
+use crate::sys::Readiness;
 
 const BATCH: usize = 256;
 /// The mark of the notifier's events, which no registration has.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 
-use crate::reactor::Readiness;
+use crate::sys::Readiness;
 use crate::sys::{Event, Interest, above_stdio};
 
 const BATCH: usize = 256;

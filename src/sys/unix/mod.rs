@@ -46,8 +46,6 @@ pub(crate) use tokio::HostFd;
 pub type RawHandle = std::os::fd::RawFd;
 /// A descriptor that is owned.
 pub type OwnedHandle = std::os::fd::OwnedFd;
-/// A borrowed descriptor.
-pub type BorrowedHandle<'a> = std::os::fd::BorrowedFd<'a>;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -68,12 +66,6 @@ pub(crate) const HANDOVER: bool = true;
 /// No option is for Unix only: what Windows lacks is an error there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlatformOptions {}
-
-impl AsFd for crate::Reactor {
-    fn as_fd(&self) -> BorrowedHandle<'_> {
-        self.poller().as_fd()
-    }
-}
 
 impl<T: AsFd> Watched for T {
     fn watch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()> {

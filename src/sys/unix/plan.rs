@@ -82,7 +82,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
     pub(crate) fn new(command: &Command) -> io::Result<Self> {
-        let PlatformOptions {} = command.extras;
+        let PlatformOptions {} = command.platform_options;
         let mut argv = Strings::default();
         for arg in &command.args {
             argv.push(&[arg.as_bytes()])?;

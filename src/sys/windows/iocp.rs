@@ -23,7 +23,7 @@ use super::overlapped::Operation;
 #[cfg(feature = "python")]
 use super::shared_port::PacketSink;
 use super::shared_port::SharedPort;
-use crate::reactor::Readiness;
+use crate::sys::Readiness;
 
 const BATCH: usize = 64;
 /// What a packet without an operation says, in place of the number of bytes.
@@ -299,9 +299,9 @@ impl Drop for Poller {
     }
 }
 
-impl AsHandle for crate::Reactor {
+impl AsHandle for Poller {
     fn as_handle(&self) -> BorrowedHandle<'_> {
-        self.poller().0.handle.as_handle()
+        self.0.handle.as_handle()
     }
 }
 

@@ -35,7 +35,7 @@ use super::handle::{check, own};
 use super::iocp::{Poller, Port};
 use super::overlapped::{IoResult, Kind, Operation, is_end};
 use super::{Interest, Watched};
-use crate::reactor::Readiness;
+use crate::sys::Readiness;
 use crate::sys::append;
 
 /// What the system buffers of what we write, and what one read takes, in bytes.

@@ -28,7 +28,7 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 
-use crate::reactor::Readiness;
+use crate::sys::Readiness;
 
 /// An idle operation keeps no more memory than this.
 const KEEP: usize = 64 * 1024;

@@ -29,7 +29,7 @@ impl Plan {
             environment: command.env.as_deref().map(environment).transpose()?,
             directory: directory.map(wide).transpose()?,
             close_fds: command.close_fds,
-            options: command.options.clone(),
+            options: command.platform_options.clone(),
         })
     }
 }
@@ -49,7 +49,7 @@ fn refuse_foreign_options(command: &Command) -> io::Result<()> {
 }
 
 fn line(command: &Command) -> io::Result<Vec<u16>> {
-    if let Some(line) = &command.options.command_line {
+    if let Some(line) = &command.platform_options.command_line {
         return wide(line);
     }
     let program = command.executable.as_ref().or(command.args.first());

@@ -24,8 +24,8 @@ use windows_sys::Win32::System::Threading::{
 use super::RawHandle;
 use super::handle::check;
 use super::iocp::{Poller, Port};
-use crate::reactor::Readiness;
 use crate::status::{Exit, ExitStatus, Usage};
+use crate::sys::Readiness;
 
 /// What SIGTERM is in Python, and in the C library.
 const SIGTERM: i32 = 15;

@@ -1,0 +1,70 @@
+//! What keeps a child alive in Python, and the warnings about its end.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::PyResourceWarning;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::errors::in_drop;
+use crate::process::reaper::ChildGuard;
+use crate::status::ExitStatus;
+
+/// What the process, its streams and their operations hold: while one of them is there, the child
+/// lives on. The last one to go says so, and lets it be killed.
+pub(super) struct ChildLifetime(Arc<ChildGuard>, AtomicBool);
+
+impl ChildLifetime {
+    pub(super) fn new(guard: Arc<ChildGuard>) -> Self {
+        ChildLifetime(guard, AtomicBool::new(false))
+    }
+
+    pub(super) fn held(&self) -> Arc<ChildGuard> {
+        self.0.clone()
+    }
+
+    /// The return code, once it is known. That it is only a stand-in for a status which somebody
+    /// else took is worth a warning in asyncio's log, once, as in asyncio.
+    pub(super) fn returncode(&self, py: Python<'_>) -> PyResult<Option<i64>> {
+        let Some(exit) = self.exit() else {
+            return Ok(None);
+        };
+        self.forget_group();
+        if exit.status == ExitStatus::Lost && !self.1.swap(true, Ordering::Relaxed) {
+            static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let logger = LOGGER.import(py, "asyncio.log", "logger")?;
+            let text = "child process pid %d exit status already read: will report returncode 255";
+            logger.call_method1("warning", (text, self.pid()))?;
+        }
+        Ok(Some(exit.status.returncode()))
+    }
+}
+
+impl Deref for ChildLifetime {
+    type Target = ChildGuard;
+
+    fn deref(&self) -> &ChildGuard {
+        &self.0
+    }
+}
+
+impl Drop for ChildLifetime {
+    fn drop(&mut self) {
+        if self.0.is_unattended() {
+            let pid = self.0.pid();
+            in_drop(|py| warn_running(py, pid));
+        }
+    }
+}
+
+/// The warning that asyncio gives for a transport that was not closed.
+fn warn_running(py: Python<'_>, pid: u32) {
+    let Ok(text) = std::ffi::CString::new(format!("unclosed <Process {pid} running>")) else {
+        return;
+    };
+    if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1) {
+        error.write_unraisable(py, None);
+    }
+}
