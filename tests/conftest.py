@@ -21,6 +21,7 @@ shim.load()
 
 import skips  # noqa: E402
 import support  # noqa: E402
+import switches  # noqa: E402
 
 SETTLE = 10.0
 
@@ -39,6 +40,12 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Which loops an async test runs on."""
     return {name: _new_loop(name) for name in support.LOOPS}
+
+
+def pytest_report_header() -> list[str]:
+    """Say what this run is about, where that is not the default."""
+    about = [f"forced path: {switch}" for switch in switches.active()]
+    return [*about, "implementation: asyncio itself"] if shim.ACTIVE else about
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -100,6 +107,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(5), append=False)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj, _seconds(item))
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays; `nothing_left` need not go through all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 _again: list[str] = []

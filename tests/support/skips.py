@@ -40,7 +40,7 @@ NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that
 NO_CARGO = "no cargo to build the embedded service with"
 NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"
 ONE_PROCESSOR = "there is only one processor: a child could not run while it is waited for"
-RELAYED = "the loop does not see a child's events itself"
+POLL_THREAD = "the loop does not see a child's events itself"
 
 
 def processors() -> int:
@@ -117,8 +117,8 @@ FORCED: dict[tuple[str, str], Table] = {
             "test_forked_child_that_exits_leaves_the_parents_process_alone": _SHARED_EPOLL,
         },
         "streams/test_busy_polling.py": {
-            "test_looks_when_there_is_nothing_else_to_do": RELAYED,
-            "test_interrupt_is_not_swallowed": RELAYED,
+            "test_looks_when_there_is_nothing_else_to_do": POLL_THREAD,
+            "test_interrupt_is_not_swallowed": POLL_THREAD,
         },
     },
 }
