@@ -233,7 +233,7 @@ impl Child {
         self.guard.exit().map(|exit| exit.usage)
     }
 
-    /// Waits for its end, whoever still holds its pipes. Its standard input is not closed by this:
+    /// Waits for its end, even while other processes hold its pipes. Its standard input is not closed by this:
     /// for a child that reads to the end of that, drop `stdin` before. Any number may wait.
     ///
     /// ```
@@ -307,7 +307,7 @@ impl Child {
         self.guard.signal_group(signal)
     }
 
-    /// ChildEnds it at once. What it has started goes on: see
+    /// Ends it at once. What it has started goes on: see
     /// [`signal_group`](Child::signal_group).
     ///
     /// ```

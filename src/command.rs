@@ -374,7 +374,7 @@ impl Command {
         self
     }
 
-    /// Half of what is read ahead from a piped stream while nobody asks for it, in bytes. 0, which is
+    /// Half of what is read ahead from a piped stream while no operation reads it, in bytes. 0, which is
     /// the default, for nothing at all.
     ///
     /// ```

@@ -37,13 +37,13 @@
 //!
 //! - A reactor has to be driven. Children that were dropped are reaped, and input that
 //!   [`Child::communicate`] has still to write is written, by [`Reactor::dispatch`] or
-//!   [`Reactor::run_until`] and by nobody else; without them a child that has ended stays a zombie.
+//!   [`Reactor::run_until`] only; without them a child that has ended stays a zombie.
 //! - Dropping a [`Child`] does not end it, unless [`Command::kill_on_drop`] was asked for. Only the child
 //!   itself is killed, not what it has started: see [`Child::signal_group`].
 //! - When the reactor is dropped, all operations fail. Children that were to be killed when they are
-//!   dropped are killed and reaped by whoever drops them, which may take up to 100 ms, and after that by
+//!   dropped are killed and reaped where they are dropped, which may take up to 100 ms, and after that by
 //!   a thread. Others run on, and become zombies of this process when they end.
-//! - [`Child::wait`] closes nothing. A child that waits for the end of its input, or for somebody to read
+//! - [`Child::wait`] closes nothing. A child that waits for the end of its input, or for a reader of
 //!   its output, does not end.
 //! - `read_to_end` and [`Child::communicate`] have no bound; a line has that of
 //!   [`Command::line_limit`], which is 1 GiB if nothing is said.
@@ -55,7 +55,7 @@
 //! - If other code reaps the child (`waitpid(-1)`, SIGCHLD ignored), its status can be had on Linux 6.15
 //!   or newer; elsewhere it is [`ExitStatus::Lost`].
 //! - A child that has become another user, by a set-user-ID program, cannot be signalled by us.
-//! - In a forked copy of the process, what was made before is of no use: signals find nobody, and
+//! - In a forked copy of the process, what was made before is of no use: signals fail, and
 //!   dropping it does nothing to the parent's children. Make a new reactor there.
 
 #![deny(unsafe_code)]

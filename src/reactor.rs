@@ -1,4 +1,4 @@
-//! The reactor: one descriptor, which somebody else's loop watches.
+//! The reactor: one descriptor, which the host's event loop watches.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -71,8 +71,8 @@ pub struct Reactor {
     handle: Handle,
 }
 
-/// Where children can be started: a reactor, without being it. Handles can be cloned and sent to
-/// other threads; they do not keep the reactor from ending, and after that nothing can be started.
+/// A handle to a [`Reactor`], cheap to clone, with which any thread can start children. It does not
+/// keep the reactor alive: once the reactor was dropped, every start fails.
 ///
 /// ```
 /// use procio::{Command, Handle, Reactor};
@@ -99,19 +99,19 @@ pub(crate) struct Inner {
     /// the source has gone, must not be taken for one of its successor.
     next_token: AtomicUsize,
     deferred: Mutex<Vec<Deferred>>,
-    /// Events that somebody else has waited for.
+    /// Events that the poll thread or the shared completion port has collected.
     collected: Mutex<Vec<Event>>,
     has_deferred: AtomicBool,
     budget: AtomicIsize,
     closed: AtomicBool,
-    /// Whoever drives the reactor, to be told that there is a turn to be made.
+    /// The waker of the host, which drives the reactor: woken when a turn is due.
     host: Mutex<Option<Waker>>,
-    /// Whoever drives it stops when nothing is left in it.
+    /// The host stops when no source is left.
     released: AtomicBool,
     owner: u32,
 }
 
-/// A hash for tokens, which count up and are nobody's choice.
+/// A hasher for tokens, which count up and which no peer can choose.
 #[derive(Default)]
 struct TokenHasher(u64);
 
@@ -265,7 +265,7 @@ impl Reactor {
         &self.poller
     }
 
-    /// ChildEnds the reactor: nothing becomes ready any more. Children that nobody holds any longer
+    /// Ends the reactor: nothing becomes ready any more. Children without a guard
     /// are reaped. Called by `drop`.
     pub(crate) fn close(&self) {
         self.inner().close();
@@ -466,7 +466,7 @@ impl Inner {
         }
     }
 
-    /// Nobody will start anything any more: the reactor can end when nothing is left in it.
+    /// No handle is left that could start a child: the reactor can end when its last source has gone.
     #[cfg(feature = "tokio")]
     pub(crate) fn release(&self) {
         self.released.store(true, Ordering::SeqCst);

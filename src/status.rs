@@ -29,7 +29,7 @@ pub enum ExitStatus {
         /// Whether a core was dumped.
         core: bool,
     },
-    /// It ended, but somebody else took the status and the kernel no longer knows it.
+    /// It ended, but other code took the status and the kernel no longer knows it.
     Lost,
 }
 

@@ -8,7 +8,7 @@ use crate::reactor::waiters::Key;
 use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::pipe::ReadPipe;
 
-/// Collects a stream into a sink, to the end or up to so many bytes. Given up, it puts back what
+/// Collects a stream into a sink, to the end or up to a number of bytes. Given up, it puts back what
 /// it has: nothing that was read is lost.
 pub(crate) struct Collect<K: Sink> {
     pipe: Arc<ReadPipe>,
@@ -55,7 +55,7 @@ impl<K: Sink> Drop for Collect<K> {
 }
 
 /// Waits until both outputs have ended, and the child has. Its input is not waited for: when all
-/// that is over nobody will read it, unless a descendant does, and the writing goes on by itself.
+/// that is over only a descendant could still read it, and the reactor goes on writing.
 ///
 /// Given up, it puts back what it had collected, so that the next one returns everything (CPython
 /// issue 139373).

@@ -105,7 +105,7 @@ impl Reaper {
         self.pid
     }
 
-    /// Whether its end is not yet known, and nobody has killed it.
+    /// Whether its end is not yet known, and it was not killed by us.
     #[cfg(feature = "python")]
     pub(crate) fn is_unattended(&self) -> bool {
         let runs = lock(&self.state).process.is_some() && !self.reactor.in_forked_child();
@@ -172,7 +172,7 @@ impl Reaper {
         if state.detached {
             return Poll::Ready(Err(detached_error()));
         }
-        // Looked at under the lock: whoever closes the reactor takes the waiters after that.
+        // Looked at under the lock: the thread that closes the reactor takes the waiters after that.
         if self.reactor.is_closed() {
             drop(state);
             return Poll::Ready(self.try_wait().ok_or_else(reactor_ended));
@@ -187,7 +187,7 @@ impl Reaper {
         lock(&self.state).detached
     }
 
-    /// Whether somebody waits for its end.
+    /// Whether an operation waits for its end.
     #[cfg(feature = "python")]
     pub(crate) fn is_awaited(&self) -> bool {
         !lock(&self.state).waiters.is_empty()
@@ -216,7 +216,7 @@ impl Reaper {
         Ok((process, group, exit))
     }
 
-    /// Its end is known to whoever holds it, who may forget it now: what is left of its group will
+    /// Its owner has been told of its end, and may forget it now: what is left of its group will
     /// not be signalled any more, and needs no descriptor.
     #[cfg(feature = "python")]
     pub(crate) fn forget_group(&self) {
@@ -268,7 +268,7 @@ impl Reaper {
         self.reach(Process::is_deadly(signal), |process| process.signal(signal))
     }
 
-    /// ChildEnds it at once. As [`signal`](Reaper::signal).
+    /// Ends it at once. As [`signal`](Reaper::signal).
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.reach(true, Process::kill)
     }
@@ -282,7 +282,7 @@ impl Reaper {
             return Err(io::ErrorKind::NotFound.into());
         }
         match send(process) {
-            // Somebody else has reaped it.
+            // Other code has reaped it.
             Err(error) if Process::is_gone(&error) => Ok(()),
             Ok(()) if deadly => {
                 self.killed.store(true, Ordering::Relaxed);
@@ -318,7 +318,7 @@ impl Reaper {
         self.kill_on_drop.store(kill, Ordering::Relaxed);
     }
 
-    /// Nobody holds it any more. If that is what was asked for, it is killed; the reactor reaps
+    /// Its last guard has gone. If that is what was asked for, it is killed; the reactor reaps
     /// it, and if the reactor has ended, we do.
     fn release(&self) {
         self.released.store(true, Ordering::Release);
@@ -362,7 +362,7 @@ impl Source for Reaper {
         // To be woken outside of the lock: they may hold the last handle on this very life.
         lock(&self.state).waiters.take(wakers);
         if self.killed.load(Ordering::Relaxed) {
-            // Programs close the loop right after the kill, and keep the handle: nobody else
+            // Programs close the loop right after the kill, and keep the handle: nothing else
             // would reap it before that goes.
             self.reap_by(|process| process.wait_timeout(REAP_TIMEOUT), wakers);
         }

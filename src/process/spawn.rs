@@ -131,7 +131,7 @@ impl PendingSpawn {
 }
 
 /// Waits for the report of the child half. It owns the memory that the child half uses, and stays
-/// in the reactor until that is over, whoever gives up meanwhile.
+/// in the reactor until that is over, even if the operation is given up meanwhile.
 struct ExecSource {
     reactor: Arc<Inner>,
     token: usize,

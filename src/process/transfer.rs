@@ -1,7 +1,7 @@
 //! Handing a child from one reactor to another: the process, its pipes, and what was read ahead.
 //!
 //! Everything that can fail is done before the child leaves its reactor: until then nothing has
-//! changed. After that it is in nobody's hands but ours, and if the other reactor will not have it,
+//! changed. After that this module alone owns it, and if the other reactor will not have it,
 //! it is killed.
 
 use std::io;
@@ -93,7 +93,7 @@ impl DetachedChild {
         })
     }
 
-    /// Puts the child into a reactor, which reads `ahead` bytes twice over while nobody asks. On
+    /// Puts the child into a reactor, which reads ahead up to twice `ahead` bytes. On
     /// error it has been killed.
     pub(crate) fn attach(
         mut self,

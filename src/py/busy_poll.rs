@@ -1,22 +1,22 @@
-//! A moment of looking before the loop goes to sleep.
+//! Adaptive busy polling, before the loop goes to sleep.
 //!
 //! A child that answers at once does so after some ten microseconds. A loop that has nothing else
-//! to do sleeps meanwhile, and a processor that sleeps needs longer than that to be woken. So
-//! whoever is about to wait for a child's output looks, for a moment, whether anything comes for
-//! the loop. It takes nothing and completes nothing: the loop finds the event where it would have
-//! found it, in the same order, only without having slept.
+//! to do sleeps meanwhile, and an idle processor needs longer than that to wake. So an operation
+//! that is about to wait for a child's output polls the loop's selector for up to [`SPIN`]. It
+//! consumes no event: the loop finds the event where it would have found it, in the same order, only
+//! without having slept.
 //!
-//! No callback is kept waiting by that. It is done only while none is ready to run, and ends with
-//! whatever comes for the loop: a socket, a signal, and on an interpreter without the lock another
-//! thread's `call_soon_threadsafe`. With the lock, which is kept, such a thread is later by the same
-//! moment; were the lock let go, whoever waits for it would get it twice for one wait, for five
-//! milliseconds each time. A timer may be late by the same moment; asyncio rounds those up to a
-//! millisecond. When nothing came in time the next waits go without, three of them, then fifteen, at
-//! last 255: a child that takes its time costs next to no processor time.
+//! No callback is kept waiting by that. Polling happens only while none is ready to run, and ends
+//! with whatever event comes for the loop: a socket, a signal, and on an interpreter without the
+//! lock another thread's `call_soon_threadsafe`. The interpreter lock is kept: releasing it would
+//! hand it to a waiting thread, and we would wait a switch interval (5 ms) to get it back. Such a
+//! thread, and a timer, may be late by [`SPIN`]; asyncio rounds timers up to a millisecond. A poll in
+//! vain quadruples the interval between polls, at most to one wait in [`MAX_INTERVAL`], and a hit
+//! halves it: a child that takes its time costs next to no processor time.
 //!
-//! Whether a callback is ready only asyncio's own loops let themselves be asked, by two attributes
-//! that are private to them. On any other loop, and on a single processor, where the child could
-//! not run meanwhile, there is no such moment.
+//! Only asyncio's own loops can be asked whether a callback is ready, by two attributes that are
+//! private to them. On any other loop there is no busy polling, nor on a single processor, where the
+//! child could not run meanwhile.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -26,17 +26,17 @@ use pyo3::prelude::*;
 
 use crate::sys;
 
-/// About twice what a child takes that only has to be woken.
+/// How long a poll lasts: about twice what a child takes that only has to be woken.
 const SPIN: Duration = Duration::from_micros(30);
-/// At worst one wait of that many is preceded by such a moment.
+/// At worst one wait of that many is preceded by a poll.
 const MAX_INTERVAL: u32 = 256;
 
 /// How it went on one loop so far.
 pub(super) struct BusyPoll {
     possible: AtomicBool,
-    /// One of so many waits. Four times as many after a look in vain, half as many after another.
+    /// One wait of this number polls. Four times as large after a poll in vain, half after a hit.
     interval: AtomicU32,
-    /// So many go without before the next.
+    /// The number of waits without a poll before the next poll.
     skip: AtomicU32,
 }
 

@@ -63,7 +63,7 @@ pub(super) struct BytesSink {
     parts: Vec<(Py<PyBytes>, usize)>,
     /// How many bytes that is.
     before: usize,
-    /// Seen by nobody else while it grows: its reference count is 1.
+    /// The only reference while it grows: its reference count is 1.
     bytes: Option<Py<PyBytes>>,
     length: usize,
     capacity: usize,
@@ -74,7 +74,7 @@ pub(super) struct BytesSink {
 /// The first bytes of an object under construction.
 ///
 /// # Safety
-/// So many have been filled, and nobody changes them meanwhile.
+/// The first `length` bytes have been filled, and are not changed while they are borrowed.
 unsafe fn front(bytes: &Py<PyBytes>, length: usize) -> &[u8] {
     // SAFETY: promised by the caller; the object has more bytes than that, or as many.
     unsafe { slice::from_raw_parts(ffi::PyBytes_AsString(bytes.as_ptr()).cast(), length) }
@@ -103,7 +103,7 @@ impl BytesSink {
         let grown = whole.resize(py, self.before);
         let copied = grown.and_then(|()| {
             self.parts.drain(..).try_for_each(|(part, length)| {
-                // SAFETY: so many bytes of it have been filled.
+                // SAFETY: that number of its bytes have been filled.
                 whole.append(unsafe { front(&part, length) })
             })
         });
@@ -113,7 +113,7 @@ impl BytesSink {
         }
     }
 
-    /// ChildEnds a part.
+    /// Ends a part.
     fn set_aside(&mut self) {
         if let Some(bytes) = self.bytes.take() {
             self.parts.push((bytes, self.length));
@@ -136,8 +136,8 @@ impl BytesSink {
             // SAFETY: attached; with a null pointer the contents are left uninitialised.
             None => unsafe { ffi::PyBytes_FromStringAndSize(ptr::null(), size) },
         };
-        // SAFETY: attached; `object` is null or the only reference to a bytes object that nobody
-        // has hashed. On failure the object is gone, the pointer null, and an exception set.
+        // SAFETY: attached; `object` is null or the only reference to a bytes object that was
+        // never hashed. On failure the object is gone, the pointer null, and an exception set.
         if object.is_null() || unsafe { _PyBytes_Resize(&raw mut object, size) } != 0 {
             drop(PyErr::take(py));
             (self.length, self.capacity) = (0, 0);
@@ -173,7 +173,7 @@ impl BytesSink {
             return &mut [];
         };
         // SAFETY: the object has `capacity` bytes, of which those from `length` on are ours to fill;
-        // nobody else has this object.
+        // this is the only reference to the object.
         unsafe {
             let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<MaybeUninit<u8>>();
             slice::from_raw_parts_mut(start.add(self.length), self.capacity - self.length)
@@ -234,7 +234,7 @@ impl Sink for BytesSink {
     fn pieces(&self) -> Vec<&[u8]> {
         let parts = self.parts.iter().map(|(part, length)| (part, *length));
         let last = self.bytes.iter().map(|bytes| (bytes, self.length));
-        // SAFETY: so many bytes have been filled, and nobody changes them while they are borrowed
+        // SAFETY: that number of bytes have been filled, and none changes while they are borrowed
         // from us: growing takes `&mut self`.
         let piece = |(part, length)| unsafe { front(part, length) };
         parts.chain(last).map(piece).collect()

@@ -25,8 +25,8 @@ impl ChildLifetime {
         self.0.clone()
     }
 
-    /// The return code, once it is known. That it is only a stand-in for a status which somebody
-    /// else took is worth a warning in asyncio's log, once, as in asyncio.
+    /// The return code, once it is known. That it is only a stand-in for a status which other code
+    /// took is worth a warning in asyncio's log, once, as in asyncio.
     pub(super) fn returncode(&self, py: Python<'_>) -> PyResult<Option<i64>> {
         let Some(exit) = self.exit() else {
             return Ok(None);

@@ -3,8 +3,8 @@
 //! # How a loop and its reactor end together
 //! The only thing that the loop is given is a [`ReaderCallback`], as the callback of `add_reader` (or of a
 //! far timer, where the poll thread or a proactor does the watching). When the loop is closed it drops its callbacks,
-//! and with the `ReaderCallback` the reactor ends: its descriptor is closed at once, children that nobody
-//! holds are reaped, and operations that will never go on let go of what they hold. No method of
+//! and with the `ReaderCallback` the reactor ends: its descriptor is closed at once, children without
+//! a guard are reaped, and operations that will never go on let go of what they hold. No method of
 //! any loop is patched for that, and nothing waits for a garbage collection.
 
 use std::cell::RefCell;
@@ -137,7 +137,7 @@ impl LoopBinding {
 
     /// Something whose waker was called.
     pub(super) fn push_ready(&self, ready: Ready) {
-        // The loop has let go: nobody will come for it, and it would keep us.
+        // The loop has let go and will not run it; the entry would keep us alive.
         if self.reactor.is_closed() {
             return;
         }
@@ -197,7 +197,7 @@ impl LoopBinding {
 
     pub(super) fn forget_waiting(&self, slot: &Slot) {
         let mut waiting = lock(&self.waiting);
-        // After the end of the loop the list is another, in which the key may mean somebody else.
+        // After the end of the loop the list is another, in which the key may be another operation's.
         if waiting
             .get(slot.key)
             .is_some_and(|known| std::ptr::eq(known.as_ptr(), slot))

@@ -41,7 +41,7 @@
 //!
 //! - A child is refused while an operation on it is under way in Python.
 //! - What still refers to it on the side that gave it away is of no use: operations raise, signals
-//!   find nobody.
+//!   fail.
 //! - In Python a process is killed when the last reference to it and its streams is dropped. A child
 //!   that came from there keeps that: it is killed when the [`Child`] is dropped.
 
@@ -56,7 +56,7 @@ use crate::reactor::Handle;
 
 /// Takes a `procio.Process` out of its event loop, and gives the child to a reactor of Rust's.
 ///
-/// To be called while that loop does not run: in its thread, or when nobody uses the process.
+/// To be called while that loop does not run: in its thread, or while no other code uses the process.
 ///
 /// # Errors
 /// RuntimeError while an operation on it is under way, and when it was handed over before;

@@ -416,7 +416,7 @@ impl Operation for CommunicateOp {
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        // As in asyncio, the input is written even if an output is being read by somebody else.
+        // As in asyncio, the input is written even if another task reads an output.
         if let Some(stdin) = &self.stdin {
             if let Some(input) = self.input.take() {
                 super::writer::write(py, stdin, input.bind(py));

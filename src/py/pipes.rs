@@ -1,4 +1,4 @@
-//! ChildEnds of pipes that belong to no child: what `connect_read_pipe` and `connect_write_pipe` are given.
+//! Ends of pipes that belong to no child: what `connect_read_pipe` and `connect_write_pipe` are given.
 
 use std::io::IsTerminal;
 

@@ -57,7 +57,7 @@ impl PollThread {
         self.woken.store(false, Ordering::SeqCst);
     }
 
-    /// ChildEnds the thread, and waits for that with the interpreter lock released: the thread may want
+    /// Ends the thread, and waits for that with the interpreter lock released: the thread may want
     /// it for its last call. The thread itself may drop the last reference to the loop, and so come
     /// here.
     fn stop(&self, py: Python<'_>) {
@@ -67,7 +67,7 @@ impl PollThread {
     }
 }
 
-/// ChildEnds the thread when the loop lets go.
+/// Ends the thread when the loop lets go.
 pub(super) struct Stopper {
     poll_thread: Arc<PollThread>,
     at_exit: Py<AtExit>,
@@ -99,7 +99,7 @@ impl AtExit {
 
 /// `loop.call_soon_threadsafe`; `false` when there is no loop to wake any more.
 fn wake(running: &Py<PyWeakrefReference>, binding: Arc<LoopBinding>) -> bool {
-    // While the interpreter shuts down there is nobody to attach to.
+    // While the interpreter shuts down no thread can attach to it.
     let woken = Python::try_attach(|py| {
         let running = running.bind(py).cast::<PyWeakref>().ok()?.upgrade()?;
         let turn = Bound::new(py, TurnCallback { binding }).ok()?;

@@ -58,7 +58,7 @@ impl Process {
         self.guard.returncode(py)
     }
 
-    /// Waits for the end of the process, whoever still holds its pipes, and returns `returncode`.
+    /// Waits for the end of the process, even while other processes hold its pipes, and returns `returncode`.
     /// Cancelled, it loses nothing.
     fn wait(&self) -> Awaitable {
         Awaitable::new(

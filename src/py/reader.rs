@@ -21,7 +21,7 @@ use crate::stream::reader::{Reader, Separators, Want};
 use crate::sync::lock;
 use crate::sys;
 
-/// Above this, exactly so many bytes are collected in the object that is returned, and not first
+/// Above this size, `readexactly` collects in the object that is returned, and not first
 /// in the buffer.
 const COLLECT: usize = 64 * 1024;
 

@@ -203,7 +203,7 @@ impl Operation for SpawnOp {
         }
     }
 
-    /// Kills the child and waits until it is gone, so that whoever cancelled finds nothing left.
+    /// Kills the child and waits until it is gone: the canceller finds nothing left.
     fn cancel(&mut self) -> bool {
         if let Some(Ok((guard, pipes))) = lock(&self.result).take() {
             drop(pipes);

@@ -136,7 +136,7 @@ impl ReadPipe {
         self.poll_take(&mut Want::Some(most), cx, take)
     }
 
-    /// Answers `want` if that can be done with what is in the buffer, nobody else is reading, and
+    /// Answers `want` if that can be done with what is in the buffer, no other operation reads, and
     /// the turn's budget allows it: gives the bytes to `take` and consumes them.
     #[cfg(feature = "python")]
     pub(crate) fn take_now<R>(&self, want: &mut Want, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
@@ -302,7 +302,7 @@ impl ReadSource {
         })
     }
 
-    /// An operation is done. If the pipe has more, nobody may ask for it for a long time, and no
+    /// An operation is done. If the pipe has more, the next read may be far off, and no
     /// event will come for what is there already: so look again in the next turn.
     fn finish(&self, reader: &mut Reader<ReadEnd>) {
         self.reactor.consume_operation();
@@ -346,7 +346,7 @@ impl Source for ReadSource {
             return;
         }
         if seen.is_some_and(|seen| seen != reader.operations) {
-            // Somebody is reading: leave the bytes to them, and look again.
+            // An operation has read meanwhile: leave the bytes to the next one, and look again.
             reader.swept_at = Some(reader.operations);
             self.reactor.defer(self.token);
             return;
@@ -515,7 +515,7 @@ impl WritePipe {
         key: &mut Key,
         cx: &mut Context<'_>,
     ) -> Poll<io::Error> {
-        // Looked at under the lock: whoever closes the reactor takes the waiters after that.
+        // Looked at under the lock: the thread that closes the reactor takes the waiters after that.
         if self.0.reactor.is_closed() {
             return Poll::Ready(reactor_ended());
         }

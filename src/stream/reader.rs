@@ -121,7 +121,7 @@ impl Separators {
     }
 }
 
-/// What has been found: so many bytes at the front of the buffer.
+/// What has been found: a number of bytes at the front of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// What was wanted.
@@ -142,7 +142,7 @@ pub(crate) struct Reader<S> {
     buffer: Buffer,
     end: Option<End>,
     limit: usize,
-    /// Reading ahead pauses above this; 0 when nothing is read that nobody asked for.
+    /// Reading ahead pauses above this; 0 turns reading ahead off.
     high_water: usize,
     /// An event has come since the last read that found nothing.
     ready: bool,
@@ -150,8 +150,8 @@ pub(crate) struct Reader<S> {
     /// A short read may leave something behind: a terminal gives a line, a socket a message.
     pieces: bool,
     full_reads: u32,
-    /// A protocol is given what one read finds: it wants its bytes soon, and not so many at once
-    /// that the memory for them comes from the system and goes back there each time.
+    /// Callback mode: one read is capped at `CHUNK`, so that each `bytes` object stays below the
+    /// threshold above which malloc maps memory, and the protocol gets it early.
     pub(crate) small_reads: bool,
     /// Nothing is to be read ahead for the time being.
     pub(crate) read_ahead_paused: bool,
@@ -213,7 +213,7 @@ impl<S: ReadIo> Reader<S> {
         self.io.as_ref()
     }
 
-    /// ChildEnds reading from our side. What was read stays to be taken.
+    /// Ends reading from our side. What was read stays to be taken.
     pub(crate) fn close(&mut self) {
         self.finish(End::Eof);
     }
@@ -272,7 +272,7 @@ impl<S: ReadIo> Reader<S> {
         self.hangup |= hangup;
     }
 
-    /// The descriptor is somebody else's: it may hold something already, for which no event will
+    /// The descriptor was made by other code: it may hold bytes already, for which no event will
     /// come, and may be anything, so it is empty only when a read finds nothing.
     #[cfg(any(test, feature = "python"))]
     pub(crate) fn mark_foreign(&mut self) {
@@ -285,8 +285,8 @@ impl<S: ReadIo> Reader<S> {
         self.ready && self.io.is_some()
     }
 
-    /// Whether to read although nobody asks. asyncio reads until twice the limit lies in the
-    /// buffer, and programs rely on a child being able to write that much while nobody reads.
+    /// Whether to read ahead. asyncio reads until twice the limit lies in the buffer, and programs
+    /// rely on a child being able to write that much while no operation reads.
     pub(crate) fn wants_ahead(&self) -> bool {
         self.high_water > 0
             && !self.read_ahead_paused
@@ -386,13 +386,13 @@ impl<S: ReadIo> Reader<S> {
         }
     }
 
-    /// ChildEnds reading; the first reason stands. Gives up the descriptor at once.
+    /// Ends reading; the first reason stands. Gives up the descriptor at once.
     fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);
         self.io = None;
     }
 
-    /// ChildEnds reading with an error. What was read stays to be taken.
+    /// Ends reading with an error. What was read stays to be taken.
     pub(crate) fn fail(&mut self, error: io::Error) {
         self.finish(End::Failed(error));
     }

@@ -17,7 +17,7 @@ const BIG_PIPE: usize = 1024 * 1024;
 /// Pieces that one writev(2) is given.
 const PIECES: usize = 64;
 
-/// Bytes to write, kept by whoever owns them.
+/// Bytes to write, in the memory of their owner.
 pub(crate) type Piece = Box<dyn AsRef<[u8]> + Send>;
 
 /// Where bytes go.
@@ -339,7 +339,7 @@ impl<S: WriteIo> Writer<S> {
         (queued, closing)
     }
 
-    /// ChildEnds writing; the first reason stands. Gives up the descriptor at once.
+    /// Ends writing; the first reason stands. Gives up the descriptor at once.
     fn end(&mut self, how: Closed) {
         self.closing = true;
         self.closed.get_or_insert(how);

@@ -17,7 +17,7 @@
 //! | [`populate`] | asks for the memory of pages that are about to be filled; may do nothing |
 //! | [`GROWS_IN_PLACE`] | whether memory that grows is moved by its pages; where it is copied, much is collected in pieces |
 //! | [`never_blocks`] | whether a `Poller` refused a descriptor because it is always ready |
-//! | [`duplicate`] | an end of somebody else's pipe as one of our own |
+//! | [`duplicate`] | an end of a pipe that other code made as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
 //! | [`Plan`] | a validated command in the form in which the child half can use it without allocating |
 //! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`ExecReport`] of its exec if that comes later |
@@ -100,7 +100,7 @@ pub(crate) trait Watched {
     fn watch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
     /// Changes what it is watched for. If that holds already, an event comes.
     fn rewatch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()>;
-    /// ChildEnds that. Must come before it is closed.
+    /// Ends that. Must come before it is closed.
     fn unwatch(&self, poller: &Poller);
 }
 

@@ -167,7 +167,7 @@ impl Slot {
         Ok(Some(future))
     }
 
-    /// Whether somebody waits for it already.
+    /// Whether another task waits for it already.
     fn is_awaited(&self, py: Python<'_>) -> PyResult<bool> {
         let future = lock(&self.state)
             .future
@@ -226,7 +226,7 @@ impl Awaitable {
         }
     }
 
-    /// Starts over: it was done, and is nobody else's.
+    /// Starts over: it was done, and the free list held the only reference.
     pub(super) fn renew(&self, op: Op) {
         *lock(&self.state) = State::New(op);
     }
@@ -291,7 +291,7 @@ impl Awaitable {
             && matches!(step, Step::Yield(_))
             && let Err(interrupt) = binding.busy_poll.before_sleep(&running)
         {
-            // It ends as a coroutine that has raised: the stream is free, whoever keeps us.
+            // It ends as a coroutine that has raised: the stream is free, even if a reference to us is kept.
             self.close(py)?;
             return Err(interrupt);
         }
@@ -341,7 +341,7 @@ impl Awaitable {
 }
 
 impl State {
-    /// ChildEnds the operation, and does what that led to.
+    /// Ends the operation, and does what that led to.
     fn give_up(self, py: Python<'_>) -> PyResult<()> {
         let binding = match &self {
             State::New(op) => op.binding().clone(),

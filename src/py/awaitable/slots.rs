@@ -3,7 +3,7 @@
 //! - The slot `am_send`: by it a task is given a result as it is, and on CPython 3.11 so is `await`.
 //! - The slot `tp_iternext`, which `await` asks on 3.12 and 3.13: every result has to be raised
 //!   there, as a StopIteration, and what is raised is made of memory that is used again.
-//! - Awaitables that are done are used again, once nobody has them any more. To make and to free
+//! - Awaitables that are done are used again, once the free list holds the only reference. To make and to free
 //!   an object costs more than to read a short line.
 
 use std::cell::UnsafeCell;
@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 
 use super::{Awaitable, Op};
 
-/// How `__next__` gives a result to whoever called it.
+/// How `__next__` gives a result to its caller.
 #[derive(Default)]
 pub(in crate::py) struct SendMode(AtomicU8);
 
@@ -47,7 +47,7 @@ pub(in crate::py) fn install(py: Python<'_>) {
     let class = py.get_type::<Awaitable>();
     // SAFETY: a class made by PyO3 is a heap type, whose `tp_as_async` points to a table of its own
     // inside it. It has no instance and no subclass yet, and cannot have subclasses at all, so
-    // nobody else looks at the slots.
+    // no other code looks at the slots.
     unsafe {
         let class = class.as_type_ptr();
         let table = (*class).tp_as_async;
@@ -143,7 +143,7 @@ fn raise(value: Bound<'_, PyAny>) {
         Err(error) => return error.restore(py),
     };
     // SAFETY: an instance of a class that inherits from StopIteration begins with this struct, and
-    // nobody else knows of it yet. Its value is null: no `__init__` has run, and the memory is new
+    // this is the only reference to it. Its value is null: no `__init__` has run, and the memory is new
     // or was cleared by StopIteration's own deallocator.
     unsafe {
         let fields = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
@@ -152,8 +152,8 @@ fn raise(value: Bound<'_, PyAny>) {
     }
 }
 
-/// A few references to awaitables that are done. There is no weak reference to any, so one whose
-/// count is 1 is known to nobody else.
+/// A free list of awaitables that are done. The class has no weak references, so a reference count
+/// of 1 means that the list holds the only reference.
 struct FreeList(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
 
 static FREE_LIST: FreeList = FreeList(UnsafeCell::new(Vec::new()));
@@ -199,7 +199,7 @@ pub(in crate::py) fn keep(object: &Bound<'_, Awaitable>) {
     FREE_LIST.keep(object);
 }
 
-/// An awaitable for `op`: a new one, or one that was done and is nobody's.
+/// An awaitable for `op`: a new one, or one from the free list.
 pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
     match FREE_LIST.take(py) {
         Some(object) => {

@@ -30,7 +30,7 @@ pub(crate) enum Wait {
 }
 
 /// Waits for a child. `None` if it has not ended, and if it was left to be reaped; ECHILD if
-/// somebody else has reaped it.
+/// other code has reaped it.
 pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
     let pid = match target {
         Target::Pid(pid) => pid,
@@ -124,8 +124,8 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
 }
 
-/// The status of a child that somebody else reaped, or that nobody had to reap because SIGCHLD is
-/// ignored: nobody knows it any more.
+/// The status of a child that other code reaped, or that the kernel reaped because SIGCHLD is
+/// ignored: it is lost.
 pub(crate) fn status_of_reaped(_pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     ExitStatus::Lost
 }

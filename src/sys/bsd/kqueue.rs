@@ -118,7 +118,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         if self.owner == current_pid() {
-            // SAFETY: nobody uses it after this, and this is the one place that drops it.
+            // SAFETY: it is not used after this, and this is the one place that drops it.
             unsafe { ManuallyDrop::drop(&mut self.kqueue) };
         }
     }
@@ -267,8 +267,8 @@ impl Poller {
     }
 
     /// The end of a child was announced. It is passed on when the child can be reaped, so that
-    /// whoever then looks finds it; until then a timer brings us back. That keeps both promises:
-    /// to look never blocks, and no event is lost. Whoever is too early (a kernel that has still
+    /// the next look finds it; until then a timer brings us back. That keeps both promises:
+    /// to look never blocks, and no event is lost. A look that is too early (a kernel that has still
     /// to make the zombie, a debugger that keeps it, an event left by the former bearer of the
     /// number) costs a look every now and then.
     fn ended(&self, pid: i32, token: usize, events: &mut Vec<Event>) {

@@ -86,7 +86,7 @@ pub(crate) fn watch_exit(
 
 /// Does nothing: to remove it by its number could hit the next child that got the number. The
 /// kernel forgets what it watched as soon as the event was collected. If it was not, because
-/// somebody asked first how the child ended, the event will wake nobody; and should the number's
+/// the program asked first how the child ended, the event wakes no operation; and should the number's
 /// next child be watched before, then it takes the event over, which is found to be too early.
 pub(crate) fn unwatch_exit(_pid: i32, _pidfd: Option<BorrowedFd<'_>>, _poller: &Poller) {}
 

@@ -52,13 +52,13 @@ pub(crate) unsafe fn execve(
     errno()
 }
 
-/// write(2), once, with nobody to tell about an error.
+/// write(2), once; an error cannot be reported.
 pub(crate) fn write(fd: RawHandle, bytes: &[u8]) {
     // SAFETY: see the head of this module.
     let _ = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
 }
 
-/// ChildEnds the process at once. _exit(2).
+/// Ends the process at once. _exit(2).
 pub(crate) fn exit(code: c_int) -> ! {
     // SAFETY: runs no handlers and flushes nothing.
     unsafe { libc::_exit(code) }

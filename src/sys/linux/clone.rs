@@ -4,7 +4,7 @@
 //!
 //! `clone(CLONE_VM)` without `CLONE_VFORK`: the child borrows our memory, so nothing is copied
 //! however large we are, and we go on at once, so a slow exec (a cold disk, NFS, thousands of
-//! misses along PATH) stands in nobody's way. What makes it right:
+//! misses along PATH) holds neither the loop nor another start. What makes it right:
 //!
 //! - The child has a stack of its own; stack, arguments and environment live until the report pipe
 //!   ends. The kernel lets go of the old memory in exec before it closes descriptors, and in exit
@@ -179,7 +179,7 @@ fn refused(error: &io::Error) -> bool {
 /// Makes the child, with all signals blocked. By clone3(2), unless the child inherits our handlers.
 ///
 /// # Safety
-/// As [`Cloner::start`]; nobody else uses `stack`.
+/// As [`Cloner::start`]; no other code uses `stack`.
 unsafe fn clone(
     job: &Job,
     entry: extern "C" fn(*mut c_void) -> c_int,

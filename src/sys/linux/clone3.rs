@@ -34,7 +34,7 @@ struct Args {
 /// our signal handlers. Returns its pid. The pidfd is stored in `pidfd`, if `flags` ask for it.
 ///
 /// # Safety
-/// `entry` does not return, and may run with `job` in such a process. Nobody else uses `stack`
+/// `entry` does not return, and may run with `job` in such a process. No other code uses `stack`
 /// until the child has executed a program or ended.
 pub(super) unsafe fn clone3(
     flags: c_int,

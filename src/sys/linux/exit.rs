@@ -1,4 +1,4 @@
-//! How a child ended: waitid(2), and what the kernel still knows when somebody else reaped it.
+//! How a child ended: waitid(2), and what the kernel still knows when other code reaped it.
 
 use std::io;
 use std::mem;
@@ -23,7 +23,7 @@ pub(crate) enum Wait {
     Block,
 }
 
-/// Waits for a child. `None` if it has not ended; ECHILD if somebody else has reaped it.
+/// Waits for a child. `None` if it has not ended; ECHILD if other code has reaped it.
 pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
     let (kind, id) = match target {
         Target::Pid(pid) => (libc::P_PID, pid),
@@ -83,7 +83,7 @@ fn duration(time: libc::timeval) -> Duration {
     Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
 }
 
-/// The status of a child that somebody else reaped, or that nobody had to reap because SIGCHLD is
+/// The status of a child that other code reaped, or that the kernel reaped because SIGCHLD is
 /// ignored. PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15; [`ExitStatus::Lost`] before.
 pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     let Some(pidfd) = pidfd else {

@@ -113,12 +113,12 @@ pub(crate) unsafe fn execve(
     }
 }
 
-/// write(2), once, with nobody to tell about an error.
+/// write(2), once; an error cannot be reported.
 pub(crate) fn write(fd: RawHandle, bytes: &[u8]) {
     let _ = call!(libc::SYS_write, fd, bytes.as_ptr(), bytes.len());
 }
 
-/// ChildEnds the process at once. exit_group(2).
+/// Ends the process at once. exit_group(2).
 pub(crate) fn exit(code: c_int) -> ! {
     loop {
         let _ = call!(libc::SYS_exit_group, code);

@@ -60,7 +60,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the whole mapping, which nobody uses any more: whoever runs on a stack owns it.
+        // SAFETY: the whole mapping, which is no longer in use: its owner is the child that runs on it.
         unsafe { libc::munmap(self.base.as_ptr().cast(), GUARD + SIZE) };
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! On Linux this code shares its parent's memory while the parent's threads go on. So it makes raw
 //! system calls only; it allocates nothing, takes no lock, touches no thread-local (`errno` is
-//! one), cannot panic, and never returns. It reads the [`Job`], which nobody changes until the
+//! one), cannot panic, and never returns. It reads the [`Job`], which does not change until the
 //! parent has learnt the outcome, and writes nothing but its own stack.
 //!
 //! The order of the steps is that of CPython's `_posixsubprocess.c`, because it can be observed:
@@ -35,7 +35,7 @@ pub(super) const STAGES: [Stage; 4] = [Stage::Setup, Stage::Chdir, Stage::PreExe
 
 struct Failure(Stage, Errno);
 
-/// Somebody else's code in a child that shares nothing with its parent.
+/// The caller's code, in a child that shares nothing with its parent.
 type InChild<'a> = &'a mut dyn FnMut() -> Result<(), i32>;
 
 /// Runs the job and never returns.

@@ -42,7 +42,7 @@ pub(crate) fn try_clone(fd: &impl AsFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, 3)?)
 }
 
-/// A copy of somebody else's descriptor. It stays what it is when theirs is closed and its number
+/// A copy of a descriptor that other code owns. It stays what it is when theirs is closed and its number
 /// goes to another file. F_DUPFD_CLOEXEC in fcntl(2).
 #[cfg(feature = "python")]
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
@@ -52,7 +52,7 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, 3)?)
 }
 
-/// Whether a selector that somebody else owns would come back at once. It would if its number is
+/// Whether a selector that other code owns would come back at once. It would if its number is
 /// not open, too. poll(2).
 #[cfg(feature = "python")]
 pub(crate) fn has_events(selector: RawFd) -> bool {

@@ -42,7 +42,7 @@ pub(crate) use switches::switches;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::HostFd;
 
-/// A descriptor somebody else owns, as the child will see it.
+/// A descriptor that other code owns, as the child will see it.
 pub type RawHandle = std::os::fd::RawFd;
 /// A descriptor that is owned.
 pub type OwnedHandle = std::os::fd::OwnedFd;

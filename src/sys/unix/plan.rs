@@ -59,7 +59,7 @@ impl Strings {
 pub(crate) struct Plan {
     argv: CStrings,
     envp: CStrings,
-    /// Nobody has said what the environment is to be.
+    /// The command sets no environment of its own.
     pub inherits_env: bool,
     pub candidates: Vec<CString>,
     pub cwd: Option<CString>,

@@ -46,7 +46,7 @@ impl Fork for PreExec {
     /// fork(2).
     fn fork(&mut self) -> io::Result<Forked> {
         // SAFETY: what the child does before exec is the child half, which is made for less than
-        // this, and the hook, for which whoever set it has promised the same.
+        // this, and the hook, for which the caller of `pre_exec` has promised the same.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => Ok(Forked::Child),

@@ -32,7 +32,7 @@ pub(crate) struct Process {
     pid: i32,
     pidfd: Option<OwnedFd>,
     /// The thread that waits for it has seen its end: from then on, without a pidfd, its number
-    /// may be another's, if somebody else reaped it.
+    /// may be another's, if other code reaped it.
     ended: Arc<AtomicBool>,
 }
 
@@ -82,8 +82,8 @@ impl Process {
         let notifier = poller.notifier()?;
         let (pid, ended) = (self.pid, self.ended.clone());
         let name = format!("procio-wait-{pid}");
-        // WNOWAIT: the thread only looks; reaping stays with whoever holds the lock. Should
-        // somebody else reap the child, it ends with ECHILD, which is also news.
+        // WNOWAIT: the thread only looks; reaping stays with the holder of the lock. Should
+        // other code reap the child, it ends with ECHILD, which is also news.
         std::thread::Builder::new()
             .name(name)
             .stack_size(64 * 1024)
@@ -99,7 +99,7 @@ impl Process {
         os::unwatch_exit(self.pid, self.pidfd(), poller);
     }
 
-    /// Reaps the child if it has ended. An end whose status somebody else took is an end too.
+    /// Reaps the child if it has ended. An end whose status other code took is an end too.
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<Exit>> {
         let target = match &self.pidfd {
             Some(fd) => Target::PidFd(fd.as_fd()),
@@ -177,7 +177,7 @@ impl Process {
         self.signal(libc::SIGKILL)
     }
 
-    /// Whether an error of [`signal`](Process::signal) says that somebody else reaped the child.
+    /// Whether an error of [`signal`](Process::signal) says that other code reaped the child.
     pub(crate) fn is_gone(error: &io::Error) -> bool {
         error.raw_os_error() == Some(libc::ESRCH)
     }

@@ -11,7 +11,7 @@ use super::pipe::{PipeReader, report_pipe};
 use super::{Plan, Process, RawHandle, current_pid, switches};
 use crate::error::{SpawnError, Stage};
 
-/// A fork made by somebody else, for a child that must run that somebody's code before exec.
+/// A fork made by the caller, for a child that must run the caller's code before exec.
 pub(crate) trait Fork {
     /// Forks as `fork(2)` does.
     fn fork(&mut self) -> io::Result<Forked>;

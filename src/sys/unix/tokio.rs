@@ -35,7 +35,7 @@ impl HostFd {
         Ok(Some(HostFd(watched?)))
     }
 
-    /// Waits until the poller may hold events. The runtime watches by edges: whoever is told must
+    /// Waits until the poller may hold events. The runtime watches by edges: the caller must then
     /// collect them all before asking again.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.0.poll_read_ready(cx))?.clear_ready();

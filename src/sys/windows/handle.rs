@@ -29,7 +29,7 @@ pub(super) fn check(result: windows_sys::core::BOOL) -> io::Result<()> {
 /// Owns what a function that makes handles has returned.
 ///
 /// # Safety
-/// The handle, unless it is null or INVALID_HANDLE_VALUE, is new and nobody else's.
+/// The handle, unless it is null or INVALID_HANDLE_VALUE, is new and not owned elsewhere.
 pub(super) unsafe fn own(handle: HANDLE) -> io::Result<OwnedHandle> {
     if handle.is_null() || handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
@@ -48,7 +48,7 @@ pub(super) fn inheritable(handle: RawHandle) -> io::Result<OwnedHandle> {
     copy(handle, true)
 }
 
-/// A copy of somebody else's handle. It stays what it is when theirs is closed.
+/// A copy of a handle that other code owns. It stays what it is when theirs is closed.
 #[cfg(feature = "python")]
 pub(crate) fn duplicate(handle: RawHandle) -> io::Result<OwnedHandle> {
     copy(handle, false)

@@ -30,21 +30,21 @@ const BATCH: usize = 64;
 const WRITABLE: u32 = 1;
 const HANGUP: u32 = 2;
 
-/// A completion port, and what has to be done before nobody looks at it any more.
+/// A completion port, and what has to be done before its last poller goes.
 #[derive(Debug)]
 pub(super) struct Port {
     handle: OwnedHandle,
     leaving: Mutex<Leaving>,
-    /// Somebody else takes the packets.
+    /// The host takes the packets.
     shared: Option<SharedPort>,
-    /// A thread waits, and will get what comes: nobody else need look.
+    /// A thread waits, and will get what comes: no other caller need look.
     awaited: AtomicBool,
 }
 
 /// Pipe ends that are gone while the system still works for them.
 #[derive(Debug, Default)]
 struct Leaving {
-    /// The poller has ended: nobody but they themselves will collect their completions.
+    /// The poller has ended: only they themselves will collect their completions.
     ended: bool,
     /// How many operations the poller is to collect before it may end.
     orphans: usize,
@@ -102,7 +102,7 @@ impl Port {
     pub(super) fn post(&self, token: usize, readiness: Readiness) {
         if let Some(shared) = &self.shared {
             shared.add(Event { token, readiness });
-            // SAFETY: as below. The address is only an address to whoever takes the packet.
+            // SAFETY: as below. The address is only an address to the host, which takes the packet.
             unsafe { PostQueuedCompletionStatus(self.raw(), 0, 0, shared.wakeup().address()) };
             return;
         }
@@ -161,8 +161,8 @@ impl Port {
         }
     }
 
-    /// The owner of `operation`, which is pending and was cancelled, goes away. Whoever looks at
-    /// the port collects the completion; if nobody does any more, that is done here.
+    /// The owner of `operation`, which is pending and was cancelled, goes away. The next wait on
+    /// the port collects the completion; after the last wait, that is done here.
     pub(super) fn withdraw(&self, operation: &Arc<Operation>) {
         if let Some(shared) = &self.shared {
             return self.withdraw_shared(shared, operation);
@@ -179,7 +179,7 @@ impl Port {
         }
     }
 
-    /// The same on somebody else's port: he takes the packet, unless he has stopped.
+    /// The same on the host's port: the host takes the packet, unless it has stopped.
     fn withdraw_shared(&self, shared: &SharedPort, operation: &Arc<Operation>) {
         if !operation.shutdown() {
             shared.forget(operation);
@@ -191,7 +191,7 @@ impl Port {
         }
     }
 
-    /// Nobody takes packets any more.
+    /// No packet is taken any more.
     pub(super) fn end(&self) {
         lock(&self.leaving).ended = true;
     }
@@ -228,7 +228,7 @@ impl Poller {
         Ok(Poller(Arc::new(Port::new()?)))
     }
 
-    /// One on the port of somebody else, who takes the packets: [`wait`](Poller::wait) does not wait.
+    /// One on the host's port; the host takes the packets: [`wait`](Poller::wait) does not wait.
     #[cfg(feature = "python")]
     pub(crate) fn shared(port: super::RawHandle, sink: Box<dyn PacketSink>) -> io::Result<Self> {
         let port = Arc::new(Port {
@@ -292,7 +292,7 @@ impl Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
-        // What the system may still write to must be collected by somebody. ChildEnds that go from now
+        // What the system may still write to must be collected. Ends of pipes that go from now
         // on do it themselves; those that went before have cancelled, so it cannot take long.
         self.0.end();
         self.0.drain(|| lock(&self.0.leaving).orphans == 0);

@@ -40,7 +40,7 @@ use std::{ffi::OsString, io};
 
 use super::{Event, Interest, Watched};
 
-/// A handle somebody else owns, as a number.
+/// A handle that other code owns, as a number.
 pub type RawHandle = isize;
 /// A handle that is owned.
 pub type OwnedHandle = std::os::windows::io::OwnedHandle;

@@ -121,7 +121,7 @@ impl PipeReader {
     ) -> io::Result<&'a [u8]> {
         let count = self.fill(room)?;
         let filled = room.get(..count).unwrap_or_default();
-        // SAFETY: `fill` has filled so many bytes at the front.
+        // SAFETY: `fill` has filled that number of bytes at the front.
         Ok(unsafe { std::slice::from_raw_parts(filled.as_ptr().cast(), filled.len()) })
     }
 
@@ -314,7 +314,7 @@ pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, Owne
     Ok((ours.try_into()?, theirs))
 }
 
-/// A named pipe with one instance, to which nobody else can connect: it is connected at once, and
+/// A named pipe with one instance, to which no other process can connect: it is connected at once, and
 /// the name cannot be guessed before that.
 fn pipe(
     access: FILE_FLAGS_AND_ATTRIBUTES,
@@ -338,7 +338,7 @@ fn pipe(
             ))
         };
         match made {
-            // Somebody has that name.
+            // That name is taken.
             Err(error) if error.raw_os_error() == Some(ERROR_ACCESS_DENIED.cast_signed()) => {}
             made => break (name, made?),
         }
@@ -358,7 +358,7 @@ fn pipe(
     Ok((ours, theirs))
 }
 
-/// A name that nobody has and nobody guesses, ending with a null.
+/// A name that is not taken and cannot be guessed, ending with a null.
 fn name() -> Vec<u16> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let random = || RandomState::new().build_hasher().finish();

@@ -3,12 +3,12 @@
 //! # Who owns what
 //! An operation lives in an `Arc`. While the system works on it, the system holds one reference
 //! (made into a raw pointer: the address of the OVERLAPPED, which is the first field), and the
-//! bytes belong to the system: nobody looks at them and nobody moves their memory. When the packet
+//! bytes belong to the system: no code looks at them or moves their memory. When the packet
 //! of the completion is taken from the port, that reference comes back, and with it the bytes. So
 //! an owner may go away in the middle of an operation, and the memory stays until the system has
 //! let go of it. What makes this end soon is `CancelIoEx`.
 //!
-//! Where somebody else takes the packets from the port, he is only told addresses, and says when one
+//! Where the host takes the packets from the port, it is only told addresses, and says when one
 //! has come (`take_back`): what is believed then is the state and the OVERLAPPED, never the address.
 //!
 //! A handle with FILE_SKIP_COMPLETION_PORT_ON_SUCCESS sends a packet only for what was pending. An
@@ -68,7 +68,7 @@ struct Inner {
     taken: usize,
     /// Its owner has gone.
     orphan: bool,
-    /// Nobody takes packets any more: nothing is started.
+    /// No packet is taken any more: nothing is started.
     refused: bool,
     /// What it was started on, which is open unless the owner has gone.
     handle: HANDLE,
@@ -89,7 +89,7 @@ pub(super) enum IoResult {
     Idle,
     /// A packet will come.
     Pending,
-    /// So many bytes were moved.
+    /// That number of bytes was moved.
     Moved(usize),
     Failed(u32),
 }
@@ -240,16 +240,16 @@ impl Operation {
         unsafe { (&raw const (*self.overlapped.get()).Internal).read_volatile() as NTSTATUS }
     }
 
-    /// Takes the system's reference back, and the result, if the system is done with it and nobody
-    /// has taken them.
+    /// Takes the system's reference back, and the result, if the system is done with it and they
+    /// were not taken yet.
     pub(super) fn take_back(self: &Arc<Self>) -> Option<Completed> {
         let mut inner = self.lock();
         let status = self.status();
         if inner.state != State::Pending || status == STATUS_PENDING {
             return None;
         }
-        // SAFETY: `submit` gave this reference away, and whoever finds `State::Pending` under the
-        // lock takes it back, which ends that state. `self` is another one.
+        // SAFETY: `submit` gave this reference away, and the thread that finds `State::Pending` under
+        // the lock takes it back, which ends that state. `self` is another one.
         unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
         Some(self.complete(&mut inner, status))
     }
@@ -336,7 +336,7 @@ impl Operation {
         }
     }
 
-    /// Its owner goes; `true` if it is pending, and somebody must collect the packet.
+    /// Its owner goes; `true` if it is pending, and the packet must be collected.
     pub(super) fn shutdown(&self) -> bool {
         let mut inner = self.lock();
         inner.orphan = true;
@@ -353,8 +353,8 @@ impl Operation {
         (inner.orphan || inner.refused) && inner.state != State::Pending
     }
 
-    /// Nobody will take packets any more: nothing can be started, and what is pending is cancelled.
-    /// Returns whether something is, whose packet will come.
+    /// Closes the operation: refuses new I/O and cancels what is pending. Returns `true` if a
+    /// completion packet is still to be dequeued.
     pub(super) fn close(&self) -> bool {
         let mut inner = self.lock();
         inner.refused = true;

@@ -276,7 +276,7 @@ impl Drop for Wait {
         let gone = self.handle.is_null()
             || unsafe { UnregisterWaitEx(self.handle, INVALID_HANDLE_VALUE) } != 0;
         if gone {
-            // SAFETY: made by `Box::into_raw`, and nobody has it any more. If the wait could not
+            // SAFETY: made by `Box::into_raw`, and this is the last pointer to it. If the wait could not
             // be unregistered, the memory is lost and nothing else.
             drop(unsafe { Box::from_raw(self.context) });
         }

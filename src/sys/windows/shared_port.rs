@@ -1,8 +1,7 @@
-//! A poller on somebody else's completion port: he takes the packets, we see to them.
-//!
-//! He knows operations by their addresses. Before an operation is started he is told to
-//! [`expect`](PacketSink::expect) its packets, and for each that he has taken he calls
-//! [`Packet::taken`]. When he stops he calls [`Packet::refuse`] for each.
+//! A poller that shares the host's completion port, which is that of asyncio's Proactor. The host
+//! dequeues the packets, and knows an operation only by the address of its OVERLAPPED: before an
+//! operation starts, the poller registers it with [`expect`](PacketSink::expect); for each dequeued
+//! packet the host calls [`Packet::taken`]. When the host stops, it calls [`Packet::close`] for each.
 
 #![cfg_attr(
     not(feature = "python"),
@@ -17,7 +16,7 @@ use super::iocp::Port;
 use super::overlapped::{Kind, Operation};
 use crate::sync::lock;
 
-/// Whoever takes the packets from the port.
+/// The host, which takes the packets from the port.
 pub(crate) trait PacketSink: Send + Sync {
     /// From now on packets with this address may come, any number of them.
     fn expect(&self, packet: Packet) -> io::Result<()>;

@@ -27,11 +27,11 @@ use super::handle::{check, inheritable, own, raw, standard, system};
 use super::{Interest, Plan, Poller, Process, RawHandle, Watched};
 use crate::error::{SpawnError, Stage};
 
-/// ChildGuard shared while handles of ours are inheritable, exclusively by a start that inherits all.
+/// Held shared while handles of ours are inheritable, exclusively by a start that inherits all.
 /// One for the process, as its table of handles is.
 static INHERITANCE: RwLock<()> = RwLock::new(());
 
-/// Nobody can fork here.
+/// There is no fork here.
 pub(crate) trait Fork {}
 
 /// So no code of the caller's runs in a child.
