@@ -51,6 +51,7 @@ pub struct Command {
     pub(crate) read_limit: usize,
     pub(crate) line_limit: usize,
     pub(crate) kill_on_drop: bool,
+    pub(crate) kill_group_on_drop: bool,
     pub(crate) platform_options: sys::PlatformOptions,
 }
 
@@ -87,6 +88,7 @@ impl Command {
             read_limit: 0,
             line_limit: crate::stream::reader::LINE_CEILING,
             kill_on_drop: false,
+            kill_group_on_drop: false,
             platform_options: sys::PlatformOptions::default(),
         }
     }

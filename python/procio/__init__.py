@@ -11,6 +11,7 @@ from typing import Any as _Any
 
 from . import subprocess
 from ._core import __version__
+from ._lifetime import open_process
 from ._loops import (
     EventLoop,
     SubprocessLoopMixin,
@@ -18,6 +19,7 @@ from ._loops import (
     new_uvloop_event_loop,
     run,
 )
+from ._results import CalledProcessError, CompletedProcess, TimeoutExpired, Usage
 from .install import install, installed, uninstall
 from .streams import StreamReader, StreamWriter
 from .subprocess import (
@@ -33,11 +35,15 @@ __all__ = [
     "DEVNULL",
     "PIPE",
     "STDOUT",
+    "CalledProcessError",
+    "CompletedProcess",
     "EventLoop",
     "Process",
     "StreamReader",
     "StreamWriter",
     "SubprocessLoopMixin",
+    "TimeoutExpired",
+    "Usage",
     "__version__",
     "create_subprocess_exec",
     "create_subprocess_shell",
@@ -45,6 +51,7 @@ __all__ = [
     "installed",
     "new_event_loop",
     "new_uvloop_event_loop",
+    "open_process",
     "run",
     "subprocess",
     "uninstall",

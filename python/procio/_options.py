@@ -5,6 +5,9 @@ number, every stream a descriptor or one of the constants. Nothing is opened or 
 input leaves nothing behind.
 """
 
+import math
+import operator
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +22,16 @@ else:
     from . import _options_posix as _system
     from ._options_posix import Platform, shell_args
 
-__all__ = ["File", "Request", "StrOrBytesPath", "prepare", "refuse_text", "shell_args"]
+__all__ = [
+    "File",
+    "Request",
+    "StrOrBytesPath",
+    "checked_grace",
+    "checked_signal",
+    "prepare",
+    "refuse_text",
+    "shell_args",
+]
 
 
 class Request(TypedDict):
@@ -36,6 +48,7 @@ class Request(TypedDict):
     read_ahead: bool
     close_fds: bool
     pipesize: int | None
+    owned: bool
     platform: Platform
     program: StrOrBytesPath
     directory: StrOrBytesPath | None
@@ -59,6 +72,26 @@ def refuse_text(kwds: dict[str, Any], shell: bool) -> None:
     for name in ("encoding", "errors"):
         if kwds.pop(name, None) is not None:
             raise ValueError(f"{name} must be None")
+
+
+def checked_grace(grace: float) -> float:
+    """``grace`` as a number of seconds. Raises ValueError for a negative one and for NaN."""
+    if math.isnan(grace) or grace < 0:
+        raise ValueError("grace must not be negative")
+    return float(grace)
+
+
+def checked_signal(number: int) -> int:
+    """``number`` as the number of a signal. Raises ValueError for what is none."""
+    return int(signal.Signals(number)) if sys.platform == "win32" else _posix_signal(number)
+
+
+def _posix_signal(number: int) -> int:
+    # Not every valid signal has a name: most of the real-time signals have none.
+    number = operator.index(number)
+    if number not in signal.valid_signals():
+        raise ValueError(f"signal number {number} out of range")
+    return number
 
 
 def prepare(
@@ -130,6 +163,7 @@ def prepare(
         "read_ahead": True,
         "close_fds": bool(close_fds),
         "pipesize": pipesize if pipesize > 0 else None,
+        "owned": False,
         "program": args[0] if executable is None else executable,
         "directory": cwd,
     }

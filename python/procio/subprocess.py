@@ -4,11 +4,13 @@ import asyncio
 import asyncio.subprocess
 import subprocess
 import weakref
+from signal import SIGTERM
 from typing import Any
 
 from . import _core, _options
 from ._coroutine import coroutine_function
-from ._options import File, StrOrBytesPath
+from ._options import File, StrOrBytesPath, checked_grace, checked_signal
+from ._results import Usage
 from ._subprocess_transport import SubprocessTransport
 from .streams import StreamReader, StreamWriter
 
@@ -53,6 +55,30 @@ class Process(_core.Process, asyncio.subprocess.Process):
         returns everything.
         """
         return _communicate(self, input)
+
+    @coroutine_function
+    def stop(self, *, signal: int = SIGTERM, grace: float = 5.0) -> _core.Awaitable[int]:
+        """End the process and the process group that it leads; return ``returncode``.
+
+        Sends ``signal`` to the group, waits at most ``grace`` seconds for the process to end (0: not
+        at all, ``math.inf``: as long as it takes), sends SIGKILL to what is left of the group, and
+        reaps. A process that leads no group, because it was started without ``start_new_session``
+        and ``process_group=0``, is ended alone. Returns at once for a process that has ended.
+
+        On Windows ``signal`` counts for nothing: the process is sent CTRL_BREAK if it leads a console
+        process group, and is otherwise terminated at once.
+
+        Raises ValueError for a negative ``grace`` or an unknown ``signal``, and gives a RuntimeWarning
+        if the system refuses to signal the process, which is then waited for. Cancelled, it goes on:
+        the first cancellation ends the grace, and CancelledError is raised once the process is gone.
+        """
+        return self._stop(checked_signal(signal), checked_grace(grace), False)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the process consumed, as a :class:`Usage`; None until its end is known."""
+        usage = self._usage()
+        return None if usage is None else Usage.of(usage)
 
     @property
     def _transport(self) -> SubprocessTransport:

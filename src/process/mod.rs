@@ -4,4 +4,5 @@
 pub(crate) mod communicate;
 pub(crate) mod reaper;
 pub(crate) mod spawn;
+pub(crate) mod teardown;
 pub(crate) mod transfer;

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct Reaper {
     pid: u32,
     token: usize,
     kill_on_drop: AtomicBool,
+    /// Its group is killed with it, also after its own end.
+    kill_group_on_drop: AtomicBool,
     /// It leads a process group that may be signalled after its own end.
     leads: bool,
     released: AtomicBool,
@@ -39,9 +41,15 @@ pub(crate) struct Reaper {
 struct ReaperState {
     /// Until it is reaped.
     process: Option<Process>,
-    /// From then on.
+    /// From its end on.
     exit: Option<Exit>,
+    /// From the time it is reaped: its group, or the descriptor that was given to the user.
     group: Option<Group>,
+    /// How many need the number of its group: until they are done it is not reaped.
+    pins: usize,
+    /// The user has its descriptor, which stays open as long as there is a guard.
+    #[cfg(feature = "python")]
+    exposed: bool,
     waiters: Waiters,
     /// It is another reactor's now.
     detached: bool,
@@ -54,10 +62,12 @@ impl Reaper {
         process: Process,
         kill_on_drop: bool,
         leads: bool,
+        kill_group_on_drop: bool,
     ) -> io::Result<ChildGuard> {
         let pid = process.pid();
         let mut state = Some(ReaperState {
             process: Some(process),
+            pins: usize::from(kill_group_on_drop),
             ..ReaperState::default()
         });
         let make = |token| {
@@ -67,6 +77,7 @@ impl Reaper {
                 pid,
                 token,
                 kill_on_drop: AtomicBool::new(kill_on_drop),
+                kill_group_on_drop: AtomicBool::new(kill_group_on_drop),
                 leads,
                 released: AtomicBool::new(false),
                 killed: AtomicBool::new(false),
@@ -108,8 +119,9 @@ impl Reaper {
     /// Whether its end is not yet known, and it was not killed by us.
     #[cfg(feature = "python")]
     pub(crate) fn is_unattended(&self) -> bool {
-        let runs = lock(&self.state).process.is_some() && !self.reactor.in_forked_child();
-        runs && !self.killed.load(Ordering::Relaxed)
+        let state = lock(&self.state);
+        let runs = state.process.is_some() && state.exit.is_none();
+        runs && !self.reactor.in_forked_child() && !self.killed.load(Ordering::Relaxed)
     }
 
     /// How it ended, once that has been published.
@@ -139,21 +151,92 @@ impl Reaper {
             return;
         }
         let mut state = lock(&self.state);
+        if state.exit.is_some() {
+            return;
+        }
+        let pinned = state.pins > 0;
         let Some(process) = &mut state.process else {
             return;
         };
-        let Ok(Some(exit)) = wait(process) else {
+        let found = if pinned {
+            process.try_look()
+        } else {
+            wait(process)
+        };
+        let Ok(Some(exit)) = found else {
             return;
         };
         self.unwatch(process);
-        let process = state.process.take();
-        if self.leads {
-            state.group = process.and_then(Process::into_group);
-        }
         state.exit = Some(exit);
         state.waiters.take(wakers);
+        if !pinned {
+            self.forget_process(&mut state);
+            drop(state);
+            self.reactor.remove(self.token);
+        }
+    }
+
+    /// It has been reaped.
+    fn forget_process(&self, state: &mut ReaperState) {
+        let process = state.process.take();
+        #[cfg(feature = "python")]
+        let wanted = self.leads || state.exposed;
+        #[cfg(not(feature = "python"))]
+        let wanted = self.leads;
+        if wanted {
+            state.group = process.and_then(Process::into_group);
+        }
+    }
+
+    /// From now on its end is only looked at: it stays a zombie, which keeps the number of its
+    /// group from being given to another, until [`unpin`](Reaper::unpin). Its end is published as
+    /// always. If it has been reaped already, nothing is kept.
+    pub(crate) fn pin(&self) {
+        lock(&self.state).pins += 1;
+    }
+
+    /// Ends that, and reaps it if it has ended.
+    pub(crate) fn unpin(&self) {
+        let mut state = lock(&self.state);
+        state.pins = state.pins.saturating_sub(1);
+        self.reap_zombie(state);
+    }
+
+    /// Whether it is not to be reaped, because its group is still to be signalled.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_pinned(&self) -> bool {
+        lock(&self.state).pins > 0
+    }
+
+    /// Reaps it if nothing but a pin has prevented that.
+    fn reap_zombie(&self, mut state: MutexGuard<'_, ReaperState>) {
+        if state.pins > 0 || state.exit.is_none() || self.reactor.in_forked_child() {
+            return;
+        }
+        let Some(process) = &mut state.process else {
+            return;
+        };
+        if let Ok(Some(exit)) = process.try_wait()
+            && exit.status != ExitStatus::Lost
+        {
+            state.exit = Some(exit);
+        }
+        self.forget_process(&mut state);
         drop(state);
         self.reactor.remove(self.token);
+    }
+
+    /// Its group is no longer killed when the last guard goes, and the zombie that was kept for that
+    /// is reaped.
+    pub(crate) fn let_group_go(&self) {
+        if self.kill_group_on_drop.swap(false, Ordering::AcqRel) {
+            self.unpin();
+        }
+    }
+
+    /// Whether its group is killed with it.
+    pub(crate) fn kill_group_on_drop(&self) -> bool {
+        self.kill_group_on_drop.load(Ordering::Acquire)
     }
 
     fn unwatch(&self, process: &mut Process) {
@@ -202,6 +285,10 @@ impl Reaper {
         if state.detached {
             return Err(detached_error());
         }
+        if state.pins > 0 {
+            let text = "the process is owned by a block, or is being stopped";
+            return Err(io::Error::other(text));
+        }
         let mut wakers = Vec::new();
         state.detached = true;
         state.waiters.take(&mut wakers);
@@ -220,10 +307,26 @@ impl Reaper {
     /// not be signalled any more, and needs no descriptor.
     #[cfg(feature = "python")]
     pub(crate) fn forget_group(&self) {
-        if self.leads {
-            let group = lock(&self.state).group.take();
+        let mut state = lock(&self.state);
+        if !state.exposed {
+            let group = state.group.take();
+            drop(state);
             drop(group);
         }
+    }
+
+    /// The descriptor that names it, for the user to wait for; it stays open as long as there is a
+    /// guard. `NotFound` when it has been reaped already, `Unsupported` where the system has none.
+    #[cfg(feature = "python")]
+    pub(crate) fn expose(&self) -> io::Result<sys::RawHandle> {
+        let mut state = lock(&self.state);
+        let handle = match (&state.process, &state.group) {
+            (Some(process), _) => process.handle()?.ok_or(io::ErrorKind::Unsupported)?,
+            (None, Some(group)) => group.handle()?,
+            (None, None) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        state.exposed = true;
+        Ok(handle)
     }
 
     /// One whose end is known already.
@@ -242,6 +345,7 @@ impl Reaper {
             pid,
             token: sys::WAKE_TOKEN,
             kill_on_drop: AtomicBool::new(false),
+            kill_group_on_drop: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             leads: group.is_some(),
             released: AtomicBool::new(false),
@@ -275,7 +379,7 @@ impl Reaper {
 
     fn reach(&self, deadly: bool, send: impl FnOnce(&Process) -> io::Result<()>) -> io::Result<()> {
         let state = lock(&self.state);
-        let Some(process) = &state.process else {
+        let (Some(process), None) = (&state.process, &state.exit) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         if self.reactor.in_forked_child() {
@@ -295,13 +399,30 @@ impl Reaper {
     /// Sends a signal to the process group that it leads: `NotFound` when there is none, or it can
     /// no longer be told from another.
     pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
+        self.reach_group(|it| it.signal_group(signal), |it| it.signal(signal))
+    }
+
+    /// Kills the group that it leads, if it leads one, and itself if it has not ended. The error is
+    /// that of the kill that was refused: another user's process.
+    pub(crate) fn kill_with_group(&self) -> io::Result<()> {
+        let group = self.reach_group(Process::kill_group, Group::kill);
+        let refused = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() != io::ErrorKind::NotFound);
+        let own = self.kill();
+        [own, group].into_iter().find(refused).unwrap_or(Ok(()))
+    }
+
+    fn reach_group(
+        &self,
+        by_leader: impl FnOnce(&Process) -> io::Result<()>,
+        by_group: impl FnOnce(&Group) -> io::Result<()>,
+    ) -> io::Result<()> {
         let state = lock(&self.state);
         let result = match (&state.process, &state.group) {
             _ if self.reactor.in_forked_child() || !self.leads => {
                 Err(io::ErrorKind::NotFound.into())
             }
-            (Some(process), _) => process.signal_group(signal),
-            (None, Some(group)) => group.signal(signal),
+            (Some(process), _) => by_leader(process),
+            (None, Some(group)) => by_group(group),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         };
         match result {
@@ -322,13 +443,28 @@ impl Reaper {
     /// it, and if the reactor has ended, we do.
     fn release(&self) {
         self.released.store(true, Ordering::Release);
-        if self.reactor.in_forked_child() || !self.kill_on_drop() {
+        if self.reactor.in_forked_child() {
             return;
         }
-        let _ = self.kill();
+        if self.kill_group_on_drop() {
+            self.kill_owned();
+        } else if self.kill_on_drop() {
+            let _ = self.kill();
+        } else {
+            return;
+        }
         if self.reactor.is_closed() {
             self.reap_orphan();
         }
+    }
+
+    /// Kills it with its group, for which it need not be kept any longer.
+    fn kill_owned(&self) {
+        let _ = self.kill_with_group();
+        self.killed.store(true, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        state.pins = 0;
+        self.reap_zombie(state);
     }
 
     /// Reaps a child that was killed without the reactor.
@@ -361,6 +497,10 @@ impl Source for Reaper {
     fn shutdown(&self, wakers: &mut Vec<Waker>) {
         // To be woken outside of the lock: they may hold the last handle on this very life.
         lock(&self.state).waiters.take(wakers);
+        if self.kill_group_on_drop() && !self.reactor.in_forked_child() {
+            // The block that owns it cannot go on: it ends here.
+            self.kill_owned();
+        }
         if self.killed.load(Ordering::Relaxed) {
             // Programs close the loop right after the kill, and keep the handle: nothing else
             // would reap it before that goes.

@@ -60,7 +60,8 @@ impl PendingSpawn {
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
-        let guard = Reaper::watch(reactor, process, true, command.leads())?;
+        let owned = command.kill_group_on_drop;
+        let guard = Reaper::watch(reactor, process, true, command.leads(), owned)?;
         let exec = ExecSource::new(reactor, report)?;
         let kill_on_drop = command.kill_on_drop;
         Ok(PendingSpawn {
@@ -112,7 +113,7 @@ impl PendingSpawn {
     pub(crate) fn abort(&mut self) {
         self.pipes = Pipes::default();
         if let Some(guard) = &self.guard {
-            let _ = guard.kill();
+            let _ = guard.kill_with_group();
         }
     }
 

@@ -102,7 +102,7 @@ impl DetachedChild {
     ) -> io::Result<(Arc<ChildGuard>, Pipes)> {
         let guard = match self.process.take() {
             // To give up from here on means to kill.
-            Some(process) => Reaper::watch(reactor, process, true, self.leads)?,
+            Some(process) => Reaper::watch(reactor, process, true, self.leads, false)?,
             None => Reaper::ended(reactor, self.pid, self.group.take(), self.exit),
         };
         let read =

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyResourceWarning;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::errors::in_drop;
+use super::errors::{in_drop, warn};
 use crate::process::reaper::ChildGuard;
 use crate::status::ExitStatus;
 
@@ -54,17 +54,9 @@ impl Drop for ChildLifetime {
     fn drop(&mut self) {
         if self.0.is_unattended() {
             let pid = self.0.pid();
-            in_drop(|py| warn_running(py, pid));
+            let text = format!("unclosed <Process {pid} running>");
+            // As asyncio, for a transport that was not closed.
+            in_drop(|py| warn(py, &py.get_type::<PyResourceWarning>(), text));
         }
-    }
-}
-
-/// The warning that asyncio gives for a transport that was not closed.
-fn warn_running(py: Python<'_>, pid: u32) {
-    let Ok(text) = std::ffi::CString::new(format!("unclosed <Process {pid} running>")) else {
-        return;
-    };
-    if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1) {
-        error.write_unraisable(py, None);
     }
 }

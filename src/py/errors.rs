@@ -28,6 +28,16 @@ pub(super) fn in_drop(run: impl FnOnce(Python<'_>)) {
     });
 }
 
+/// Gives a warning where no code of the user's could take an exception in its place.
+pub(super) fn warn(py: Python<'_>, class: &Bound<'_, PyType>, text: String) {
+    let Ok(text) = std::ffi::CString::new(text) else {
+        return;
+    };
+    if let Err(error) = PyErr::warn(py, class, &text, 1) {
+        error.write_unraisable(py, None);
+    }
+}
+
 /// What `subprocess.Popen` raises for the same failure: same class, errno and filename.
 pub(super) fn spawn_error(py: Python<'_>, error: &SpawnError, names: &Names) -> PyErr {
     let file = match error.stage() {

@@ -28,6 +28,8 @@ mod process;
 mod read_callback;
 mod reader;
 mod spawn;
+mod stop;
+mod timer;
 mod writer;
 
 use pyo3::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::{PyProcessLookupError, PyRuntimeError};
+use pyo3::exceptions::{PyNotImplementedError, PyProcessLookupError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -16,8 +16,10 @@ use super::event_loop::LoopBinding;
 use super::operations::{CommunicateOp, WaitOp};
 use super::popen;
 use super::reader::{Stream, to_bytes};
+use super::stop::StopOp;
 use crate::process::transfer::DetachedChild;
 use crate::stream::pipe::WritePipe;
+use crate::sys;
 
 /// A child process, with the methods of `asyncio.subprocess.Process`.
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
@@ -92,6 +94,58 @@ impl Process {
         Ok(Awaitable::new(&self.binding, op))
     }
 
+    /// Sends a signal to the process group that it leads, because it was started with
+    /// `start_new_session` or `process_group=0`. Raises ProcessLookupError when it leads none, the
+    /// group has ended, or `returncode` is known. It never reaches another group.
+    fn send_signal_to_group(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
+        let number = popen::signal_number(signal)?;
+        self.sent(py, self.guard.signal_group(number))
+    }
+
+    /// The descriptor that names the process (a pidfd), readable once it has ended. It belongs to
+    /// the process, which closes it when its last reference goes.
+    fn fileno(&self, py: Python<'_>) -> PyResult<sys::RawHandle> {
+        let shown = self.guard.expose();
+        shown.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
+            std::io::ErrorKind::Unsupported => {
+                PyNotImplementedError::new_err("this system has no descriptors for processes")
+            }
+            _ => os_error(py, &error, None),
+        })
+    }
+
+    /// User and system time in seconds, and the largest resident set in bytes; None until the end.
+    fn _usage(&self) -> Option<(f64, f64, u64)> {
+        let usage = self.guard.exit()?.usage;
+        Some((
+            usage.user.as_secs_f64(),
+            usage.system.as_secs_f64(),
+            usage.max_resident,
+        ))
+    }
+
+    /// Asks the group to end, waits for the leader, kills what is left after `grace` seconds, and
+    /// reaps. With `wait_first` the process is asked only if the wait for its end is cancelled.
+    fn _stop(&self, signal: i32, grace: f64, wait_first: bool) -> Awaitable {
+        let op = StopOp {
+            binding: self.binding.clone(),
+            guard: self.guard.clone(),
+            signal,
+            grace,
+            wait_first,
+            teardown: None,
+            timer: None,
+        };
+        Awaitable::new(&self.binding, op)
+    }
+
+    /// Kills it with its group, without waiting.
+    fn _kill_with_group(&self) {
+        // What another user's process has become cannot be killed, and is left alone.
+        let _ = self.guard.kill_with_group();
+    }
+
     /// Takes the child out of this loop, for a reactor elsewhere. Raises RuntimeError while an
     /// operation is under way.
     fn _detach(&self, py: Python<'_>) -> PyResult<Detached> {
@@ -107,6 +161,10 @@ impl Process {
         }
         if self.guard.is_detached() {
             return Err(PyRuntimeError::new_err("the process was handed over"));
+        }
+        if self.guard.is_pinned() {
+            let text = "the process is owned by a block, and cannot be handed over";
+            return Err(PyRuntimeError::new_err(text));
         }
         let parts = DetachedChild::take(&self.guard, stdin, stdout.as_deref(), stderr.as_deref());
         let parts = parts.map_err(|error| os_error(py, &error, None))?;

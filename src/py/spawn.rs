@@ -61,6 +61,8 @@ from_dict! {
         read_ahead: bool,
         close_fds: bool,
         pipesize: Option<usize>,
+        /// A block owns it: its group is killed with it.
+        owned: bool,
         platform: Platform,
         /// As the caller gave them, for the exceptions.
         program: Py<PyAny>,
@@ -107,6 +109,7 @@ impl Request {
         command.close_fds = self.close_fds;
         command.pipe_size = self.pipesize;
         command.kill_on_drop = true;
+        command.kill_group_on_drop = self.owned;
         self.platform.apply(&mut command);
         command
     }

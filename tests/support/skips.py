@@ -34,6 +34,8 @@ LIBRARY_MAKES_ITS_LOOP = "the library makes a loop of asyncio's itself"
 SOURCES_MISSING = (
     "PROCIO_SOURCES does not name a folder with the sources of {} (tests/compat/libraries/fetch_sources.py)"
 )
+NO_PIDFDS = "this system has no pidfds, or they are forced off"
+NO_PIDFDS_ONLY = "is about a system without pidfds"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
 NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
@@ -57,6 +59,8 @@ def processors() -> int:
 
 HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
+HAVE_PIDFDS = hasattr(os, "pidfd_open") and os.environ.get("PROCIO_PIDFD") != "0"
+needs_pidfds = pytest.mark.skipif(not HAVE_PIDFDS, reason=NO_PIDFDS)
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason=NOT_ROOT)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
 needs_child_watchers = pytest.mark.skipif(sys.version_info >= (3, 12), reason=NO_CHILD_WATCHERS)

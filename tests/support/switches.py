@@ -12,6 +12,7 @@ FORCED_PATHS = (
     ("PROCIO_SPAWN", "vfork"),
     ("PROCIO_SPAWN", "fork"),
     ("PROCIO_PIDFD", "0"),
+    ("PROCIO_GROUP_SIGNAL", "0"),
     ("PROCIO_POLL_THREAD", "1"),
     ("PROCIO_CLONE3", "0"),
     ("PROCIO_CLOSE_RANGE", "0"),

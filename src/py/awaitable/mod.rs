@@ -20,7 +20,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use self::slots::SendMode;
-use crate::py::errors::in_drop;
+use crate::py::errors::{in_drop, warn};
 use crate::py::event_loop::{LoopBinding, Ready, running_loop};
 use crate::py::operations::{DrainOp, ReadOp};
 use crate::sync::lock;
@@ -45,6 +45,15 @@ pub(super) trait Operation: Send + Sync {
     /// goes on. Otherwise the operation is dropped, and must leave things as if it had not been.
     fn cancel(&mut self) -> bool {
         false
+    }
+    /// It was cancelled once more while it is polled to the end. `true` drops the new exception and
+    /// goes on; the first one counts.
+    fn cancel_again(&mut self) -> bool {
+        false
+    }
+    /// The text of a RuntimeWarning that the last poll gave cause for.
+    fn take_warning(&mut self) -> Option<String> {
+        None
     }
 }
 
@@ -111,13 +120,15 @@ impl Slot {
     /// Carries the operation on, and completes its future if that ended it. Raises what the loop's
     /// own code raises, such as a KeyboardInterrupt that arrived meanwhile.
     pub(super) fn advance(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let future = {
+        let (future, warning) = {
             let mut state = lock(&self.state);
-            if !self.poll(&mut state) {
-                return Ok(());
-            }
-            state.future.take()
+            let done = self.poll(&mut state);
+            let warning = state.op.as_mut().and_then(|op| op.take_warning());
+            (done.then(|| state.future.take()).flatten(), warning)
         };
+        if let Some(text) = warning {
+            warn(py, &py.get_type::<PyRuntimeWarning>(), text);
+        }
         let Some(future) = future else {
             return Ok(());
         };
@@ -151,7 +162,16 @@ impl Slot {
         py: Python<'py>,
         running: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if self.poll(&mut lock(&self.state)) {
+        let (done, warning) = {
+            let mut state = lock(&self.state);
+            let done = self.poll(&mut state);
+            let warning = state.op.as_mut().and_then(|op| op.take_warning());
+            (done, warning)
+        };
+        if let Some(text) = warning {
+            warn(py, &py.get_type::<PyRuntimeWarning>(), text);
+        }
+        if done {
             return Ok(None);
         }
         let running = running.map_or_else(|| running_loop(py), Ok)?;
@@ -165,6 +185,12 @@ impl Slot {
         drop(state);
         drop(stale);
         Ok(Some(future))
+    }
+
+    /// What the operation answers to a cancellation.
+    fn asks(&self, cancel: fn(&mut dyn Operation) -> bool) -> bool {
+        let mut state = lock(&self.state);
+        state.op.as_mut().is_some_and(|op| cancel(&mut **op))
     }
 
     /// Whether another task waits for it already.
@@ -422,15 +448,14 @@ impl Awaitable {
     ) -> PyResult<Py<PyAny>> {
         let error = exception(typ, val, tb)?;
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
-        let State::Waiting(slot) = state else {
-            state.give_up(py)?;
-            return Err(error);
+        let (slot, error) = match state {
+            State::Waiting(slot) if slot.asks(|op| op.cancel()) => (slot, error),
+            State::Cancelling(slot, first) if slot.asks(|op| op.cancel_again()) => (slot, *first),
+            state => {
+                state.give_up(py)?;
+                return Err(error);
+            }
         };
-        let cancelling = lock(&slot.state).op.as_mut().is_some_and(|op| op.cancel());
-        if !cancelling {
-            State::Waiting(slot).give_up(py)?;
-            return Err(error);
-        }
         lock(&slot.state).done = false;
         match self.go_on(py, None, slot, Some(Box::new(error)))? {
             Step::Yield(future) => Ok(future),
@@ -494,12 +519,7 @@ fn stop(py: Python<'_>, value: Py<PyAny>) -> PyErr {
 
 fn never_awaited(py: Python<'_>, name: &str) {
     let text = format!("coroutine '{name}' was never awaited");
-    let Ok(text) = std::ffi::CString::new(text) else {
-        return;
-    };
-    if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
-        error.write_unraisable(py, None);
-    }
+    warn(py, &py.get_type::<PyRuntimeWarning>(), text);
 }
 
 /// The exception of a `throw`, in its old form with up to three arguments too.

@@ -25,12 +25,14 @@ pub(crate) enum Target<'a> {
 pub(crate) enum Wait {
     /// Reaps it if it has ended.
     Reap,
+    /// Looks whether it has ended, and leaves it to be reaped.
+    Look,
     /// Blocks until it has ended and leaves it to be reaped.
     Block,
 }
 
-/// Waits for a child. `None` if it has not ended, and if it was left to be reaped; ECHILD if
-/// other code has reaped it.
+/// Waits for a child. `None` if it has not ended, and after [`Wait::Block`]; ECHILD if other code
+/// has reaped it. What a child that was only looked at consumed is known when it is reaped.
 pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
     let pid = match target {
         Target::Pid(pid) => pid,
@@ -39,6 +41,7 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
     loop {
         let result = match how {
             Wait::Reap => reap(pid),
+            Wait::Look => look(pid, libc::WNOHANG).map(|info| info.map(|info| zombie(&info))),
             Wait::Block => look(pid, 0).map(|_| None),
         };
         match result {
@@ -57,24 +60,41 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
 pub(super) fn can_be_reaped(pid: i32) -> bool {
     for _ in 0..LOOKS {
         match look(pid, libc::WNOHANG) {
-            Ok(false) => std::thread::yield_now(),
+            Ok(None) => std::thread::yield_now(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(true) | Err(_) => return true,
+            Ok(Some(_)) | Err(_) => return true,
         }
     }
     false
 }
 
 /// Whether a child has ended; leaves it to be reaped. waitid(2).
-fn look(pid: i32, options: libc::c_int) -> io::Result<bool> {
+fn look(pid: i32, options: libc::c_int) -> io::Result<Option<libc::siginfo_t>> {
     let options = libc::WEXITED | libc::WNOWAIT | options;
     // SAFETY: plain data, for which zeros are valid.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
     // SAFETY: the pointer is to a live value of the right type.
     match unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, options) } {
         // With WNOHANG some kernels write zeros and some nothing when no child has ended.
-        0 => Ok(info.si_signo != 0),
+        0 => Ok((info.si_signo != 0).then_some(info)),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How a child ended that is still to be reaped.
+fn zombie(info: &libc::siginfo_t) -> Exit {
+    // SAFETY: waitid(2) filled this field of siginfo_t.
+    let status = unsafe { info.si_status() };
+    let status = match info.si_code {
+        libc::CLD_EXITED => ExitStatus::Exited(status.unsigned_abs()),
+        code => ExitStatus::Signaled {
+            signal: status,
+            core: code == libc::CLD_DUMPED,
+        },
+    };
+    Exit {
+        status,
+        usage: Usage::default(),
     }
 }
 

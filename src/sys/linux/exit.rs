@@ -19,6 +19,8 @@ pub(crate) enum Target<'a> {
 pub(crate) enum Wait {
     /// Reaps it if it has ended.
     Reap,
+    /// Looks whether it has ended, and leaves it to be reaped.
+    Look,
     /// Blocks until it has ended and leaves it to be reaped.
     Block,
 }
@@ -32,6 +34,7 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
     let options = libc::WEXITED
         | match how {
             Wait::Reap => libc::WNOHANG,
+            Wait::Look => libc::WNOHANG | libc::WNOWAIT,
             Wait::Block => libc::WNOWAIT,
         };
     loop {

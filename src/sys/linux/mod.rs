@@ -82,6 +82,9 @@ pub(crate) fn unwatch_exit(_pid: i32, pidfd: Option<BorrowedFd<'_>>, poller: &Po
 /// being given away. EINVAL before Linux 6.9. pidfd_send_signal(2).
 pub(crate) fn signal_group(leader: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    if !switches().group_signal {
+        return Err(Errno::INVAL.into());
+    }
     send(leader, signal, PROCESS_GROUP)
 }
 

@@ -101,14 +101,24 @@ impl Process {
 
     /// Reaps the child if it has ended. An end whose status other code took is an end too.
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<Exit>> {
+        self.wait(Wait::Reap)
+    }
+
+    /// The same, but leaves the child to be reaped: until then its number, and that of the group
+    /// that it leads, are not given to another.
+    pub(crate) fn try_look(&mut self) -> io::Result<Option<Exit>> {
+        self.wait(Wait::Look)
+    }
+
+    fn wait(&self, how: Wait) -> io::Result<Option<Exit>> {
         let target = match &self.pidfd {
             Some(fd) => Target::PidFd(fd.as_fd()),
             None => Target::Pid(self.pid),
         };
-        let result = match exit::wait(target, Wait::Reap) {
+        let result = match exit::wait(target, how) {
             // P_PIDFD is from Linux 5.4, pidfds are from 5.3.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                exit::wait(Target::Pid(self.pid), Wait::Reap)
+                exit::wait(Target::Pid(self.pid), how)
             }
             result => result,
         };
@@ -155,11 +165,19 @@ impl Process {
                 result => return result,
             }
         }
-        if self.ended.load(Ordering::SeqCst) {
+        // It has ended; only if it is still to be reaped the number is its own.
+        if self.ended.load(Ordering::SeqCst)
+            && !matches!(exit::wait(Target::Pid(self.pid), Wait::Look), Ok(Some(_)))
+        {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(kill_process_group(pid, checked)?)
+    }
+
+    /// Sends SIGKILL to the process group that it leads. As [`signal_group`](Process::signal_group).
+    pub(crate) fn kill_group(&self) -> io::Result<()> {
+        self.signal_group(libc::SIGKILL)
     }
 
     /// What can still signal the group when its leader has been reaped, where the system has that.
@@ -224,7 +242,7 @@ impl Group {
         Ok(Group(leader))
     }
 
-    /// The descriptor by which another reactor can know it.
+    /// The descriptor that names the leader, or named it.
     #[cfg(feature = "python")]
     pub(crate) fn handle(&self) -> io::Result<RawHandle> {
         Ok(self.0.as_raw_fd())
@@ -238,6 +256,11 @@ impl Group {
             }
             result => result,
         }
+    }
+
+    /// Sends SIGKILL. As [`signal`](Group::signal).
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        self.signal(libc::SIGKILL)
     }
 }
 

@@ -18,6 +18,12 @@ pub(crate) struct Switches {
         expect(dead_code)
     )]
     pub clone3: bool,
+    /// `PROCIO_GROUP_SIGNAL=0`: signal a group by its number, as before Linux 6.9.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code)
+    )]
+    pub group_signal: bool,
     /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
     pub close_range: bool,
     #[cfg(any(feature = "python", feature = "tokio"))]
@@ -39,6 +45,7 @@ pub(crate) fn switches() -> &'static Switches {
             },
             pidfd: !is("PROCIO_PIDFD", "0"),
             clone3: !is("PROCIO_CLONE3", "0"),
+            group_signal: !is("PROCIO_GROUP_SIGNAL", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
             // That one kqueue is woken by another is not proven on macOS.
             #[cfg(any(feature = "python", feature = "tokio"))]

@@ -55,6 +55,10 @@ impl Group {
     pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
         match *self {}
     }
+
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        match *self {}
+    }
 }
 
 /// A child whose end was not looked at.
@@ -117,6 +121,11 @@ impl Process {
         self.wait_timeout(Duration::ZERO)
     }
 
+    /// The same: the handle keeps its number from being given to another.
+    pub(crate) fn try_look(&mut self) -> io::Result<Option<Exit>> {
+        self.try_wait()
+    }
+
     /// SIGTERM ends it; CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process group, for which it
     /// must have been made the leader. As `Popen.send_signal`.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
@@ -140,6 +149,11 @@ impl Process {
 
     /// There are process groups only for the events of consoles.
     pub(crate) fn signal_group(&self, _signal: i32) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// As [`signal_group`](Process::signal_group).
+    pub(crate) fn kill_group(&self) -> io::Result<()> {
         Err(io::ErrorKind::NotFound.into())
     }
 

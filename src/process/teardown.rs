@@ -1,0 +1,144 @@
+//! Ending a child with the process group that it leads: ask, wait, kill what is left, reap.
+//!
+//! # Why the group that is killed is the child's own
+//! The leader may end at any time, and its number, which is the group's, could then be given away.
+//! So the leader is [pinned](crate::process::reaper::Reaper::pin) first: its end is published, and
+//! it stays a zombie until the group was killed. While there is that zombie no other process and no
+//! other group has its number, on every system, with and without pidfds.
+//!
+//! # What can happen between two steps
+//! The leader ends before it is asked: the group is asked all the same, for what it left behind.
+//! The leader obeys and a member of its group does not: the kill comes for that one. All have ended
+//! before the kill: it finds a group of one zombie, which is no error. The operation is given up
+//! half-way, or the loop ends: the group is killed at once, and the reactor reaps the leader.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::process::reaper::ChildGuard;
+use crate::reactor::waiters::Key;
+
+/// The steps of an end, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The child is to end by itself.
+    Running,
+    Ask,
+    /// It was asked, and has until the grace is over.
+    Grace,
+    Kill,
+    Reap,
+    Over,
+}
+
+/// Ends a child and what is left of its group. The timer of the grace is the caller's: it calls
+/// [`end_grace`](Teardown::end_grace) and polls again.
+pub(crate) struct Teardown {
+    guard: Arc<ChildGuard>,
+    key: Key,
+    step: Step,
+    signal: i32,
+    refused: bool,
+}
+
+impl Teardown {
+    /// Sends `signal` first.
+    pub(crate) fn new(guard: Arc<ChildGuard>, signal: i32) -> Self {
+        Teardown::at(Step::Ask, guard, signal)
+    }
+
+    /// Lets the child end by itself, for which it has any time, unless [`ask`](Teardown::ask) is
+    /// called; then it begins.
+    pub(crate) fn after_end(guard: Arc<ChildGuard>, signal: i32) -> Self {
+        Teardown::at(Step::Running, guard, signal)
+    }
+
+    fn at(step: Step, guard: Arc<ChildGuard>, signal: i32) -> Self {
+        guard.pin();
+        Teardown {
+            guard,
+            key: None,
+            step,
+            signal,
+            refused: false,
+        }
+    }
+
+    /// Whether the child is still to end by itself.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.step == Step::Running
+    }
+
+    /// Ends the wait for an end by itself.
+    pub(crate) fn ask(&mut self) {
+        if self.step == Step::Running {
+            self.step = Step::Ask;
+        }
+    }
+
+    /// The child has had its time, or is to have none.
+    pub(crate) fn end_grace(&mut self) {
+        if matches!(self.step, Step::Ask | Step::Grace) {
+            self.step = Step::Kill;
+        }
+    }
+
+    /// Whether, since the last call, the system refused a signal: the child has become another
+    /// user's, and ends when it likes.
+    pub(crate) fn take_refusal(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Goes on as far as it can. Ready when the child has been reaped, or its reactor has ended.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.step = match self.step {
+                Step::Running => {
+                    std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
+                    Step::Kill
+                }
+                Step::Ask => {
+                    let asked = if self.guard.leads() {
+                        self.guard.signal_group(self.signal)
+                    } else {
+                        self.guard.signal(self.signal)
+                    };
+                    self.note(asked);
+                    Step::Grace
+                }
+                Step::Grace => {
+                    std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
+                    Step::Kill
+                }
+                Step::Kill => {
+                    let killed = self.guard.kill_with_group();
+                    self.note(killed);
+                    Step::Reap
+                }
+                Step::Reap => {
+                    std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
+                    self.guard.let_group_go();
+                    self.guard.unpin();
+                    Step::Over
+                }
+                Step::Over => return Poll::Ready(()),
+            };
+        }
+    }
+
+    /// `NotFound`: there is nothing left that could be signalled.
+    fn note(&mut self, sent: io::Result<()>) {
+        self.refused |= sent.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+    }
+}
+
+impl Drop for Teardown {
+    fn drop(&mut self) {
+        self.guard.forget(&mut self.key);
+        if self.step != Step::Over {
+            let _ = self.guard.kill_with_group();
+            self.guard.unpin();
+        }
+    }
+}
