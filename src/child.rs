@@ -12,6 +12,7 @@ use crate::error::{SpawnError, reactor_ended};
 use crate::process::communicate::{Collect, Communicate};
 use crate::process::reaper::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
+use crate::process::teardown::Teardown;
 use crate::process::transfer::DetachedChild;
 use crate::reactor::Handle;
 use crate::status::{ExitStatus, Usage};
@@ -326,6 +327,55 @@ impl Child {
     /// As [`signal`](Child::signal).
     pub fn kill(&self) -> io::Result<()> {
         self.guard.kill()
+    }
+
+    /// Ends the child with the process group that it leads: sends `signal` to the group, waits until
+    /// the child has ended or the future `grace` does, sends SIGKILL to what is left of the group, and
+    /// reaps the child. A child that leads no group is ended alone.
+    ///
+    /// The reactor has no timers: `grace` is one of the caller's runtime, such as `tokio::time::sleep`,
+    /// or [`std::future::ready`] for none.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "sleep 100 & sleep 100"]).process_group(0);
+    /// let child = command.spawn(&reactor)?.await?;
+    /// let status = child.shutdown(15, std::future::pending()).await?;
+    /// assert_eq!(status.signal(), Some(15));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the reactor has ended and the child has not. That a signal was refused is no error: the
+    /// child, which has become another user's, is waited for.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, it sends SIGKILL to the group at once; the reactor reaps the child.
+    pub async fn shutdown(
+        &self,
+        signal: i32,
+        grace: impl Future<Output = ()>,
+    ) -> io::Result<ExitStatus> {
+        let mut teardown = Teardown::new(self.guard.clone(), signal);
+        let (mut grace, mut over) = (std::pin::pin!(grace), false);
+        poll_fn(|cx| {
+            // The signal is sent first, even if there is no grace.
+            let polled = teardown.poll(cx);
+            if polled.is_ready() || over || grace.as_mut().poll(cx).is_pending() {
+                return polled;
+            }
+            over = true;
+            teardown.end_grace();
+            teardown.poll(cx)
+        })
+        .await;
+        let exit = self.guard.exit().ok_or_else(reactor_ended)?;
+        Ok(exit.status)
     }
 
     /// Writes `input` to its standard input and closes that, collects its piped outputs to their

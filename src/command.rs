@@ -414,6 +414,32 @@ impl Command {
         self
     }
 
+    /// Whether the process group that the child leads is killed with it when the
+    /// [`Child`](crate::Child) is dropped, also when the child itself has ended. Off by default.
+    ///
+    /// It leads one if the command has [`process_group(0)`](Command::process_group) or
+    /// [`new_session`](Command::new_session); otherwise this is
+    /// [`kill_on_drop`](Command::kill_on_drop). A child that has ended stays a zombie until the `Child`
+    /// is dropped or [`shutdown`](crate::Child::shutdown) has ended: the number of the group is then its own.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "sleep 100 & true"]).process_group(0).kill_group_on_drop(true);
+    /// let child = command.spawn(&reactor)?.await?;
+    /// assert!(child.wait().await?.success());
+    /// drop(child); // and with it the sleep
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn kill_group_on_drop(&mut self, kill: bool) -> &mut Self {
+        self.kill_group_on_drop = kill;
+        self
+    }
+
     /// Whether the child will be the leader of a group that may have to be signalled.
     pub(crate) fn leads(&self) -> bool {
         self.new_session || self.process_group == Some(0)

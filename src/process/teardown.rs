@@ -23,6 +23,7 @@ use crate::reactor::waiters::Key;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// The child is to end by itself.
+    #[cfg_attr(not(feature = "python"), expect(dead_code))]
     Running,
     Ask,
     /// It was asked, and has until the grace is over.
@@ -50,6 +51,7 @@ impl Teardown {
 
     /// Lets the child end by itself, for which it has any time, unless [`ask`](Teardown::ask) is
     /// called; then it begins.
+    #[cfg(feature = "python")]
     pub(crate) fn after_end(guard: Arc<ChildGuard>, signal: i32) -> Self {
         Teardown::at(Step::Running, guard, signal)
     }
@@ -66,26 +68,29 @@ impl Teardown {
     }
 
     /// Whether the child is still to end by itself.
+    #[cfg(feature = "python")]
     pub(crate) fn is_waiting(&self) -> bool {
         self.step == Step::Running
     }
 
     /// Ends the wait for an end by itself.
+    #[cfg(feature = "python")]
     pub(crate) fn ask(&mut self) {
         if self.step == Step::Running {
             self.step = Step::Ask;
         }
     }
 
-    /// The child has had its time, or is to have none.
+    /// The child has had its time, or is to have none; to be called after it was asked.
     pub(crate) fn end_grace(&mut self) {
-        if matches!(self.step, Step::Ask | Step::Grace) {
+        if self.step == Step::Grace {
             self.step = Step::Kill;
         }
     }
 
     /// Whether, since the last call, the system refused a signal: the child has become another
     /// user's, and ends when it likes.
+    #[cfg(feature = "python")]
     pub(crate) fn take_refusal(&mut self) -> bool {
         std::mem::take(&mut self.refused)
     }

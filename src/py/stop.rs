@@ -52,10 +52,11 @@ impl Operation for StopOp {
         let Some(teardown) = &mut self.teardown else {
             return Poll::Ready(());
         };
-        if self.timer.as_ref().is_some_and(|timer| timer.is_due(cx)) {
+        let mut polled = teardown.poll(cx);
+        if polled.is_pending() && self.timer.as_ref().is_some_and(|timer| timer.is_due(cx)) {
             teardown.end_grace();
+            polled = teardown.poll(cx);
         }
-        let polled = teardown.poll(cx);
         if polled.is_ready() {
             self.timer = None;
         }
@@ -78,10 +79,8 @@ impl Operation for StopOp {
         if teardown.is_waiting() {
             teardown.ask();
             // Without a timer the process gets no grace.
-            if Python::attach(|py| self.start_grace(py)).is_err()
-                && let Some(teardown) = &mut self.teardown
-            {
-                teardown.end_grace();
+            if Python::attach(|py| self.start_grace(py)).is_err() {
+                self.timer = Some(Timer::due());
             }
         } else {
             teardown.end_grace();

@@ -34,11 +34,12 @@ impl Timer {
         binding: &Arc<LoopBinding>,
         seconds: f64,
     ) -> PyResult<Timer> {
+        if seconds <= 0.0 {
+            return Ok(Timer::due());
+        }
         let state = Arc::new(TimerState::default());
         let mut handle = None;
-        if seconds <= 0.0 {
-            state.due.store(true, Ordering::Relaxed);
-        } else if seconds < NEVER {
+        if seconds < NEVER {
             let callback = TimerCallback {
                 state: state.clone(),
                 binding: binding.clone(),
@@ -49,6 +50,18 @@ impl Timer {
             handle = Some(made.unbind());
         }
         Ok(Timer { state, handle })
+    }
+
+    /// One whose time has come.
+    pub(super) fn due() -> Timer {
+        let state = TimerState {
+            due: AtomicBool::new(true),
+            waker: Mutex::default(),
+        };
+        Timer {
+            state: Arc::new(state),
+            handle: None,
+        }
     }
 
     /// Whether its time has come; if not, the operation is woken when it has.
