@@ -11,6 +11,7 @@ from typing import Any as _Any
 
 from . import subprocess
 from ._core import __version__
+from ._install import install, installed, uninstall
 from ._lifetime import open_process
 from ._loops import (
     EventLoop,
@@ -20,7 +21,6 @@ from ._loops import (
     run,
 )
 from ._results import CalledProcessError, CompletedProcess, TimeoutExpired, Usage
-from .install import install, installed, uninstall
 from .streams import StreamReader, StreamWriter
 from .subprocess import (
     DEVNULL,

@@ -42,7 +42,7 @@ def _request(
         args = tuple(command)
         if not args:
             raise ValueError("the command is empty")
-    _options.refuse_text(popen, shell=False)
+    _options.reject_fixed_keywords(popen, shell=False)
     if sys.platform == "win32":
         # Its own group: without it no CTRL_BREAK could be sent to it alone.
         flags = popen.get("creationflags", 0)

@@ -93,7 +93,7 @@ class SubprocessLoopMixin:
         The parameters are those of :meth:`asyncio.loop.subprocess_exec`, ``kwds`` those of
         :class:`subprocess.Popen`. Raises what ``Popen`` raises. Cancelled, it leaves nothing.
         """
-        _options.refuse_text(kwds, shell=False)
+        _options.reject_fixed_keywords(kwds, shell=False)
         # Not the arguments: they may be long, and hold passwords.
         text = f"execute program {program!r}"
         return await _start(text, protocol_factory, [program, *args], (stdin, stdout, stderr), kwds)
@@ -111,7 +111,7 @@ class SubprocessLoopMixin:
         """Run a shell command; otherwise as :meth:`subprocess_exec`."""
         if not isinstance(cmd, bytes | str):
             raise ValueError("cmd must be a string")
-        _options.refuse_text(kwds, shell=True)
+        _options.reject_fixed_keywords(kwds, shell=True)
         text = f"run shell command {cmd!r}"
         args = _options.shell_args(cmd, kwds)
         return await _start(text, protocol_factory, args, (stdin, stdout, stderr), kwds)

@@ -29,7 +29,7 @@ __all__ = [
     "checked_grace",
     "checked_signal",
     "prepare",
-    "refuse_text",
+    "reject_fixed_keywords",
     "shell_args",
 ]
 
@@ -54,7 +54,7 @@ class Request(TypedDict):
     directory: StrOrBytesPath | None
 
 
-def refuse_text(kwds: dict[str, Any], shell: bool) -> None:
+def reject_fixed_keywords(kwds: dict[str, Any], shell: bool) -> None:
     """Take the keywords that have but one value out of ``kwds``.
 
     Raises the ValueError that asyncio raises for any other value.

@@ -136,7 +136,7 @@ async def create_subprocess_exec(
     file's name for a program that cannot be executed or a directory that cannot be entered.
     Cancelled, it leaves nothing: no child, no zombie, no descriptor.
     """
-    _options.refuse_text(kwds, shell=False)
+    _options.reject_fixed_keywords(kwds, shell=False)
     request = _options.prepare((program, *args), stdin, stdout, stderr, limit, **kwds)
     process: Process = await _core.spawn(request)
     return process
@@ -157,7 +157,7 @@ async def create_subprocess_shell(
     """
     if not isinstance(cmd, bytes | str):
         raise ValueError("cmd must be a string")
-    _options.refuse_text(kwds, shell=True)
+    _options.reject_fixed_keywords(kwds, shell=True)
     args = _options.shell_args(cmd, kwds)
     request = _options.prepare(args, stdin, stdout, stderr, limit, **kwds)
     process: Process = await _core.spawn(request)
