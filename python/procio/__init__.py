@@ -6,8 +6,13 @@ program. The event loop stays the one that runs: asyncio's, uvloop's, any with `
 Every other name is asyncio's, so that ``import procio as asyncio`` is a whole migration.
 """
 
-import asyncio as _asyncio
-from typing import Any as _Any
+import asyncio as _original
+import typing as _typing
+
+if _typing.TYPE_CHECKING:
+    # What `__getattr__` below finds, by name, so that checkers know the types and find misspellings.
+    from . import _asyncio
+    from ._asyncio import *  # noqa: F403
 
 from . import subprocess
 from ._core import __version__
@@ -21,7 +26,7 @@ from ._loops import (
     run,
 )
 from ._results import CalledProcessError, CompletedProcess, TimeoutExpired, Usage
-from .streams import StreamReader, StreamWriter
+from ._streams import StreamReader, StreamWriter
 from .subprocess import (
     DEVNULL,
     PIPE,
@@ -57,9 +62,12 @@ __all__ = [
     "uninstall",
 ]
 
+if _typing.TYPE_CHECKING:
+    __all__ += _asyncio.__all__  # type: ignore[attr-defined]  # for pyright: by it they are public
+else:
 
-def __getattr__(name: str) -> _Any:
-    """asyncio's own ``name``, for programs that import this module under that name."""
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_asyncio, name)
+    def __getattr__(name: str) -> object:
+        """Look ``name`` up in asyncio, for programs that import this module under that name."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(_original, name)

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from signal import SIGTERM
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias, Unpack
 
 from . import _core, _options
 from ._options import File, Request, StrOrBytesPath
+from ._types import PopenOptions
 from .subprocess import Process
 
 __all__ = ["open_process"]
@@ -18,13 +19,14 @@ Command: TypeAlias = StrOrBytesPath | Sequence[StrOrBytesPath]
 
 
 def _request(
+    function: str,
     command: Command,
     stdin: File,
     stdout: File,
     stderr: File,
     limit: int | None,
     shell: bool,
-    popen: dict[str, Any],
+    popen: PopenOptions,
 ) -> Request:
     """Check what a process is to be started with, which its caller will own."""
     args: Sequence[StrOrBytesPath]
@@ -42,7 +44,7 @@ def _request(
         args = tuple(command)
         if not args:
             raise ValueError("the command is empty")
-    _options.reject_fixed_keywords(popen, shell=False)
+    popen = _options.reject_fixed_keywords(function, popen, shell=False)
     if sys.platform == "win32":
         # Its own group: without it no CTRL_BREAK could be sent to it alone.
         flags = popen.get("creationflags", 0)
@@ -67,7 +69,7 @@ class _OpenProcess:
         request, self._request = self._request, None
         if request is None:
             raise RuntimeError("a process was started by this already")
-        self._process: Process = await _core.spawn(request)
+        self._process = await _core.spawn(request)
         return self._process
 
     async def __aexit__(
@@ -104,7 +106,7 @@ def open_process(
     grace: float = 5.0,
     shell: bool = False,
     limit: int | None = None,
-    **popen: Any,
+    **popen: Unpack[PopenOptions],
 ) -> _OpenProcess:
     """Start ``command`` for the time of a block: ``async with open_process(...) as process``.
 
@@ -122,5 +124,5 @@ def open_process(
     Raises TypeError for a ``str`` without ``shell=True``, ValueError for a negative ``grace``, at the
     call; what ``create_subprocess_exec`` raises, when the block begins.
     """
-    request = _request(command, stdin, stdout, stderr, limit, shell, popen)
+    request = _request("open_process", command, stdin, stdout, stderr, limit, shell, popen)
     return _OpenProcess(request, _options.checked_grace(grace))

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from . import _core, _options
 from ._options import File, StrOrBytesPath
 from ._subprocess_transport import SubprocessTransport
-from .transports import ReadPipeTransport, WritePipeTransport
+from ._transports import ReadPipeTransport, WritePipeTransport
+from ._types import PopenOptions
 
 _T = TypeVar("_T")
 
@@ -33,7 +34,7 @@ async def _start(
     protocol_factory: Callable[[], Any],
     args: list[StrOrBytesPath],
     streams: tuple[File, File, File],
-    kwds: dict[str, Any],
+    options: PopenOptions,
 ) -> tuple[Any, Any]:
     """Start a child and connect it to a protocol: the two halves of the loop's methods."""
     # Not always the object whose method was called: there are loops that wrap another.
@@ -46,7 +47,7 @@ async def _start(
     # anything else, so it gets its callbacks.
     plain = type(protocol) is asyncio.subprocess.SubprocessStreamProtocol
     limit = protocol._limit if plain else None
-    request = _options.prepare(args, *streams, limit, **kwds)
+    request = _options.prepare(args, *streams, limit, **options)
     request["read_ahead"] = plain
     process = await _core.spawn(request)
     if debug:
@@ -93,10 +94,10 @@ class SubprocessLoopMixin:
         The parameters are those of :meth:`asyncio.loop.subprocess_exec`, ``kwds`` those of
         :class:`subprocess.Popen`. Raises what ``Popen`` raises. Cancelled, it leaves nothing.
         """
-        _options.reject_fixed_keywords(kwds, shell=False)
+        options = _options.reject_fixed_keywords("subprocess_exec", kwds, shell=False)
         # Not the arguments: they may be long, and hold passwords.
         text = f"execute program {program!r}"
-        return await _start(text, protocol_factory, [program, *args], (stdin, stdout, stderr), kwds)
+        return await _start(text, protocol_factory, [program, *args], (stdin, stdout, stderr), options)
 
     async def subprocess_shell(
         self,
@@ -111,10 +112,10 @@ class SubprocessLoopMixin:
         """Run a shell command; otherwise as :meth:`subprocess_exec`."""
         if not isinstance(cmd, bytes | str):
             raise ValueError("cmd must be a string")
-        _options.reject_fixed_keywords(kwds, shell=True)
+        options = _options.reject_fixed_keywords("subprocess_shell", kwds, shell=True)
         text = f"run shell command {cmd!r}"
-        args = _options.shell_args(cmd, kwds)
-        return await _start(text, protocol_factory, args, (stdin, stdout, stderr), kwds)
+        args = _options.shell_args(cmd, options)
+        return await _start(text, protocol_factory, args, (stdin, stdout, stderr), options)
 
     if sys.platform != "win32":  # where only asyncio can connect pipes, and only those that it opened
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from ._types import File, StrOrBytesPath
+from ._types import File, PopenOptions, StrOrBytesPath
 
 if sys.platform == "win32":
     from . import _options_windows as _system
@@ -54,13 +54,15 @@ class Request(TypedDict):
     directory: StrOrBytesPath | None
 
 
-def reject_fixed_keywords(kwds: dict[str, Any], shell: bool) -> None:
-    """Take the keywords that have but one value out of ``kwds``.
+def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions:
+    """Take the keywords that have but one value out of ``kwds``, and return the others.
 
-    Raises the ValueError that asyncio raises for any other value.
+    Raises the ValueError that asyncio raises for any other value, and TypeError, in the name of
+    ``function``, for a keyword that ``Popen`` does not have.
     """
+    options: PopenOptions = kwds
     if not kwds:
-        return
+        return options
     if kwds.pop("universal_newlines", False):
         raise ValueError("universal_newlines must be False")
     if bool(kwds.pop("shell", shell)) is not shell:
@@ -72,6 +74,10 @@ def reject_fixed_keywords(kwds: dict[str, Any], shell: bool) -> None:
     for name in ("encoding", "errors"):
         if kwds.pop(name, None) is not None:
             raise ValueError(f"{name} must be None")
+    for name in kwds:
+        if name not in PopenOptions.__optional_keys__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+    return options
 
 
 def checked_grace(grace: float) -> float:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from ._types import File, StrOrBytesPath
+from ._types import File, PopenOptions, StrOrBytesPath
 
 
 class Platform(TypedDict):
@@ -175,7 +175,7 @@ def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
     return numbers
 
 
-def shell_args(cmd: str | bytes, kwds: dict[str, Any]) -> list[StrOrBytesPath]:
+def shell_args(cmd: str | bytes, options: PopenOptions) -> list[StrOrBytesPath]:
     """The command line that runs ``cmd`` by the shell: ``executable`` names another shell."""
     shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
-    return [kwds.get("executable") or shell, "-c", cmd]
+    return [options.get("executable") or shell, "-c", cmd]

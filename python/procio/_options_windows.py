@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from ._types import File, StrOrBytesPath
+from ._types import File, PopenOptions, StrOrBytesPath
 
 if sys.platform == "win32":  # type checkers see nothing of this elsewhere
     import msvcrt
@@ -128,11 +128,11 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
                 raise TypeError("environment can only contain strings")
         return pairs
 
-    def shell_args(cmd: str | bytes, kwds: dict[str, Any]) -> list[StrOrBytesPath]:
-        """The command line that runs ``cmd`` by the shell; ``executable`` in ``kwds`` becomes its path."""
+    def shell_args(cmd: str | bytes, options: PopenOptions) -> list[StrOrBytesPath]:
+        """The command line that runs ``cmd`` by the shell; ``executable`` in ``options`` becomes its path."""
         if isinstance(cmd, bytes):
             raise TypeError("bytes args is not allowed on Windows")
-        shell = kwds.get("executable")
+        shell = options.get("executable")
         if not shell:
             # Without its whole path, Windows would look for it in the current directory first.
             shell = os.environ.get("ComSpec")
@@ -142,5 +142,5 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
                     text = "shell not found: neither %ComSpec% nor %SystemRoot% is set"
                     raise FileNotFoundError(text)
             if os.path.isabs(shell):
-                kwds["executable"] = shell
+                options["executable"] = shell
         return _Shell([f'{os.fsdecode(shell)} /c "{cmd}"'])

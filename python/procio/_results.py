@@ -74,6 +74,10 @@ class CalledProcessError(subprocess.CalledProcessError):
     exception (PEP 678), so that a traceback shows it and ``str()`` does not.
     """
 
+    duration: float
+    usage: Usage | None
+    dropped: tuple[int, int]
+
     def __init__(
         self,
         returncode: int,
@@ -96,6 +100,11 @@ class TimeoutExpired(subprocess.TimeoutExpired, TimeoutError):
     ``stdout`` and ``stderr`` are what was written so far, ``returncode`` is how the process ended.
     It is a :class:`TimeoutError` as well as a :class:`subprocess.TimeoutExpired`.
     """
+
+    returncode: int | None
+    duration: float
+    usage: Usage | None
+    dropped: tuple[int, int]
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core
-from .transports import ReadPipeTransport, WritePipeTransport, _PipeTransport, view
+from ._transports import ReadPipeTransport, WritePipeTransport, _PipeTransport, view
 
 
 class Popen(subprocess.Popen[bytes]):

@@ -1,7 +1,54 @@
 """Types of arguments."""
 
 import os
-from typing import IO, Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO, Any, Literal, TypeAlias, TypedDict
 
 StrOrBytesPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 File: TypeAlias = int | IO[Any] | None
+Environment: TypeAlias = Mapping[str, StrOrBytesPath] | Mapping[bytes, StrOrBytesPath]
+
+
+class PopenOptions(TypedDict, total=False):
+    """The keywords of :class:`subprocess.Popen` that every start of a process takes."""
+
+    executable: StrOrBytesPath | None
+    cwd: StrOrBytesPath | None
+    env: Environment | None
+    close_fds: bool
+    pass_fds: Iterable[int]
+    pipesize: int | None
+    # POSIX.
+    preexec_fn: Callable[[], Any] | None
+    restore_signals: bool
+    start_new_session: bool
+    process_group: int | None
+    user: str | int | None
+    group: str | int | None
+    extra_groups: Iterable[str | int] | None
+    umask: int
+    # Windows. A subprocess.STARTUPINFO, which type checkers know on Windows only.
+    startupinfo: Any
+    creationflags: int
+
+
+class _FixedKeywords(PopenOptions, total=False):
+    """With those of ``Popen`` that have but one value, since pipes carry bytes, without a buffer."""
+
+    universal_newlines: Literal[False] | None
+    text: Literal[False] | None
+    encoding: None
+    errors: None
+    bufsize: Literal[0]
+
+
+class ExecKeywords(_FixedKeywords, total=False):
+    """The keywords of ``create_subprocess_exec`` and ``subprocess_exec``."""
+
+    shell: Literal[False]
+
+
+class ShellKeywords(_FixedKeywords, total=False):
+    """The keywords of ``create_subprocess_shell`` and ``subprocess_shell``."""
+
+    shell: Literal[True]

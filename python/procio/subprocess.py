@@ -5,14 +5,15 @@ import asyncio.subprocess
 import subprocess
 import weakref
 from signal import SIGTERM
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from . import _core, _options
 from ._coroutine import coroutine_function
 from ._options import File, StrOrBytesPath, checked_grace, checked_signal
 from ._results import Usage
+from ._streams import StreamReader, StreamWriter
 from ._subprocess_transport import SubprocessTransport
-from .streams import StreamReader, StreamWriter
+from ._types import ExecKeywords, ShellKeywords
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
 
@@ -30,7 +31,20 @@ class Process(_core.Process, asyncio.subprocess.Process):
     It has every method and attribute of :class:`asyncio.subprocess.Process`. When the last
     reference to it and to its streams is dropped while it runs, the child is killed and reaped,
     with or without a running loop, and a ResourceWarning is given.
+
+    Attributes:
+        pid (int): The process id. It stays readable after the end.
+        returncode (int | None): The exit code, the negative number of the signal that ended the
+            process, or None while it runs.
+        stdin (StreamWriter | None): The pipe to its standard input; None if that is no pipe.
+        stdout (StreamReader | None): The pipe from its standard output; None if that is no pipe.
+        stderr (StreamReader | None): The pipe from its standard error; None if that is no pipe.
     """
+
+    pid: int
+    stdin: StreamWriter | None
+    stdout: StreamReader | None
+    stderr: StreamReader | None
 
     def __new__(cls, *args: Any) -> "Process":
         return super().__new__(cls, *args)
@@ -38,45 +52,53 @@ class Process(_core.Process, asyncio.subprocess.Process):
     def __init__(self, *args: Any) -> None:
         """Made by the functions of this module only."""
 
-    @coroutine_function
-    def wait(self) -> _core.Awaitable[int]:
-        """Wait for the end of the process, whoever still holds its pipes; return ``returncode``.
+    if TYPE_CHECKING:  # `wait` and `communicate` are in _core.pyi
 
-        Cancelled, it loses nothing.
-        """
-        return _wait(self)
+        async def stop(self, *, signal: int = SIGTERM, grace: float = 5.0) -> int: ...
 
-    @coroutine_function
-    def communicate(self, input: bytes | bytearray | memoryview | None = None) -> _core.Awaitable[tuple[bytes, bytes]]:
-        """Write ``input`` to standard input, close it, and read both outputs to their ends.
+    else:
 
-        Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe. That
-        the child does not read its input is no error. Cancelled, it loses nothing: the next call
-        returns everything.
-        """
-        return _communicate(self, input)
+        @coroutine_function
+        def wait(self) -> int:
+            """Wait for the end of the process.
 
-    @coroutine_function
-    def stop(self, *, signal: int = SIGTERM, grace: float = 5.0) -> _core.Awaitable[int]:
-        """End the process and the process group that it leads; return ``returncode``.
+            Returns ``returncode``. It does not wait for the pipes, which a grandchild may still hold.
+            Safe to cancel: call again.
+            """
+            return _wait(self)
 
-        Sends ``signal`` to the group, waits at most ``grace`` seconds for the process to end (0: not
-        at all, ``math.inf``: as long as it takes), sends SIGKILL to what is left of the group, and
-        reaps. A process that leads no group, because it was started without ``start_new_session``
-        and ``process_group=0``, is ended alone. Returns at once for a process that has ended.
+        @coroutine_function
+        def communicate(self, input: bytes | bytearray | memoryview | None = None) -> tuple[bytes, bytes]:
+            """Write ``input`` to standard input, close it, and read both outputs to their ends.
 
-        On Windows ``signal`` counts for nothing: the process is sent CTRL_BREAK if it leads a console
-        process group, and is otherwise terminated at once.
+            Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe.
+            A child that does not read its input is no error. Raises OSError if a pipe cannot be read.
+            Safe to cancel: nothing is lost, the next call returns everything.
+            """
+            return _communicate(self, input)
 
-        Raises ValueError for a negative ``grace`` or an unknown ``signal``, and gives a RuntimeWarning
-        if the system refuses to signal the process, which is then waited for. Cancelled, it goes on:
-        the first cancellation ends the grace, and CancelledError is raised once the process is gone.
-        """
-        return self._stop(checked_signal(signal), checked_grace(grace), False)
+        @coroutine_function
+        def stop(self, *, signal: int = SIGTERM, grace: float = 5.0) -> int:
+            """End the process and the process group that it leads.
+
+            Sends ``signal`` to the group, waits at most ``grace`` seconds for the process to end (0: not
+            at all, ``math.inf``: as long as it takes), sends SIGKILL to what is left of the group, and
+            reaps. Returns ``returncode``, and at once for a process that has ended. A process that leads
+            no group, because it was started without ``start_new_session`` and ``process_group=0``, is
+            ended alone.
+
+            On Windows ``signal`` counts for nothing: the process is sent CTRL_BREAK if it leads a console
+            process group, and is otherwise terminated at once.
+
+            Raises ValueError for a negative ``grace`` or an unknown ``signal``, and gives a RuntimeWarning
+            if the system refuses to signal the process, which is then waited for. Cancelled, it goes on:
+            the first cancellation ends the grace, and CancelledError is raised once the process is gone.
+            """
+            return self._stop(checked_signal(signal), checked_grace(grace), False)
 
     @property
     def usage(self) -> Usage | None:
-        """What the process consumed, as a :class:`Usage`; None until its end is known."""
+        """What the process consumed; None until its end is known."""
         usage = self._usage()
         return None if usage is None else Usage.of(usage)
 
@@ -121,25 +143,39 @@ async def create_subprocess_exec(
     stdout: File = None,
     stderr: File = None,
     limit: int | None = None,
-    **kwds: Any,
+    **kwds: Unpack[ExecKeywords],
 ) -> Process:
-    """Run ``program`` with ``args`` and return its :class:`Process` once it was executed.
+    """Start ``program`` with the arguments ``args``, and wait until it is executed.
 
-    The parameters are those of :func:`asyncio.create_subprocess_exec`, and ``kwds`` those of
-    :class:`subprocess.Popen`. The loop goes on while the program is being started.
+    Returns its :class:`Process`. The event loop goes on while the program is being started.
 
-    ``limit`` in bytes bounds a line (``readline``, ``readuntil``) and, twice over, what is read
-    ahead of each pipe while nobody asks. Not given, lines may have any length up to 1 GiB, and
-    twice 64 KiB are read ahead.
+    Args:
+        stdin, stdout, stderr: None to inherit, ``PIPE``, ``DEVNULL``, a descriptor or a file object;
+            for ``stderr`` also ``STDOUT``.
+        limit: How long, in bytes, a line may be (``readline``, ``readuntil``). Twice as much is read
+            ahead of each pipe while no task reads. Not given, a line may be up to 1 GiB long, and
+            128 KiB are read ahead.
+        executable: The program to execute, where ``program`` is only to be its name in ``argv[0]``.
+        cwd: The directory to start in.
+        env: The environment, in place of the parent's.
+        close_fds, pass_fds: Whether the child is left no descriptors but the standard ones, and
+            those that it is left all the same.
+        pipesize: The capacity of the pipes in bytes, on Linux.
+        preexec_fn: A function to call in the child before the program is executed (POSIX). It
+            makes the start much slower, and is not safe beside other threads.
+        restore_signals: Whether signals that Python ignores are set back in the child (POSIX).
+        start_new_session, process_group: Whether the child leads a session of its own, and which
+            process group it joins: 0 for one of its own (POSIX).
+        user, group, extra_groups, umask: The identity and the mask of the child: numbers or names
+            for the first three (POSIX).
+        startupinfo, creationflags: As of :class:`subprocess.Popen` (Windows).
 
     Raises what ``Popen`` raises: ValueError and TypeError for bad arguments, OSError with the
     file's name for a program that cannot be executed or a directory that cannot be entered.
     Cancelled, it leaves nothing: no child, no zombie, no descriptor.
     """
-    _options.reject_fixed_keywords(kwds, shell=False)
-    request = _options.prepare((program, *args), stdin, stdout, stderr, limit, **kwds)
-    process: Process = await _core.spawn(request)
-    return process
+    options = _options.reject_fixed_keywords("create_subprocess_exec", kwds, shell=False)
+    return await _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, **options))
 
 
 async def create_subprocess_shell(
@@ -148,17 +184,16 @@ async def create_subprocess_shell(
     stdout: File = None,
     stderr: File = None,
     limit: int | None = None,
-    **kwds: Any,
+    **kwds: Unpack[ShellKeywords],
 ) -> Process:
-    """Run the shell command ``cmd`` and return the :class:`Process` of the shell.
+    """Start the shell with the command line ``cmd``, and wait until it is executed.
 
-    Everything else is as with :func:`create_subprocess_exec`. Quote what goes into ``cmd``, for
-    example with :func:`shlex.quote`.
+    Returns the :class:`Process` of the shell. ``executable`` names another shell than ``/bin/sh``; all
+    else is as with :func:`create_subprocess_exec`. Quote what goes into ``cmd``, for example with
+    :func:`shlex.quote`.
     """
     if not isinstance(cmd, bytes | str):
         raise ValueError("cmd must be a string")
-    _options.reject_fixed_keywords(kwds, shell=True)
-    args = _options.shell_args(cmd, kwds)
-    request = _options.prepare(args, stdin, stdout, stderr, limit, **kwds)
-    process: Process = await _core.spawn(request)
-    return process
+    options = _options.reject_fixed_keywords("create_subprocess_shell", kwds, shell=True)
+    args = _options.shell_args(cmd, options)
+    return await _core.spawn(_options.prepare(args, stdin, stdout, stderr, limit, **options))

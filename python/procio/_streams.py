@@ -1,0 +1,147 @@
+"""The streams of a child: asyncio's classes by type, the work done in Rust."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from . import _core, _transports
+from ._coroutine import coroutine_function
+
+_read = _core.StreamReader.read
+_readline = _core.StreamReader.readline
+_readexactly = _core.StreamReader.readexactly
+_readuntil = _core.StreamReader.readuntil
+_drain = _core.StreamWriter.drain
+_wait_closed = _core.StreamWriter.wait_closed
+
+
+class StreamReader(_core.StreamReader, asyncio.StreamReader):
+    """The reading end of a child's standard output or error.
+
+    It has every public method of :class:`asyncio.StreamReader`, and ``close()``, which asyncio
+    lacks (CPython issue 130925). Safe to cancel: a read that is cancelled loses nothing.
+    """
+
+    def __new__(cls, *args: Any, **kwds: Any) -> "StreamReader":
+        return super().__new__(cls, *args)
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        """Made by procio only."""
+
+    if not TYPE_CHECKING:  # checkers take the types from _core.pyi, where these are `async def`
+
+        @coroutine_function
+        def read(self, n: int = -1) -> bytes:
+            """Read at most ``n`` bytes, waiting until there are any; all until the end if ``n`` is negative.
+
+            Returns ``b""`` at the end. Raises OSError if the pipe cannot be read, RuntimeError while
+            another task reads. Safe to cancel: nothing is lost, call again.
+            """
+            return _read(self, n)
+
+        @coroutine_function
+        def readline(self) -> bytes:
+            """Read a line.
+
+            Returns it with its newline; what is left, without one, at the end; then ``b""``. Raises
+            ValueError for a line longer than the limit, which stays to be read, and otherwise as
+            :meth:`read`. Safe to cancel: nothing is lost, call again.
+            """
+            return _readline(self)
+
+        @coroutine_function
+        def readexactly(self, n: int) -> bytes:
+            """Read ``n`` bytes, neither more nor fewer.
+
+            Raises IncompleteReadError, with what there was, if the pipe ends before, ValueError for a
+            negative ``n``, and otherwise as :meth:`read`. Safe to cancel: nothing is lost, call again.
+            """
+            return _readexactly(self, n)
+
+        @coroutine_function
+        def readuntil(self, separator=b"\n") -> bytes:
+            """Read until ``separator``: bytes, or a tuple of them of which the first that occurs counts.
+
+            Returns what was read, the separator included. Raises IncompleteReadError, with what there
+            was, if the pipe ends before; LimitOverrunError if the separator is not within the limit,
+            and then the bytes stay to be read; otherwise as :meth:`read`. Safe to cancel: nothing is
+            lost, call again.
+            """
+            return _readuntil(self, separator)
+
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        """Do nothing: there is no transport to set, the stream reads its pipe itself."""
+
+    @property
+    def _transport(self) -> _transports.ReadPipeTransport:
+        transport: _transports.ReadPipeTransport = _transports.view(self)
+        return transport
+
+
+class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
+    """The writing end of a child's standard input.
+
+    It has every public method of :class:`asyncio.StreamWriter`.
+    """
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        """Made by procio only."""
+
+    if not TYPE_CHECKING:  # checkers take the types from _core.pyi, where these are `async def`
+
+        @coroutine_function
+        def drain(self) -> None:
+            """Wait until the buffer has drained to the low-water mark, if it has grown past the high-water mark.
+
+            Otherwise return at once. The marks are 16 and 64 KiB, see
+            :meth:`asyncio.WriteTransport.set_write_buffer_limits`. Raises BrokenPipeError or
+            ConnectionResetError when the child no longer reads. Safe to cancel: nothing is lost.
+            """
+            return _drain(self)
+
+        @coroutine_function
+        def wait_closed(self) -> None:
+            """Wait until everything is written and the pipe is closed.
+
+            Raises the OSError that ended writing, if one did. Safe to cancel: nothing is lost.
+            """
+            return _wait_closed(self)
+
+    def __del__(self, *args: Any) -> None:
+        """Nothing is left to do: the descriptor is closed by its owner."""
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """The transport that asyncio would have beneath: the same pipe by other names."""
+        transport: asyncio.WriteTransport = _transports.view(self)
+        return transport
+
+    _transport = transport
+
+    @property
+    def _protocol(self) -> "_FlowControl":
+        return _FlowControl(self)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """``"pipe"`` gives an object with the descriptor's ``fileno()``."""
+        return self.transport.get_extra_info(name, default)
+
+    def __repr__(self) -> str:
+        return f"<StreamWriter transport={self.transport!r}>"
+
+
+class _FlowControl:
+    """What ``StreamWriter._protocol`` is to those who look at it: the state of the flow control."""
+
+    def __init__(self, stream: StreamWriter) -> None:
+        self._stream = stream
+
+    @property
+    def _paused(self) -> bool:
+        return self._stream._is_paused()
+
+    async def _drain_helper(self) -> None:
+        await self._stream.drain()
