@@ -192,14 +192,14 @@ async def test_fileno_is_readable_at_the_end_and_stays_ours() -> None:
 
 @skips.needs_pidfds
 async def test_no_descriptor_is_kept_that_was_not_asked_for() -> None:
-    await sh("exit 0")  # the loop's reactor, and the thread that waits for it where one does
+    await (await sh("exit 0")).wait()  # the loop's reactor, and the thread that waits for it where one does
     before = len(open_fds())
     procs = [await sh("exit 0", start_new_session=True) for _ in range(10)]
     for proc in procs:
         assert await proc.wait() == 0
         with pytest.raises(ProcessLookupError):
             proc.fileno()
-    assert len(open_fds()) <= before
+    assert len(open_fds()) <= before, open_fds()
 
 
 @pytest.mark.skipif(os.environ.get("PROCIO_PIDFD") != "0", reason=skips.NO_PIDFDS_ONLY)
