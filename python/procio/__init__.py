@@ -17,7 +17,7 @@ if _typing.TYPE_CHECKING:
 from . import subprocess
 from ._core import __version__
 from ._install import install, installed, uninstall
-from ._lifetime import open_process
+from ._lifetime import open_process, run_process
 from ._loops import (
     EventLoop,
     SubprocessLoopMixin,
@@ -58,6 +58,7 @@ __all__ = [
     "new_uvloop_event_loop",
     "open_process",
     "run",
+    "run_process",
     "subprocess",
     "uninstall",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "build_profile",
     "open_reader",
     "open_writer",
+    "run",
     "spawn",
 ]
 
@@ -124,6 +125,18 @@ class StreamWriter:
     def _fileno(self) -> int: ...
     def _is_paused(self) -> bool: ...
 
+_Collected: TypeAlias = tuple[bytes, int, int]
+_Outcome: TypeAlias = tuple[
+    int | None, _Collected | None, _Collected | None, tuple[float, float, int] | None, float, bool
+]
+
+async def run(
+    request: Request,
+    input: bytes | None,
+    timeout: float,
+    grace: float,
+    limits: tuple[int, int] | None,
+) -> _Outcome: ...
 async def spawn(request: Request) -> subprocess.Process: ...
 def _attach(detached: Any) -> Any: ...
 def open_reader(fd: int) -> StreamReader: ...

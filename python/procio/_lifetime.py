@@ -1,19 +1,23 @@
 """Processes that are owned by a block: however it ends, nothing of the process is left."""
 
+import operator
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from signal import SIGTERM
 from types import TracebackType
-from typing import TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 from . import _core, _options
+from ._coroutine import coroutine_function
 from ._options import File, Request, StrOrBytesPath
+from ._results import CalledProcessError, CompletedProcess, TimeoutExpired, Usage
+from ._text import Codec
 from ._types import PopenOptions
-from .subprocess import Process
+from .subprocess import DEVNULL, PIPE, Process
 
-__all__ = ["open_process"]
+__all__ = ["open_process", "run_process"]
 
 Command: TypeAlias = StrOrBytesPath | Sequence[StrOrBytesPath]
 
@@ -126,3 +130,115 @@ def open_process(
     """
     request = _request("open_process", command, stdin, stdout, stderr, limit, shell, popen)
     return _OpenProcess(request, _options.checked_grace(grace))
+
+
+@coroutine_function
+def run_process(
+    command: Command,
+    *,
+    input: bytes | bytearray | memoryview | str | None = None,
+    stdin: File = None,
+    stdout: File = PIPE,
+    stderr: File = PIPE,
+    check: bool = True,
+    timeout: float | None = None,
+    grace: float = 5.0,
+    encoding: str | None = None,
+    errors: str | None = None,
+    max_output: int | tuple[int, int] | None = None,
+    shell: bool = False,
+    **popen: Unpack[PopenOptions],
+) -> Coroutine[Any, Any, CompletedProcess]:
+    """Run ``command`` to its end and return a :class:`procio.CompletedProcess`.
+
+    ``command``, ``shell`` and ``popen`` are those of :func:`procio.open_process`, and so is the session
+    that the process leads. ``input`` is written to its standard input, which is otherwise ``stdin``, or
+    nothing at all. Standard output and error are collected to their ends unless they are sent elsewhere.
+    With an ``encoding``, ``input`` is a str and so are the outputs, with ``\\n`` for every line ending.
+
+    ``max_output`` bounds what is kept of each output, in bytes: the first quarter and the last three
+    quarters of that many, or the first and the last of a pair. Reading goes on, and ``dropped`` tells how
+    many bytes were left out.
+
+    Raises :class:`procio.CalledProcessError` for another return code than 0 if ``check`` is true;
+    :class:`procio.TimeoutExpired`, with what was written so far, if it has not ended within ``timeout``
+    seconds. The process is then ended as by :meth:`procio.Process.stop` with ``grace``; so it is if the
+    caller is cancelled. What is left of its session is killed in any case. What is still in a pipe after
+    such an end is read for 50 ms at most, so a descendant that has left the session and holds the pipe
+    delays nothing. Bad arguments raise TypeError, ValueError or LookupError at the call, a program that
+    cannot be executed raises what ``create_subprocess_exec`` raises.
+    """
+    codec = Codec.checked(encoding, errors)
+    if input is not None:
+        if stdin is not None:
+            raise ValueError("stdin and input cannot both be given")
+        input, stdin = _input(input, codec), PIPE
+    elif stdin is None:
+        stdin = DEVNULL
+    limits = None if max_output is None else _limits(max_output)
+    seconds = _options.checked_timeout(timeout)
+    grace = _options.checked_grace(grace)
+    request = _request("run_process", command, stdin, stdout, stderr, None, shell, popen)
+    return _completed(request, input, seconds, grace, limits, command, check, codec)
+
+
+async def _completed(
+    request: Request,
+    input: bytes | None,
+    timeout: float,
+    grace: float,
+    limits: tuple[int, int] | None,
+    command: Command,
+    check: bool,
+    codec: Codec | None,
+) -> CompletedProcess:
+    returncode, out, err, usage, duration, timed_out = await _core.run(request, input, timeout, grace, limits)
+    if returncode is None:  # it was not even started in time
+        nothing = (b"", 0, 0)
+        out = nothing if request["stdout"] == PIPE else None
+        err = nothing if request["stderr"] == PIPE else None
+    stdout: bytes | str | None = None
+    stderr: bytes | str | None = None
+    dropped = [0, 0]
+    if out is not None:
+        stdout, dropped[0] = (out[0], out[2]) if codec is None else codec.collected(out, timed_out)
+    if err is not None:
+        stderr, dropped[1] = (err[0], err[2]) if codec is None else codec.collected(err, timed_out)
+    about: dict[str, Any] = {
+        "duration": duration,
+        "usage": None if usage is None else Usage.of(usage),
+        "dropped": tuple(dropped),
+    }
+    if timed_out:
+        raise TimeoutExpired(command, timeout, stdout, stderr, returncode=returncode, **about)
+    assert returncode is not None
+    if returncode and check:
+        raise CalledProcessError(returncode, command, stdout, stderr, **about)
+    return CompletedProcess(command, returncode, stdout, stderr, **about)
+
+
+def _input(data: bytes | bytearray | memoryview | str, codec: Codec | None) -> bytes:
+    if isinstance(data, str):
+        if codec is None:
+            raise TypeError("input must be bytes-like; for a str say encoding=")
+        return codec.encode(data)
+    if codec is not None:
+        raise TypeError(f"input must be a str when an encoding is given, not {type(data).__name__}")
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"input must be bytes-like, not {type(data).__name__}")
+    return bytes(data)
+
+
+def _limits(max_output: int | tuple[int, int]) -> tuple[int, int]:
+    """How many bytes are kept of the beginning and of the end of an output."""
+    if isinstance(max_output, tuple):
+        if len(max_output) != 2:
+            raise ValueError("max_output is a number of bytes, or a pair of such numbers: the first and the last")
+        head, tail = (operator.index(part) for part in max_output)
+    else:
+        count = operator.index(max_output)
+        head = count // 4
+        tail = count - head
+    if head < 0 or tail < 0:
+        raise ValueError("max_output must not be negative")
+    return min(head, sys.maxsize // 2), min(tail, sys.maxsize // 2)

@@ -28,6 +28,7 @@ __all__ = [
     "StrOrBytesPath",
     "checked_grace",
     "checked_signal",
+    "checked_timeout",
     "prepare",
     "reject_fixed_keywords",
     "shell_args",
@@ -85,6 +86,15 @@ def checked_grace(grace: float) -> float:
     if math.isnan(grace) or grace < 0:
         raise ValueError("grace must not be negative")
     return float(grace)
+
+
+def checked_timeout(timeout: float | None) -> float:
+    """``timeout`` in seconds, infinite if there is none. Raises ValueError for NaN."""
+    if timeout is None:
+        return math.inf
+    if math.isnan(timeout):
+        raise ValueError("timeout must be a number of seconds")
+    return float(timeout)
 
 
 def checked_signal(number: int) -> int:

@@ -119,6 +119,8 @@ class TimeoutExpired(subprocess.TimeoutExpired, TimeoutError):
         dropped: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(cmd, timeout, output, stderr)
+        # OSError, of which TimeoutError is one, keeps none: without them it could not be pickled.
+        self.args = (cmd, timeout, output, stderr)
         self.returncode = returncode
         self.duration, self.usage, self.dropped = duration, usage, dropped
         note_end(self, stderr)
@@ -132,3 +134,7 @@ def note_end(error: BaseException, stderr: bytes | str | None) -> None:
     lines = text[-_NOTE_LENGTH:].rstrip().splitlines()[-_NOTE_LINES:]
     if lines:
         error.add_note("\n".join(["stderr:", *lines]))
+
+
+for _public in (Usage, CompletedProcess, CalledProcessError, TimeoutExpired):
+    _public.__module__ = "procio"

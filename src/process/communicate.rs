@@ -80,6 +80,11 @@ impl<K: Sink> Communicate<K> {
         }
     }
 
+    #[cfg(feature = "python")]
+    pub(crate) fn guard(&self) -> &Arc<ChildGuard> {
+        &self.guard
+    }
+
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
         let mut pending = self.guard.poll_wait(&mut self.key, cx).is_pending();
         for collect in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {

@@ -3,6 +3,8 @@
 
 pub(crate) mod communicate;
 pub(crate) mod reaper;
+#[cfg(feature = "python")]
+pub(crate) mod run;
 pub(crate) mod spawn;
 pub(crate) mod teardown;
 pub(crate) mod transfer;

@@ -73,6 +73,12 @@ impl Teardown {
         self.step == Step::Running
     }
 
+    /// Whether the child was asked to end, and has some time for that.
+    #[cfg(feature = "python")]
+    pub(crate) fn has_grace(&self) -> bool {
+        matches!(self.step, Step::Ask | Step::Grace)
+    }
+
     /// Ends the wait for an end by itself.
     #[cfg(feature = "python")]
     pub(crate) fn ask(&mut self) {

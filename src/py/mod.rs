@@ -27,6 +27,7 @@ mod proactor;
 mod process;
 mod read_callback;
 mod reader;
+mod run;
 mod spawn;
 mod stop;
 mod timer;
@@ -49,6 +50,8 @@ mod core {
     use super::process::Process;
     #[pymodule_export]
     use super::reader::StreamReader;
+    #[pymodule_export]
+    use super::run::run;
     #[pymodule_export]
     use super::spawn::spawn;
     #[pymodule_export]

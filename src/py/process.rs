@@ -136,6 +136,7 @@ impl Process {
             wait_first,
             teardown: None,
             timer: None,
+            follow_up: None,
         };
         Awaitable::new(&self.binding, op)
     }

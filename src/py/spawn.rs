@@ -86,6 +86,28 @@ impl<'py> FromPyObject<'_, 'py> for OsBytes {
 }
 
 impl Request {
+    /// Starts the child. The loop goes on while its program is being executed.
+    pub(super) fn begin(&self, py: Python<'_>, binding: &LoopBinding) -> PyResult<PendingSpawn> {
+        let (command, reactor) = (self.command(), &binding.reactor);
+        let raise = |error: &SpawnError| self.error(py, error);
+        match self.platform.fork(py, &command, reactor, raise) {
+            Some(started) => started,
+            None if sys::SPAWN_BLOCKS => py
+                .detach(|| PendingSpawn::new(&command, reactor, None))
+                .map_err(|error| raise(&error)),
+            None => PendingSpawn::new(&command, reactor, None).map_err(|error| raise(&error)),
+        }
+    }
+
+    /// What `Popen` raises for the same failure.
+    pub(super) fn error(&self, py: Python<'_>, error: &SpawnError) -> PyErr {
+        let names = Names {
+            program: self.program.clone_ref(py),
+            cwd: self.directory.clone_ref(py),
+        };
+        spawn_error(py, error, &names)
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new("");
         command.args = self.args.iter().map(|arg| arg.0.clone()).collect();
@@ -152,31 +174,13 @@ struct SpawnOp {
     aborted: bool,
 }
 
-impl SpawnOp {
-    fn error(&self, py: Python<'_>, error: &SpawnError) -> PyErr {
-        let names = Names {
-            program: self.request.program.clone_ref(py),
-            cwd: self.request.directory.clone_ref(py),
-        };
-        spawn_error(py, error, &names)
-    }
-}
-
 impl Operation for SpawnOp {
     fn name(&self) -> &'static str {
         "spawn"
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (command, reactor) = (self.request.command(), &self.binding.reactor);
-        let raise = |error: &SpawnError| self.error(py, error);
-        let pending = match self.request.platform.fork(py, &command, reactor, raise) {
-            Some(started) => started?,
-            None if sys::SPAWN_BLOCKS => py
-                .detach(|| PendingSpawn::new(&command, reactor, None))
-                .map_err(|error| raise(&error))?,
-            None => PendingSpawn::new(&command, reactor, None).map_err(|error| raise(&error))?,
-        };
+        let pending = self.request.begin(py, &self.binding)?;
         self.pending = Some(Mutex::new(pending));
         Ok(())
     }
@@ -201,7 +205,7 @@ impl Operation for SpawnOp {
         let result = lock(&self.result).take();
         match result {
             Some(Ok((guard, pipes))) => make_process(py, &self.binding, guard, pipes),
-            Some(Err(error)) => Err(self.error(py, &error)),
+            Some(Err(error)) => Err(self.request.error(py, &error)),
             None => Ok(py.None()),
         }
     }

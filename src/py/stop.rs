@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 
-use super::awaitable::Operation;
+use super::awaitable::{FollowUp, Operation};
 use super::child_lifetime::ChildLifetime;
+use super::errors::warn;
 use super::event_loop::LoopBinding;
 use super::timer::Timer;
 use crate::process::teardown::Teardown;
@@ -24,12 +26,14 @@ pub(super) struct StopOp {
     pub wait_first: bool,
     pub teardown: Option<Teardown>,
     pub timer: Option<Timer>,
+    pub follow_up: Option<FollowUp>,
 }
 
 impl StopOp {
-    fn start_grace(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.timer = Some(Timer::start(py, &self.binding, self.grace)?);
-        Ok(())
+    fn start_grace(&mut self) {
+        let timer = Timer::new(self.grace);
+        self.follow_up = Some(Box::new(timer.start(&self.binding, self.grace)));
+        self.timer = Some(timer);
     }
 }
 
@@ -38,14 +42,15 @@ impl Operation for StopOp {
         "Process.stop"
     }
 
-    fn start(&mut self, py: Python<'_>) -> PyResult<()> {
+    fn start(&mut self, _py: Python<'_>) -> PyResult<()> {
         let guard = self.guard.held();
         if self.wait_first {
             self.teardown = Some(Teardown::after_end(guard, self.signal));
             return Ok(());
         }
         self.teardown = Some(Teardown::new(guard, self.signal));
-        self.start_grace(py)
+        self.start_grace();
+        Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -57,8 +62,8 @@ impl Operation for StopOp {
             teardown.end_grace();
             polled = teardown.poll(cx);
         }
-        if polled.is_ready() {
-            self.timer = None;
+        if teardown.take_refusal() {
+            self.follow_up = Some(Box::new(warn_of_refusal(self.guard.pid())));
         }
         polled
     }
@@ -67,9 +72,8 @@ impl Operation for StopOp {
         self.guard.returncode(py)?.into_py_any(py)
     }
 
-    fn take_warning(&mut self) -> Option<String> {
-        let refused = self.teardown.as_mut().is_some_and(Teardown::take_refusal);
-        refused.then(|| refusal(self.guard.pid()))
+    fn take_follow_up(&mut self) -> Option<FollowUp> {
+        self.follow_up.take()
     }
 
     fn cancel(&mut self) -> bool {
@@ -78,10 +82,7 @@ impl Operation for StopOp {
         };
         if teardown.is_waiting() {
             teardown.ask();
-            // Without a timer the process gets no grace.
-            if Python::attach(|py| self.start_grace(py)).is_err() {
-                self.timer = Some(Timer::due());
-            }
+            self.start_grace();
         } else {
             teardown.end_grace();
         }
@@ -93,9 +94,13 @@ impl Operation for StopOp {
     }
 }
 
-/// The text of the warning for a process that the system does not let us signal.
-pub(super) fn refusal(pid: u32) -> String {
-    format!(
-        "process {pid} cannot be signalled (it has become another user's): waiting until it ends"
-    )
+/// The system does not let us signal the process: it has become another user's.
+pub(super) fn warn_of_refusal(pid: u32) -> impl FnOnce(Python<'_>) -> PyResult<()> + Send + Sync {
+    move |py| {
+        let text = format!(
+            "process {pid} may not be signalled, and is waited for until it ends by itself"
+        );
+        warn(py, &py.get_type::<PyRuntimeWarning>(), text);
+        Ok(())
+    }
 }

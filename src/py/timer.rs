@@ -14,78 +14,106 @@ use crate::sync::lock;
 /// numbers and milliseconds, and must not overflow.
 const NEVER: f64 = 1e9;
 
-/// A timer that was started. Dropping it cancels it.
-pub(super) struct Timer {
-    state: Arc<TimerState>,
-    handle: Option<Py<PyAny>>,
-}
+/// A timer. Dropping it cancels it.
+pub(super) struct Timer(Arc<TimerState>);
 
-#[derive(Default)]
 struct TimerState {
     due: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// The loop's.
+    handle: Mutex<Option<Py<PyAny>>>,
+    dropped: AtomicBool,
 }
 
 impl Timer {
-    /// Has the running loop wake the operation after `seconds`, which may be 0, negative (due at
-    /// once) or infinite.
-    pub(super) fn start(
-        py: Python<'_>,
-        binding: &Arc<LoopBinding>,
-        seconds: f64,
-    ) -> PyResult<Timer> {
-        if seconds <= 0.0 {
-            return Ok(Timer::due());
-        }
-        let state = Arc::new(TimerState::default());
-        let mut handle = None;
-        if seconds < NEVER {
-            let callback = TimerCallback {
-                state: state.clone(),
-                binding: binding.clone(),
-            };
-            let call_later = pyo3::intern!(py, "call_later");
-            let callback = Bound::new(py, callback)?;
-            let made = running_loop(py)?.call_method1(call_later, (seconds, callback))?;
-            handle = Some(made.unbind());
-        }
-        Ok(Timer { state, handle })
+    /// A timer that wakes the operation `seconds` after [`start`](Timer::start). They may be 0,
+    /// negative (it is due from now on) or infinite.
+    pub(super) fn new(seconds: f64) -> Timer {
+        Timer(Arc::new(TimerState {
+            due: AtomicBool::new(seconds <= 0.0),
+            waker: Mutex::default(),
+            handle: Mutex::default(),
+            dropped: AtomicBool::new(false),
+        }))
     }
 
-    /// One whose time has come.
-    pub(super) fn due() -> Timer {
-        let state = TimerState {
-            due: AtomicBool::new(true),
-            waker: Mutex::default(),
-        };
-        Timer {
-            state: Arc::new(state),
-            handle: None,
+    /// What has the running loop start it. If that fails, the timer is due.
+    pub(super) fn start(
+        &self,
+        binding: &Arc<LoopBinding>,
+        seconds: f64,
+    ) -> impl FnOnce(Python<'_>) -> PyResult<()> + Send + Sync + use<> {
+        let (state, binding) = (self.0.clone(), binding.clone());
+        move |py| {
+            if state.is_over() || seconds >= NEVER {
+                return Ok(());
+            }
+            let callback = TimerCallback {
+                state: state.clone(),
+                binding,
+            };
+            let call_later = pyo3::intern!(py, "call_later");
+            let started = Bound::new(py, callback).and_then(|callback| {
+                running_loop(py)?.call_method1(call_later, (seconds, callback))
+            });
+            match started {
+                Ok(handle) => {
+                    *lock(&state.handle) = Some(handle.unbind());
+                    if state.dropped.load(Ordering::Acquire) {
+                        state.cancel(py);
+                    }
+                    Ok(())
+                }
+                Err(error) => {
+                    state.expire();
+                    Err(error)
+                }
+            }
         }
     }
 
     /// Whether its time has come; if not, the operation is woken when it has.
     pub(super) fn is_due(&self, cx: &Context<'_>) -> bool {
-        if self.state.due.load(Ordering::Acquire) {
+        if self.0.due.load(Ordering::Acquire) {
             return true;
         }
-        *lock(&self.state.waker) = Some(cx.waker().clone());
+        let stale = lock(&self.0.waker).replace(cx.waker().clone());
+        drop(stale);
         // The callback may have come between the two.
-        self.state.due.load(Ordering::Acquire)
+        self.0.due.load(Ordering::Acquire)
+    }
+}
+
+impl TimerState {
+    fn is_over(&self) -> bool {
+        self.due.load(Ordering::Acquire) || self.dropped.load(Ordering::Acquire)
+    }
+
+    fn expire(&self) {
+        self.due.store(true, Ordering::Release);
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn cancel(&self, py: Python<'_>) {
+        let handle = lock(&self.handle).take();
+        if let Some(handle) = handle
+            && let Err(error) = handle.call_method0(py, pyo3::intern!(py, "cancel"))
+        {
+            error.write_unraisable(py, None);
+        }
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        drop(lock(&self.state.waker).take());
-        if let Some(handle) = self.handle.take()
-            && !self.state.due.load(Ordering::Acquire)
-        {
-            in_drop(|py| {
-                if let Err(error) = handle.call_method0(py, pyo3::intern!(py, "cancel")) {
-                    error.write_unraisable(py, None);
-                }
-            });
+        self.0.dropped.store(true, Ordering::Release);
+        let waker = lock(&self.0.waker).take();
+        drop(waker);
+        if lock(&self.0.handle).is_some() && !self.0.due.load(Ordering::Acquire) {
+            in_drop(|py| self.0.cancel(py));
         }
     }
 }
@@ -100,11 +128,7 @@ struct TimerCallback {
 #[pymethods]
 impl TimerCallback {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        self.state.due.store(true, Ordering::Release);
-        let waker = lock(&self.state.waker).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.state.expire();
         self.binding.run_completions(py)
     }
 }

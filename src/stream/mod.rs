@@ -3,6 +3,8 @@
 //! and to the reactor.
 
 pub(crate) mod buffer;
+#[cfg(feature = "python")]
+pub(crate) mod capped;
 pub(crate) mod pipe;
 pub(crate) mod reader;
 pub(crate) mod writer;

@@ -51,11 +51,13 @@ pub(super) trait Operation: Send + Sync {
     fn cancel_again(&mut self) -> bool {
         false
     }
-    /// The text of a RuntimeWarning that the last poll gave cause for.
-    fn take_warning(&mut self) -> Option<String> {
+    /// What the last poll gave cause for in Python. It is called when no lock is held.
+    fn take_follow_up(&mut self) -> Option<FollowUp> {
         None
     }
 }
+
+pub(super) type FollowUp = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>;
 
 /// An operation. Those that are made for every line or chunk need no memory of their own, and the
 /// first gets by without counting in anybody who could be of another thread.
@@ -120,21 +122,19 @@ impl Slot {
     /// Carries the operation on, and completes its future if that ended it. Raises what the loop's
     /// own code raises, such as a KeyboardInterrupt that arrived meanwhile.
     pub(super) fn advance(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let (future, warning) = {
+        let (future, follow_up) = {
             let mut state = lock(&self.state);
             let done = self.poll(&mut state);
-            let warning = state.op.as_mut().and_then(|op| op.take_warning());
-            (done.then(|| state.future.take()).flatten(), warning)
+            let follow_up = state.op.as_mut().and_then(|op| op.take_follow_up());
+            (done.then(|| state.future.take()).flatten(), follow_up)
         };
-        if let Some(text) = warning {
-            warn(py, &py.get_type::<PyRuntimeWarning>(), text);
-        }
+        let followed = follow_up.map_or(Ok(()), |call| call(py));
         let Some(future) = future else {
-            return Ok(());
+            return followed;
         };
         let Err(error) = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
         else {
-            return Ok(());
+            return followed;
         };
         // The future of a task that was cancelled is done; the task is told by that already.
         if is_done(py, &future)? {
@@ -162,15 +162,13 @@ impl Slot {
         py: Python<'py>,
         running: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let (done, warning) = {
+        let (done, follow_up) = {
             let mut state = lock(&self.state);
             let done = self.poll(&mut state);
-            let warning = state.op.as_mut().and_then(|op| op.take_warning());
-            (done, warning)
+            let follow_up = state.op.as_mut().and_then(|op| op.take_follow_up());
+            (done, follow_up)
         };
-        if let Some(text) = warning {
-            warn(py, &py.get_type::<PyRuntimeWarning>(), text);
-        }
+        follow_up.map_or(Ok(()), |call| call(py))?;
         if done {
             return Ok(None);
         }
