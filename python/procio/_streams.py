@@ -1,10 +1,13 @@
 """The streams of a child: asyncio's classes by type, the work done in Rust."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _core, _transports
 from ._coroutine import coroutine_function
+from ._lines import Lines
+from ._text import Codec
 
 _read = _core.StreamReader.read
 _readline = _core.StreamReader.readline
@@ -67,6 +70,29 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader):
             lost, call again.
             """
             return _readuntil(self, separator)
+
+    @overload
+    def lines(
+        self, *, encoding: None = None, errors: str = "strict", keepends: bool = True
+    ) -> AsyncIterator[bytes]: ...
+
+    @overload
+    def lines(self, *, encoding: str, errors: str = "strict", keepends: bool = True) -> AsyncIterator[str]: ...
+
+    def lines(self, *, encoding: str | None = None, errors: str = "strict", keepends: bool = True) -> Any:
+        """Return an asynchronous iterator over the lines of the stream.
+
+        They are bytes that end with ``\\n``. With an ``encoding`` they are text, every line ending is
+        ``\\n``, and the iterator reads up to 64 KiB ahead, which other readers do not see. Without
+        ``keepends`` the line ending is taken off. The last line may have none.
+
+        Raises LookupError for an unknown ``encoding``; the iterator raises ValueError for a line longer
+        than the limit, UnicodeDecodeError for bytes that cannot be decoded (unless ``errors`` says what
+        is to be done), after the lines before them, and otherwise as :meth:`read`. Safe to cancel:
+        nothing is lost, go on with the same iterator.
+        """
+        codec = Codec.for_lines(encoding, errors)
+        return self if codec is None and keepends else Lines(self, codec, keepends)
 
     def set_transport(self, transport: asyncio.BaseTransport) -> None:
         """Do nothing: there is no transport to set, the stream reads its pipe itself."""

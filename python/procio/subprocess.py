@@ -4,15 +4,18 @@ import asyncio
 import asyncio.subprocess
 import subprocess
 import weakref
+from collections.abc import AsyncIterator
 from signal import SIGTERM
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
+from ._lines import MergedLines
 from ._options import File, StrOrBytesPath, checked_grace, checked_signal
 from ._results import Usage
 from ._streams import StreamReader, StreamWriter
 from ._subprocess_transport import SubprocessTransport
+from ._text import Codec
 from ._types import ExecKeywords, ShellKeywords
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
@@ -95,6 +98,37 @@ class Process(_core.Process, asyncio.subprocess.Process):
             the first cancellation ends the grace, and CancelledError is raised once the process is gone.
             """
             return self._stop(checked_signal(signal), checked_grace(grace), False)
+
+    @overload
+    def merged(
+        self, *, encoding: None = None, errors: str = "strict", keepends: bool = True
+    ) -> AsyncIterator[tuple[int, bytes]]: ...
+
+    @overload
+    def merged(
+        self, *, encoding: str, errors: str = "strict", keepends: bool = True
+    ) -> AsyncIterator[tuple[int, str]]: ...
+
+    def merged(self, *, encoding: str | None = None, errors: str = "strict", keepends: bool = True) -> Any:
+        """Return an asynchronous iterator over the lines of both outputs as they arrive: ``(fd, line)``.
+
+        ``fd`` is 1 for standard output and 2 for standard error. A line is whole, but for the last of a
+        stream, which may have no line ending. ``encoding``, ``errors`` and ``keepends``, and the errors,
+        are those of :meth:`procio.StreamReader.lines`. The order of two lines is that in which they were
+        read: what both pipes hold at the same moment has none.
+
+        While there is the iterator, other readers of the two streams raise RuntimeError, as it does at
+        the call if there is one already. Raises ValueError if neither is a pipe. Safe to cancel: nothing
+        is lost, go on with the same iterator.
+        """
+        codec = Codec.for_lines(encoding, errors)
+        pipes = [stream for stream in (self.stdout, self.stderr) if stream is not None]
+        if not pipes:
+            raise ValueError("neither stdout nor stderr is a pipe")
+        lines = self._merged()
+        if codec is None and keepends:
+            return lines
+        return MergedLines(lines, codec, pipes[0]._limit, keepends)
 
     @property
     def usage(self) -> Usage | None:

@@ -16,6 +16,7 @@ mod event_loop;
 #[cfg(unix)]
 mod fork;
 pub mod interop;
+mod merged;
 mod operations;
 mod pipes;
 mod poll_thread;
@@ -44,6 +45,8 @@ mod core {
     use super::classes::register_classes;
     #[pymodule_export]
     use super::interop::attach;
+    #[pymodule_export]
+    use super::merged::MergedLines;
     #[pymodule_export]
     use super::pipes::{open_reader, open_writer};
     #[pymodule_export]

@@ -72,17 +72,20 @@ impl ReadOp {
 
 /// Marks the stream as being read by one operation, which then must end with `release`.
 fn claim(stream: &Stream, name: &str) -> PyResult<()> {
-    let mut reader = stream.pipe.lock();
-    if reader.claimed {
-        let text =
-            format!("{name}() called while another coroutine is already waiting for incoming data");
-        return Err(PyRuntimeError::new_err(text));
+    if stream.is_reserved() {
+        return Err(already_read(name));
     }
-    reader.claimed = true;
-    Ok(())
+    stream.claim_reserved(name)
 }
 
-fn release(stream: &Stream) {
+/// asyncio's words for a second reader.
+pub(super) fn already_read(name: &str) -> PyErr {
+    let text =
+        format!("{name}() called while another coroutine is already waiting for incoming data");
+    PyRuntimeError::new_err(text)
+}
+
+pub(super) fn release(stream: &Stream) {
     let waker = {
         let mut reader = stream.pipe.lock();
         reader.claimed = false;
@@ -108,7 +111,7 @@ impl Operation for ReadOp {
     }
 
     fn try_now(&mut self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        if self.stream().has_exception() {
+        if self.stream().has_exception() || self.stream().is_reserved() {
             return None;
         }
         let take = |bytes: &[u8]| Ok(PyBytes::new(py, bytes).into_any().unbind());
@@ -188,7 +191,7 @@ fn incomplete(py: Python<'_>, partial: Py<PyBytes>, expected: Option<usize>) -> 
 
 /// Nothing is taken out of the buffer, so nothing is lost. `readline` raises ValueError, with the
 /// LimitOverrunError as its cause, which tells how much can be read.
-fn overrun(py: Python<'_>, consumed: usize, found: bool, shape: Shape) -> PyErr {
+pub(super) fn overrun(py: Python<'_>, consumed: usize, found: bool, shape: Shape) -> PyErr {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let text = if found {
         "Separator is found, but chunk is longer than limit"

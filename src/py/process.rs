@@ -13,6 +13,7 @@ use super::classes::ConstructorToken;
 use super::detached::Detached;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
+use super::merged::MergedLines;
 use super::operations::{CommunicateOp, WaitOp};
 use super::popen;
 use super::reader::{Stream, to_bytes};
@@ -139,6 +140,12 @@ impl Process {
             follow_up: None,
         };
         Awaitable::new(&self.binding, op)
+    }
+
+    /// The lines of both outputs as they arrive, as `(fd, line)`.
+    fn _merged(&self, py: Python<'_>) -> PyResult<MergedLines> {
+        let (stdout, stderr) = (self.stdout.as_ref(), self.stderr.as_ref());
+        MergedLines::new(py, &self.binding, stdout, stderr)
     }
 
     /// Kills it with its group, without waiting.

@@ -14,7 +14,7 @@ use super::child_lifetime::ChildLifetime;
 use super::classes::ConstructorToken;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::operations::{CollectOp, ReadOp, Shape};
+use super::operations::{CollectOp, ReadOp, Shape, already_read};
 use super::read_callback::ReadCallback;
 use crate::stream::pipe::ReadPipe;
 use crate::stream::reader::{Reader, Separators, Want};
@@ -31,6 +31,8 @@ pub(super) struct Stream {
     /// Keeps the child from being released while its output can still be read.
     _lifetime: Option<Arc<ChildLifetime>>,
     failed: AtomicBool,
+    /// An iterator over both outputs of the process reads it, and no other operation may.
+    reserved: AtomicBool,
     exception: Mutex<Option<Py<PyAny>>>,
 }
 
@@ -40,6 +42,7 @@ impl Stream {
             pipe: Arc::new(pipe),
             _lifetime: guard,
             failed: AtomicBool::new(false),
+            reserved: AtomicBool::new(false),
             exception: Mutex::default(),
         })
     }
@@ -47,6 +50,35 @@ impl Stream {
     /// Whether `set_exception` was called.
     pub(super) fn has_exception(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether an iterator over both outputs of the process reads it.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// Refuses other readers from now on; raises RuntimeError if there is one.
+    pub(super) fn reserve(&self, name: &str) -> PyResult<()> {
+        let claimed = self.pipe.lock().claimed;
+        if claimed || self.reserved.swap(true, Ordering::AcqRel) {
+            return Err(already_read(name));
+        }
+        Ok(())
+    }
+
+    /// Lets other readers read again.
+    pub(super) fn free(&self) {
+        self.reserved.store(false, Ordering::Release);
+    }
+
+    /// Marks it as being read by an operation of the iterator that has reserved it.
+    pub(super) fn claim_reserved(&self, name: &str) -> PyResult<()> {
+        let mut reader = self.pipe.lock();
+        if reader.claimed {
+            return Err(already_read(name));
+        }
+        reader.claimed = true;
+        Ok(())
     }
 
     /// Raises what `set_exception` was given.
@@ -100,6 +132,12 @@ impl StreamReader {
     fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
         let (binding, stream) = handle.get().take_reader()?;
         Ok(StreamReader { stream, binding })
+    }
+
+    /// The longest line, in bytes.
+    #[getter]
+    fn _limit(&self) -> usize {
+        self.stream.pipe.lock().limit()
     }
 
     /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at

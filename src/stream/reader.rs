@@ -227,6 +227,12 @@ impl<S: ReadIo> Reader<S> {
         self.end.is_some() && self.buffer.is_empty()
     }
 
+    /// The longest line, in bytes.
+    #[cfg(feature = "python")]
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.end.is_some()
     }

@@ -103,7 +103,7 @@ async def test_a_dropped_stop_kills_at_once() -> None:
     assert await proc.wait() == KILLED
 
 
-async def test_a_hundred_at_once() -> None:
+async def test_a_hundred_stops_at_once() -> None:
     procs = [await procio.create_subprocess_exec("sleep", "1000", start_new_session=True) for _ in range(100)]
     assert await asyncio.gather(*(proc.stop() for proc in procs)) == [TERMINATED] * 100
 
