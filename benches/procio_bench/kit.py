@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from .model import check
+from .model import Unsupported, check
 
 T = TypeVar("T")
 Job = Callable[[], Coroutine[Any, Any, None]]
@@ -41,8 +41,9 @@ class Kit(ABC):
         stdin: bool = False,
         stdout: bool = False,
         stderr: bool = False,
+        session: bool = False,
     ) -> Any:
-        """Start a child; what is not piped is inherited."""
+        """Start a child, as the leader of a session if asked; what is not piped is inherited."""
 
     @abstractmethod
     async def wait(self, child: Any) -> int:
@@ -51,6 +52,18 @@ class Kit(ABC):
     @abstractmethod
     async def communicate(self, command: Sequence[str], data: bytes | None, stderr: bool) -> tuple[int, bytes, bytes]:
         """Run to the end with stdout (and stderr) piped."""
+
+    async def run_process(self, command: Sequence[str]) -> tuple[int, bytes, bytes]:
+        """Run to the end with both outputs piped, by the peer's function for that if it has one."""
+        return await self.communicate(command, None, True)
+
+    async def merged(self, child: Any) -> tuple[int, int]:
+        """Read the lines of both outputs as they come, in one place; count them."""
+        raise Unsupported("no lines of two streams")
+
+    @abstractmethod
+    async def stop(self, child: Any) -> int:
+        """Ask the process group of a child to end, and wait; the exit status."""
 
     @abstractmethod
     async def read_all(self, child: Any, size: int) -> int:

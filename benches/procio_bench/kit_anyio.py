@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Coroutine, Sequence
+from signal import SIGKILL, SIGTERM
 from subprocess import PIPE
 from time import perf_counter
 from typing import Any, TypeVar
@@ -39,12 +42,14 @@ class AnyioKit(Kit):
         stdin: bool = False,
         stdout: bool = False,
         stderr: bool = False,
+        session: bool = False,
     ) -> Any:
         return await anyio.open_process(
             command,
             stdin=PIPE if stdin else None,
             stdout=PIPE if stdout else None,
             stderr=PIPE if stderr else None,
+            start_new_session=session,
         )
 
     async def wait(self, child: Any) -> int:
@@ -54,6 +59,32 @@ class AnyioKit(Kit):
     async def communicate(self, command: Sequence[str], data: bytes | None, stderr: bool) -> tuple[int, bytes, bytes]:
         done = await anyio.run_process(command, input=data, stderr=PIPE if stderr else None, check=False)
         return done.returncode, done.stdout, done.stderr or b""
+
+    async def stop(self, child: Any) -> int:
+        os.killpg(child.pid, SIGTERM)
+        code: int = await child.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, SIGKILL)
+        return code
+
+    async def merged(self, child: Any) -> tuple[int, int]:
+        counts = {1: 0, 2: 0}
+        send, receive = anyio.create_memory_object_stream[tuple[int, bytes]](1000)
+
+        async def read(fd: int, stream: Any, send: Any) -> None:
+            receive_until = BufferedByteReceiveStream(stream).receive_until
+            async with send:
+                with contextlib.suppress(anyio.IncompleteRead):
+                    while True:
+                        await send.send((fd, await receive_until(b"\n", LINE)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read, 1, child.stdout, send.clone())
+            group.start_soon(read, 2, child.stderr, send)
+            async with receive:
+                async for fd, _ in receive:
+                    counts[fd] += 1
+        return counts[1], counts[2]
 
     async def read_all(self, child: Any, size: int) -> int:
         receive = child.stdout.receive

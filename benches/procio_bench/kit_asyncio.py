@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
+import os
 from collections.abc import Callable, Coroutine, Sequence
+from signal import SIGKILL, SIGTERM
 from subprocess import PIPE
 from time import perf_counter
 from typing import Any, TypeVar
@@ -21,6 +24,7 @@ class AsyncioKit(Kit):
     def __init__(self, api: str, loop: str) -> None:
         module = importlib.import_module(api)
         self.create: Callable[..., Any] = module.create_subprocess_exec
+        self.run_to_end: Callable[..., Any] | None = getattr(module, "run_process", None)
         self.factory: Callable[[], asyncio.AbstractEventLoop] = (
             asyncio.SelectorEventLoop if loop == "selector" else importlib.import_module(loop).new_event_loop
         )
@@ -42,12 +46,14 @@ class AsyncioKit(Kit):
         stdin: bool = False,
         stdout: bool = False,
         stderr: bool = False,
+        session: bool = False,
     ) -> Any:
         return await self.create(
             *command,
             stdin=PIPE if stdin else None,
             stdout=PIPE if stdout else None,
             stderr=PIPE if stderr else None,
+            start_new_session=session,
         )
 
     async def wait(self, child: Any) -> int:
@@ -63,6 +69,46 @@ class AsyncioKit(Kit):
         )
         out, err = await child.communicate(data)
         return child.returncode, out, err or b""
+
+    async def stop(self, child: Any) -> int:
+        if hasattr(child, "stop"):
+            stopped: int = await child.stop()
+            return stopped
+        os.killpg(child.pid, SIGTERM)
+        code: int = await child.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, SIGKILL)
+        return code
+
+    async def run_process(self, command: Sequence[str]) -> tuple[int, bytes, bytes]:
+        if self.run_to_end is None:
+            return await self.communicate(command, None, True)
+        done = await self.run_to_end(command)
+        return done.returncode, done.stdout, done.stderr
+
+    async def merged(self, child: Any) -> tuple[int, int]:
+        counts = {1: 0, 2: 0}
+        if hasattr(child, "merged"):
+            async for fd, _ in child.merged():
+                counts[fd] += 1
+            return counts[1], counts[2]
+        queue: asyncio.Queue[tuple[int, bytes] | None] = asyncio.Queue(1000)
+
+        async def read(fd: int, stream: asyncio.StreamReader) -> None:
+            async for line in stream:
+                await queue.put((fd, line))
+            await queue.put(None)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read(1, child.stdout))
+            group.create_task(read(2, child.stderr))
+            ends = 0
+            while ends < 2:
+                if (item := await queue.get()) is None:
+                    ends += 1
+                else:
+                    counts[item[0]] += 1
+        return counts[1], counts[2]
 
     async def read_all(self, child: Any, size: int) -> int:
         read = child.stdout.read

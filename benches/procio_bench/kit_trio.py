@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Coroutine, Sequence
+from signal import SIGKILL, SIGTERM
 from subprocess import PIPE
 from time import perf_counter
 from typing import Any, TypeVar
@@ -37,12 +40,14 @@ class TrioKit(Kit):
         stdin: bool = False,
         stdout: bool = False,
         stderr: bool = False,
+        session: bool = False,
     ) -> Any:
         return await trio.lowlevel.open_process(
             list(command),
             stdin=PIPE if stdin else None,
             stdout=PIPE if stdout else None,
             stderr=PIPE if stderr else None,
+            start_new_session=session,
         )
 
     async def wait(self, child: Any) -> int:
@@ -58,6 +63,13 @@ class TrioKit(Kit):
             check=False,
         )
         return done.returncode, done.stdout, done.stderr or b""
+
+    async def stop(self, child: Any) -> int:
+        os.killpg(child.pid, SIGTERM)
+        code: int = await child.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, SIGKILL)
+        return code
 
     async def read_all(self, child: Any, size: int) -> int:
         receive_some = child.stdout.receive_some

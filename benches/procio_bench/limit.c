@@ -4,6 +4,7 @@
  *   limit held COUNT PROGRAM                  time inside posix_spawn, per call
  *   limit echo COUNT WIDTH PROGRAM            `PROGRAM hi`, two pipes, WIDTH at a time
  *   limit pingpong CHILDREN ROUNDS BYTES PROGRAM
+ *   limit stop COUNT TIMES PROGRAM ARGUMENT   end COUNT sessions at once, TIMES times
  *
  * Results are lines of nanoseconds; anything unexpected ends the program.
  */
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -272,6 +274,42 @@ static void bench_pingpong(int many, int rounds, int size, char *program)
     }
 }
 
+static void stop_all(int count, pid_t *pids)
+{
+    int status;
+    for (int i = 0; i < count; i++)
+        if (killpg(pids[i], SIGTERM))
+            fail("killpg");
+    for (int i = 0; i < count; i++) {
+        if (waitpid(pids[i], &status, 0) != pids[i] || !WIFSIGNALED(status))
+            fail("waitpid");
+        if (killpg(pids[i], SIGKILL) && errno != ESRCH)
+            fail("killpg");
+    }
+}
+
+static void bench_stop(int count, int times, char *program, char *argument)
+{
+    char *argv[] = {program, argument, NULL};
+    struct timespec moment = {0, 100000000};
+    pid_t *pids = calloc(count, sizeof *pids);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    for (int t = 0; t < times; t++) {
+        long long begin;
+        for (int i = 0; i < count; i++) {
+            errno = posix_spawn(&pids[i], program, NULL, &attributes, argv, environ);
+            if (errno)
+                fail("posix_spawn");
+        }
+        nanosleep(&moment, NULL);
+        begin = now();
+        stop_all(count, pids);
+        printf("%lld\n", now() - begin);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int n[3] = {0, 0, 0};
@@ -286,6 +324,8 @@ int main(int argc, char **argv)
     else if (argc == 6 && !strcmp(argv[1], "pingpong") && n[0] <= MOST &&
              n[2] <= 4096)
         bench_pingpong(n[0], n[1], n[2], argv[5]);
+    else if (argc == 6 && !strcmp(argv[1], "stop"))
+        bench_stop(n[0], n[1], argv[4], argv[5]);
     else {
         fprintf(stderr, "see the comment at the top of limit.c\n");
         return 2;

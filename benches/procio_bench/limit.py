@@ -77,6 +77,38 @@ def echo(ctx: Context) -> Outcome:
     return Outcome((perf_counter() - begin) / count)
 
 
+def run_process(ctx: Context) -> Outcome:
+    """subprocess.run."""
+    command = ctx.command("echo", "hi")
+    begin = perf_counter()
+    for _ in range(ctx["count"]):
+        done = subprocess.run(command, capture_output=True, check=True)
+        check((done.stdout, done.stderr) == (b"hi\n", b""), "wrong output")
+    return Outcome((perf_counter() - begin) / ctx["count"])
+
+
+def merged(ctx: Context) -> Outcome:
+    """Not defined: plain files cannot be read as the lines come."""
+    raise Unsupported("a file object waits for one stream")
+
+
+def stop(ctx: Context) -> Outcome:
+    """killpg(2) for all, waitpid(2) and killpg(2) for each."""
+    path, *args = ctx.command("sleep", 1000)
+    count = ctx["count"]
+    if ctx.limit_binary:
+        return Outcome(median(compiled(ctx, "stop", count, 5, path, *args)) / count)
+    pids = [os.posix_spawn(path, [path, *args], os.environ, setsid=True) for _ in range(count)]
+    sleep(0.1)
+    begin = perf_counter()
+    for pid in pids:
+        os.killpg(pid, 15)
+    statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+    taken = perf_counter() - begin
+    check(statuses == [15] * count, "wrong statuses")
+    return Outcome(taken / count)
+
+
 def held(ctx: Context) -> Outcome:
     """How long posix_spawn itself takes."""
     (path,) = ctx.command("true")
@@ -326,6 +358,9 @@ def loops(ctx: Context) -> Outcome:
 WORK: dict[str, Callable[[Context], Outcome]] = {
     "spawn": spawn,
     "echo": echo,
+    "run-process": run_process,
+    "merged": merged,
+    "stop": stop,
     "held": held,
     "spawn-heap": spawn_heap,
     "kill": kill,

@@ -13,7 +13,7 @@ from .kit import Kit
 from .model import Context, Outcome, Peer, Unsupported
 from .peers import BY_NAME
 
-PROGRAMS = ("true", "echo", "cat", "dd", "seq", "yes", "sleep")
+PROGRAMS = ("true", "echo", "cat", "dd", "seq", "sh", "yes", "sleep")
 
 
 def make_kit(peer: Peer) -> Kit:

@@ -76,6 +76,92 @@ async def echo(kit: Kit, ctx: Context) -> Outcome:
     return Outcome(taken / count)
 
 
+async def run_process(kit: Kit, ctx: Context) -> Outcome:
+    """Run a small child to its end; beside it, start it and communicate with it."""
+    command = ctx.command("echo", "hi")
+
+    async def series(run: Callable[[], Awaitable[tuple[int, bytes, bytes]]], count: int) -> float:
+        begin = perf_counter()
+        for _ in range(count):
+            code, out, err = await run()
+            check((code, bytes(out), bytes(err)) == (0, b"hi\n", b""), "wrong output")
+        return (perf_counter() - begin) / count
+
+    def whole() -> Awaitable[tuple[int, bytes, bytes]]:
+        return kit.run_process(command)
+
+    def in_two_steps() -> Awaitable[tuple[int, bytes, bytes]]:
+        return kit.communicate(command, None, True)
+
+    times = {whole: [0.0], in_two_steps: [0.0]}
+    for run, taken in times.items():
+        await series(run, 10)
+        taken.clear()
+    for _ in range(ctx["count"] // 20):
+        for run, taken in times.items():
+            taken.append(await series(run, 20))
+    taken, beside = median(times[whole]), median(times[in_two_steps])
+    return Outcome(taken, {"over_communicate": taken / beside})
+
+
+async def merged(kit: Kit, ctx: Context) -> Outcome:
+    """Read lines of both outputs; beside it, as many lines of one."""
+
+    async def series(count: int) -> float:
+        half = count // 2
+        command = ctx.command("sh", "-c", f"seq {half} >&2 & seq {half}; wait")
+        child = await kit.open(command, stdout=True, stderr=True)
+        begin = perf_counter()
+        seen = await kit.merged(child)
+        taken = perf_counter() - begin
+        check(seen == (half, half), f"{seen} lines instead of {half} of each")
+        check(await kit.wait(child) == 0, "wrong status")
+        return taken / count
+
+    async def of_one(count: int) -> float:
+        child = await kit.open(ctx.command("seq", count), stdout=True)
+        begin = perf_counter()
+        await kit.lines(child)
+        taken = perf_counter() - begin
+        check(await kit.wait(child) == 0, "wrong status")
+        return taken / count
+
+    await series(5000)
+    await of_one(5000)
+    beside = await of_one(ctx["lines"])
+    taken = await series(ctx["lines"])
+    return Outcome(taken, {"over_lines": taken / beside})
+
+
+async def stop(kit: Kit, ctx: Context) -> Outcome:
+    """End many process groups at once."""
+    command = ctx.command("sleep", 1000)
+
+    async def series(count: int) -> float:
+        children: list[Any] = []
+
+        async def start() -> None:
+            children.append(await kit.open(command, session=True))
+
+        await kit.limited(count, 16, start)
+        codes: list[int] = []
+
+        def stopper(child: Any) -> Job:
+            async def end() -> None:
+                codes.append(await kit.stop(child))
+
+            return end
+
+        begin = perf_counter()
+        await kit.all([stopper(child) for child in children])
+        taken = perf_counter() - begin
+        check(codes == [-15] * count, "wrong statuses")
+        return taken / count
+
+    await series(10)
+    return Outcome(median([await series(ctx["count"]) for _ in range(5)]))
+
+
 async def held(kit: Kit, ctx: Context) -> Outcome:
     """Watch how long another task has to wait while a child is spawned."""
     command = ctx.command("true")
@@ -442,6 +528,9 @@ def loops(kit: Kit, ctx: Context) -> Outcome:
 WORK: dict[str, Work] = {
     "spawn": spawn,
     "echo": echo,
+    "run-process": run_process,
+    "merged": merged,
+    "stop": stop,
     "held": held,
     "spawn-heap": spawn_heap,
     "kill": kill,

@@ -5,6 +5,7 @@ number, every stream a descriptor or one of the constants. Nothing is opened or 
 input leaves nothing behind.
 """
 
+import functools
 import math
 import operator
 import signal
@@ -102,10 +103,15 @@ def checked_signal(number: int) -> int:
     return int(signal.Signals(number)) if sys.platform == "win32" else _posix_signal(number)
 
 
-def _posix_signal(number: int) -> int:
+@functools.cache
+def _posix_signals() -> frozenset[int]:
     # Not every valid signal has a name: most of the real-time signals have none.
+    return frozenset(map(int, signal.valid_signals()))
+
+
+def _posix_signal(number: int) -> int:
     number = operator.index(number)
-    if number not in signal.valid_signals():
+    if number not in _posix_signals():
         raise ValueError(f"signal number {number} out of range")
     return number
 

@@ -12,7 +12,7 @@ use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::awaitable::{Awaitable, Operation};
+use super::awaitable::{Awaitable, Op, Operation, slots};
 use super::event_loop::LoopBinding;
 use super::operations::{Shape, overrun, release};
 use super::reader::Stream;
@@ -89,11 +89,12 @@ impl MergedLines {
         }
     }
 
-    /// A stream has given `count` bytes, and holds `left`. Its turn ends with what it held when that
-    /// began.
-    fn given(&self, index: usize, count: usize, left: usize) {
+    /// A stream has given `count` bytes. Its turn ends with what it held when that began.
+    fn given(&self, index: usize, count: usize) {
         let mut turn = lock(&self.turn);
         if turn.index != index || turn.bytes == 0 {
+            let source = self.streams.get(index);
+            let left = source.map_or(0, |source| source.stream.pipe.lock().buffered().len());
             (turn.index, turn.bytes) = (index, count + left);
         }
         turn.bytes = turn.bytes.saturating_sub(count);
@@ -110,12 +111,12 @@ impl MergedLines {
     }
 
     /// The next line, as `(fd, line)`.
-    fn __anext__(slf: &Bound<'_, Self>) -> Awaitable {
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Awaitable>> {
         MergedOp::awaitable(slf, true)
     }
 
     /// The next bytes, as `(fd, bytes)`; no bytes at the end of each stream.
-    fn _read(slf: &Bound<'_, Self>) -> Awaitable {
+    fn _read<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Awaitable>> {
         MergedOp::awaitable(slf, false)
     }
 
@@ -140,7 +141,10 @@ struct MergedOp {
 }
 
 impl MergedOp {
-    fn awaitable(merged: &Bound<'_, MergedLines>, lines: bool) -> Awaitable {
+    fn awaitable<'py>(
+        merged: &Bound<'py, MergedLines>,
+        lines: bool,
+    ) -> PyResult<Bound<'py, Awaitable>> {
         let want = || {
             if lines {
                 Want::Until(Separators::newline())
@@ -155,7 +159,8 @@ impl MergedOp {
             found: None,
             waits: false,
         };
-        Awaitable::new(&merged.get().binding, op)
+        let op = Op::Other(merged.get().binding.clone(), Box::new(op));
+        slots::awaitable(merged.py(), op)
     }
 
     fn take(&self, py: Python<'_>, index: usize, count: usize) -> PyResult<Py<PyAny>> {
@@ -166,9 +171,8 @@ impl MergedOp {
         let mut reader = source.stream.pipe.lock();
         let bytes = PyBytes::new(py, reader.buffered().get(..count).unwrap_or_default());
         reader.consume(count);
-        let left = reader.buffered().len();
         drop(reader);
-        merged.given(index, count, left);
+        merged.given(index, count);
         (source.fd, bytes).into_py_any(py)
     }
 }
@@ -196,8 +200,7 @@ impl Operation for MergedOp {
                 if count == 0 {
                     return None;
                 }
-                let left = pipe.lock().buffered().len();
-                merged.given(index, count, left);
+                merged.given(index, count);
                 return Some((source.fd, bytes).into_py_any(py));
             }
         }
