@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pyo3::exceptions::{PyOSError, PyProcessLookupError, PyValueError};
+use pyo3::exceptions::{PyBrokenPipeError, PyOSError, PyProcessLookupError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -63,6 +63,8 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
     let Some(code) = error.raw_os_error() else {
         return match error.kind() {
             io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+            // asyncio's has no arguments when the other end is found to be closed.
+            io::ErrorKind::BrokenPipe => PyBrokenPipeError::new_err(()),
             io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
             _ => PyErr::from(io::Error::new(error.kind(), error.to_string())),
         };

@@ -36,6 +36,7 @@ SOURCES_MISSING = (
 )
 NO_PIDFDS = "this system has no pidfds, or they are forced off"
 NO_PIDFDS_ONLY = "is about a system without pidfds"
+COMPARES_WITH_ASYNCIO = "compares procio with asyncio"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
 NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
@@ -191,6 +192,9 @@ POSIX_ONLY: Table = {
         "test_standard_descriptors_closed_in_parent": _PASSES,
         "test_standard_descriptors_permuted": _PASSES,
         "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
+    },
+    "compat/differential/test_differential.py": {
+        ALL: "its child is told what to do through a descriptor that it inherits",
     },
     "lifecycle/test_cancellation.py": {
         "test_creation_cancelled_while_preexec_fn_runs": _PREEXEC,

@@ -25,7 +25,20 @@ class Outcomes:
 if __name__ == "__main__":
     folder, *arguments = program.ARGS
     os.chdir(folder)
+    sys.path.insert(0, folder)  # as `python -m pytest` has it
     outcomes = Outcomes()
-    options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:randomly", "--rootdir", folder]
+    options = [
+        "-q",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:randomly",
+        "--rootdir",
+        folder,
+    ]
     status = pytest.main([*options, *arguments], plugins=[outcomes])
     program.report({"status": int(status), **outcomes.counts, "failures": outcomes.failed})
