@@ -309,6 +309,53 @@ impl Reading {
     }
 }
 
+/// The lines of a child's output: see [`ChildStdout::lines`] and [`ChildStderr::lines`].
+pub struct Lines<'a>(&'a mut Reading);
+
+impl fmt::Debug for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines").finish_non_exhaustive()
+    }
+}
+
+impl Lines<'_> {
+    /// The next line, without its line ending; `None` at the end.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("echo");
+    /// let mut child = command.arg("hi").stdout(Stdio::piped()).spawn(&reactor)?.await?;
+    /// let mut output = child.stdout.take().ok_or("not piped")?;
+    /// assert_eq!(output.lines().next_line().await?.as_deref(), Some("hi"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidData` when the line is not UTF-8, or is longer than
+    /// [`Command::line_limit`](crate::Command::line_limit), and then stays to be read with another
+    /// method; what read(2) reports.
+    ///
+    /// # Cancel safety
+    /// Safe: if it is dropped before it is done, nothing was taken.
+    pub async fn next_line(&mut self) -> io::Result<Option<String>> {
+        let mut line = String::new();
+        if self.0.read_line(&mut line).await? == 0 {
+            return Ok(None);
+        }
+        if line.ends_with('\n') {
+            line.pop();
+            if line.ends_with('\r') {
+                line.pop();
+            }
+        }
+        Ok(Some(line))
+    }
+}
+
 /// How much was found.
 fn length(pipe: &ReadPipe, found: Found) -> io::Result<usize> {
     match found {
@@ -488,6 +535,28 @@ macro_rules! child_output {
             /// [`Command::line_limit`]: crate::Command::line_limit
             pub async fn read_line(&mut self, line: &mut String) -> io::Result<usize> {
                 self.0.read_line(line).await
+            }
+
+            /// Its lines, one after the other, without their line endings (`\n` or `\r\n`).
+            ///
+            /// ```
+            /// # use procio::{Command, Reactor, Stdio};
+            /// # let reactor = Reactor::new()?;
+            /// # reactor.run_until(async {
+            /// # let mut command = Command::new("sh");
+            #[doc = concat!("# command.args([\"-c\", \"printf 'a\\nb' ", $redirect, "\"]).", $field, "(Stdio::piped());")]
+            /// # let mut child = command.spawn(&reactor)?.await?;
+            #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
+            /// let mut lines = output.lines();
+            /// assert_eq!(lines.next_line().await?.as_deref(), Some("a"));
+            /// assert_eq!(lines.next_line().await?.as_deref(), Some("b"));
+            /// assert_eq!(lines.next_line().await?, None);
+            /// # Ok::<_, Box<dyn std::error::Error>>(())
+            /// # })??;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn lines(&mut self) -> Lines<'_> {
+                Lines(&mut self.0)
             }
 
             /// Appends everything up to the end to `bytes`. Returns the number of bytes.

@@ -80,7 +80,7 @@ mod sys;
 pub mod tokio;
 
 pub use child::{Child, Output, Spawning};
-pub use child_stdio::{ChildStderr, ChildStdin, ChildStdout};
+pub use child_stdio::{ChildStderr, ChildStdin, ChildStdout, Lines};
 pub use command::Command;
 pub use error::{SpawnError, Stage};
 #[cfg(feature = "python")]

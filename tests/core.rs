@@ -133,3 +133,99 @@ fn a_child_goes_from_one_reactor_to_another() {
     let moved = child.move_to(&Reactor::new().unwrap()).unwrap();
     assert_eq!(moved.try_wait(), Some(ExitStatus::Exited(3)));
 }
+
+/// A leader and a member of its group that ignores SIGTERM; their pids.
+async fn family(reactor: &Reactor, script: &str, owned: bool) -> (procio::Child, [u32; 2]) {
+    let mut command = sh(script);
+    command
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .kill_group_on_drop(owned);
+    let mut child = command.spawn(reactor).unwrap().await.unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let line = stdout.lines().next_line().await.unwrap().unwrap();
+    let pids: Vec<u32> = line.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    (child, pids.try_into().unwrap())
+}
+
+const DEAF: &str = "trap '' TERM; sleep 1000 & trap - TERM; echo $$ $!; wait";
+const ENDS: &str = "trap '' TERM; sleep 1000 & echo $$ $!";
+
+fn wait_until_dead(pid: u32) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        // A process that is not our child is a zombie until its parent reaps it.
+        match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(stat) if !stat.contains(") Z ") && !stat.contains(") X ") => {}
+            _ => return,
+        }
+        assert!(std::time::Instant::now() < end, "{pid} still runs");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn shutdown_ends_the_group() {
+    let reactor = Reactor::new().unwrap();
+    for owned in [false, true] {
+        let (status, pids) = reactor
+            .run_until(async {
+                let (child, pids) = family(&reactor, DEAF, owned).await;
+                (child.shutdown(15, std::future::pending()).await, pids)
+            })
+            .unwrap();
+        assert_eq!(status.unwrap().signal(), Some(15));
+        pids.into_iter().for_each(wait_until_dead);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn shutdown_dropped_half_way_kills_the_group() {
+    let reactor = Reactor::new().unwrap();
+    reactor
+        .run_until(async {
+            let (child, pids) = family(
+                &reactor,
+                "trap '' TERM; sleep 1000 & echo $$ $!; wait",
+                false,
+            )
+            .await;
+            {
+                let shutdown = std::pin::pin!(child.shutdown(15, std::future::pending()));
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                assert!(shutdown.poll(&mut cx).is_pending());
+            }
+            pids.into_iter().for_each(wait_until_dead);
+            assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+        })
+        .unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_group_that_is_owned_is_killed_with_its_child() {
+    let reactor = Reactor::new().unwrap();
+    let (child, [leader, member]) = reactor.run_until(family(&reactor, ENDS, true)).unwrap();
+    assert!(reactor.run_until(child.wait()).unwrap().unwrap().success());
+    // It is kept, so that the number of the group stays its own.
+    assert!(
+        std::fs::read_to_string(format!("/proc/{leader}/stat"))
+            .unwrap()
+            .contains(") Z ")
+    );
+    drop(child);
+    assert!(!std::path::Path::new(&format!("/proc/{leader}")).exists());
+    wait_until_dead(member);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_group_that_is_owned_is_killed_with_its_reactor() {
+    let reactor = Reactor::new().unwrap();
+    let (child, pids) = reactor.run_until(family(&reactor, DEAF, true)).unwrap();
+    drop(reactor);
+    pids.into_iter().for_each(wait_until_dead);
+    assert_eq!(child.try_wait().and_then(|status| status.signal()), Some(9));
+}
