@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,6 +38,7 @@ SOURCES_MISSING = (
 NO_PIDFDS = "this system has no pidfds, or they are forced off"
 NO_PIDFDS_ONLY = "is about a system without pidfds"
 COMPARES_WITH_ASYNCIO = "compares procio with asyncio"
+NO_COMPILER = "needs a C compiler"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
 NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
@@ -62,6 +64,7 @@ HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 HAVE_PIDFDS = hasattr(os, "pidfd_open") and os.environ.get("PROCIO_PIDFD") != "0"
 needs_pidfds = pytest.mark.skipif(not HAVE_PIDFDS, reason=NO_PIDFDS)
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason=NO_COMPILER)
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason=NOT_ROOT)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
 needs_child_watchers = pytest.mark.skipif(sys.version_info >= (3, 12), reason=NO_CHILD_WATCHERS)
