@@ -135,6 +135,7 @@ fn a_child_goes_from_one_reactor_to_another() {
 }
 
 /// A leader and a member of its group that ignores SIGTERM; their pids.
+#[allow(clippy::unwrap_used)]
 async fn family(reactor: &Reactor, script: &str, owned: bool) -> (procio::Child, [u32; 2]) {
     let mut command = sh(script);
     command
