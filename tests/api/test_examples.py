@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -61,6 +62,32 @@ def test_readme_opens_with_commands_that_work() -> None:
     assert "pip install '.[test]' && pytest" in shown
     lines = [line for line in run_example(EXAMPLES / "run_commands.py").splitlines() if line]
     assert [line for line in lines if line not in shown] == []
+
+
+def test_many_commands_at_once() -> None:
+    """What has failed is listed at the end, and nothing is left of what took too long."""
+    commands = "echo one\nsleep 0.2; echo no; exit 3\nsleep 1000\ntrue\ntrue\n"
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "many.py"), "-n", "3", "--timeout", "1"]
+    done = subprocess.run(command, input=commands, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert done.stdout.startswith("3 done, 2 failed, 0 running, 0 waiting\n")
+    assert "sleep 0.2; echo no; exit 3: return code 3\n    no\n" in done.stdout
+    assert "sleep 1000: not done after 1 s\n" in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
+def test_code_of_the_documentation_compiles(path: Path) -> None:
+    """What can be seen without running it: a name that was misspelt in the syntax, an unclosed bracket."""
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_the_first_program_of_the_page_on_processes_runs() -> None:
+    text = (ROOT / "docs" / "processes.md").read_text()
+    program = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"git version .*\n 0 \d\.\d{3} s\nb'a\\nb\\n'\n", done.stdout)
 
 
 def test_examples_change_only_the_import() -> None:
