@@ -442,6 +442,7 @@ impl Command {
 
     /// Whether the child will be the leader of a group that may have to be signalled.
     pub(crate) fn leads(&self) -> bool {
-        self.new_session || self.process_group == Some(0)
+        let job = sys::JOBS && self.kill_group_on_drop;
+        self.new_session || self.process_group == Some(0) || job
     }
 }

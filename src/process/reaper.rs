@@ -402,6 +402,24 @@ impl Reaper {
         self.reach_group(|it| it.signal_group(signal), |it| it.signal(signal))
     }
 
+    /// Asks it to end, with the group that it leads if it leads one. `false` where the system has no way
+    /// to ask; `NotFound` when there is nothing left to be asked.
+    pub(crate) fn ask(&self, signal: i32) -> io::Result<bool> {
+        let state = lock(&self.state);
+        let asked = match (&state.process, &state.group) {
+            _ if self.reactor.in_forked_child() => Err(io::ErrorKind::NotFound.into()),
+            (Some(process), _) if self.leads || state.exit.is_none() => {
+                process.ask(signal, self.leads)
+            }
+            (None, Some(group)) if self.leads => group.signal(signal).map(|()| true),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        match asked {
+            Err(error) if Process::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
+            asked => asked,
+        }
+    }
+
     /// Kills the group that it leads, if it leads one, and itself if it has not ended. The error is
     /// that of the kill that was refused: another user's process.
     pub(crate) fn kill_with_group(&self) -> io::Result<()> {

@@ -294,7 +294,10 @@ impl ChildEnds {
         let (stderr, stderr_end) = match command.stderr.0 {
             Target::Stdout => (
                 None,
-                ChildEnd::Raw(stdout_end.raw().unwrap_or_else(sys::own_stdout)),
+                match stdout_end.raw().or_else(sys::own_stdout) {
+                    Some(handle) => ChildEnd::Raw(handle),
+                    None => ChildEnd::Owned(sys::unread_pipe()?),
+                },
             ),
             _ => output(&command.stderr)?,
         };

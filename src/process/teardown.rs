@@ -109,15 +109,14 @@ impl Teardown {
                     std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
                     Step::Kill
                 }
-                Step::Ask => {
-                    let asked = if self.guard.leads() {
-                        self.guard.signal_group(self.signal)
-                    } else {
-                        self.guard.signal(self.signal)
-                    };
-                    self.note(asked);
-                    Step::Grace
-                }
+                Step::Ask => match self.guard.ask(self.signal) {
+                    // What cannot be asked is given no time to answer.
+                    Ok(false) => Step::Kill,
+                    asked => {
+                        self.note(asked.map(drop));
+                        Step::Grace
+                    }
+                },
                 Step::Grace => {
                     std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
                     Step::Kill

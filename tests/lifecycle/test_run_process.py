@@ -8,7 +8,6 @@ import inspect
 import math
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import time
@@ -115,6 +114,8 @@ async def test_max_output(limit: Any, head: int, tail: int, size: int) -> None:
 
 async def test_memory_is_bounded_by_max_output() -> None:
     """A gigabyte of output; the peak of this process's memory grows by little."""
+    import resource  # which Windows has not
+
     await procio.run_process(["true"], max_output=1000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     done = await procio.run_process(["head", "-c", "1000000000", "/dev/zero"], max_output=1_000_000)

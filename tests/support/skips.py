@@ -145,6 +145,8 @@ _DEVICES = "uses files in /dev"
 _COUNTED = "asks for the numbers of the kernel's tables in /proc"
 _NAMES = "Popen names no file in its errors here"
 
+_OWNED = "sessions and signals; platform/windows/test_owned_processes.py is about jobs"
+
 # file -> test, or ALL of the file -> why it cannot be run on Windows.
 POSIX_ONLY: Table = {
     "api/test_communicate.py": {
@@ -209,6 +211,15 @@ POSIX_ONLY: Table = {
     "lifecycle/test_fork.py": {
         ALL: "there is no fork",
     },
+    "lifecycle/test_open_process.py": {
+        ALL: _OWNED,
+    },
+    "lifecycle/test_run_process.py": {
+        ALL: _OWNED,
+    },
+    "lifecycle/test_stop.py": {
+        ALL: _OWNED,
+    },
     "lifecycle/test_signals.py": {
         "test_core_dumping_signals": _SIGNALS,
         "test_handler_of_the_child": _SIGNALS,
@@ -238,6 +249,9 @@ POSIX_ONLY: Table = {
     },
     "streams/test_limits.py": {
         "test_two_endless_outputs": _GROUPS,
+    },
+    "streams/test_lines.py": {
+        ALL: _OWNED,
     },
     "streams/test_stream_writer.py": {
         "test_extra_info": _PASSES,

@@ -63,6 +63,9 @@ pub(crate) const GROWS_IN_PLACE: bool = true;
 /// A descriptor can be watched by one poller after another.
 pub(crate) const HANDOVER: bool = true;
 
+/// There are none: what a child starts is in its process group, or not.
+pub(crate) const JOBS: bool = false;
+
 /// No option is for Unix only: what Windows lacks is an error there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlatformOptions {}
@@ -87,8 +90,13 @@ pub(crate) fn raw(fd: &impl AsFd) -> RawHandle {
 }
 
 /// Our own standard output.
-pub(crate) fn own_stdout() -> RawHandle {
-    1
+pub(crate) fn own_stdout() -> Option<RawHandle> {
+    Some(1)
+}
+
+/// What a child can write to and nothing reads.
+pub(crate) fn unread_pipe() -> io::Result<OwnedHandle> {
+    Ok(os::pipe_cloexec()?.1)
 }
 
 /// The descriptor of a poller, for a loop's `add_reader`, unless the poll thread is forced.

@@ -180,6 +180,16 @@ impl Process {
         self.signal_group(libc::SIGKILL)
     }
 
+    /// Asks it to end, or its group. Always possible here: `true`.
+    pub(crate) fn ask(&self, signal: i32, group: bool) -> io::Result<bool> {
+        let asked = if group {
+            self.signal_group(signal)
+        } else {
+            self.signal(signal)
+        };
+        asked.map(|()| true)
+    }
+
     /// What can still signal the group when its leader has been reaped, where the system has that.
     pub(crate) fn into_group(self) -> Option<Group> {
         self.pidfd.map(Group)

@@ -47,11 +47,11 @@ fn append(line: &mut Vec<u16>, arg: &[u16], quote: bool) {
     }
 }
 
-/// Whether `CreateProcessW` takes a program for a batch file. Windows ignores dots and spaces at
+/// Whether a name is that of a batch file. Windows ignores dots and spaces at
 /// the end of a file's name.
 pub(super) fn is_batch(program: &OsString) -> bool {
     let name = program.to_string_lossy().to_ascii_lowercase();
-    let name = name.trim_end_matches(['.', ' ']);
+    let name = name.trim_end_matches(['.', ' ', '\\', '/']);
     name.ends_with(".bat") || name.ends_with(".cmd")
 }
 

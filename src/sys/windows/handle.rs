@@ -6,7 +6,8 @@ use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{
-    DUPLICATE_SAME_ACCESS, DuplicateHandle, GetHandleInformation, HANDLE, INVALID_HANDLE_VALUE,
+    DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_INVALID_HANDLE, GetHandleInformation, HANDLE,
+    INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::System::Console::{GetStdHandle, STD_HANDLE, STD_OUTPUT_HANDLE};
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
@@ -59,8 +60,14 @@ pub(crate) fn never_blocks(_error: &io::Error) -> bool {
     false
 }
 
-/// DuplicateHandle.
+/// DuplicateHandle. Negative numbers are pseudo handles: -1 is the current process, and a copy of that
+/// would give a child full access to us.
 fn copy(handle: RawHandle, inheritable: bool) -> io::Result<OwnedHandle> {
+    if handle < 0 {
+        return Err(io::Error::from_raw_os_error(
+            ERROR_INVALID_HANDLE.cast_signed(),
+        ));
+    }
     let mut copy = ptr::null_mut();
     // SAFETY: both processes are this one, whose pseudo handle is always valid. The source is a
     // number that the system checks; `copy` receives a new handle.
@@ -106,7 +113,13 @@ pub(crate) fn try_clone(_handle: &impl AsHandle) -> io::Result<OwnedHandle> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Our own standard output; not a handle when there is none.
-pub(crate) fn own_stdout() -> RawHandle {
-    standard(STD_OUTPUT_HANDLE).unwrap_or(-1)
+/// Our own standard output; `None` when there is none, as in a service.
+pub(crate) fn own_stdout() -> Option<RawHandle> {
+    standard(STD_OUTPUT_HANDLE)
+}
+
+/// What a child can write to and nothing reads: what `Popen` gives it in place of a stream that we
+/// have not.
+pub(crate) fn unread_pipe() -> io::Result<OwnedHandle> {
+    Ok(io::pipe()?.1.into())
 }

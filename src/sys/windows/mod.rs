@@ -7,6 +7,7 @@ mod command_ext;
 mod command_line;
 mod handle;
 mod iocp;
+mod job;
 mod named_pipe;
 mod overlapped;
 mod plan;
@@ -20,7 +21,9 @@ pub use command_ext::CommandExt;
 pub(crate) use command_ext::PlatformOptions;
 #[cfg(feature = "python")]
 pub(crate) use handle::duplicate;
-pub(crate) use handle::{check_open, never_blocks, open_null, own_stdout, raw, try_clone};
+pub(crate) use handle::{
+    check_open, never_blocks, open_null, own_stdout, raw, try_clone, unread_pipe,
+};
 pub(crate) use iocp::{Notifier, Poller};
 pub(crate) use named_pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
@@ -48,6 +51,9 @@ pub type OwnedHandle = std::os::windows::io::OwnedHandle;
 /// `CreateProcessW` returns when the program has been loaded: milliseconds.
 #[cfg(feature = "python")]
 pub(crate) const SPAWN_BLOCKS: bool = true;
+
+/// A child that owns what it starts is in a job, and so leads a group in the sense of the contract.
+pub(crate) const JOBS: bool = true;
 
 /// A pipe stays with the completion port that it was first given to.
 pub(crate) const HANDOVER: bool = false;

@@ -314,6 +314,9 @@ pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, Owne
     Ok((ours.try_into()?, theirs))
 }
 
+/// How many names of pipes are tried.
+const TRIES: u32 = 16;
+
 /// A named pipe with one instance, to which no other process can connect: it is connected at once, and
 /// the name cannot be guessed before that.
 fn pipe(
@@ -322,8 +325,10 @@ fn pipe(
     size: usize,
 ) -> io::Result<(OwnedHandle, OwnedHandle)> {
     let size = u32::try_from(size).unwrap_or(u32::MAX);
+    let mut tries = 0;
     let (name, ours) = loop {
         let name = name();
+        tries += 1;
         // SAFETY: the name ends with a null; the rest are numbers. The handle is new.
         let made = unsafe {
             own(CreateNamedPipeW(
@@ -338,8 +343,10 @@ fn pipe(
             ))
         };
         match made {
-            // That name is taken.
-            Err(error) if error.raw_os_error() == Some(ERROR_ACCESS_DENIED.cast_signed()) => {}
+            // That name is taken; or every name is refused, in a sandbox.
+            Err(error)
+                if error.raw_os_error() == Some(ERROR_ACCESS_DENIED.cast_signed())
+                    && tries < TRIES => {}
             made => break (name, made?),
         }
     };

@@ -2,7 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::windows::ffi::OsStrExt;
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::ptr;
+
+use windows_sys::Win32::Storage::FileSystem::GetFullPathNameW;
 
 use super::{PlatformOptions, command_line};
 use crate::command::Command;
@@ -14,6 +17,8 @@ pub(crate) struct Plan {
     pub environment: Option<Vec<u16>>,
     pub directory: Option<Vec<u16>>,
     pub close_fds: bool,
+    /// It is to be in a job of its own.
+    pub job: bool,
     pub options: PlatformOptions,
 }
 
@@ -29,6 +34,7 @@ impl Plan {
             environment: command.env.as_deref().map(environment).transpose()?,
             directory: directory.map(wide).transpose()?,
             close_fds: command.close_fds,
+            job: command.kill_group_on_drop,
             options: command.platform_options.clone(),
         })
     }
@@ -53,12 +59,38 @@ fn line(command: &Command) -> io::Result<Vec<u16>> {
         return wide(line);
     }
     let program = command.executable.as_ref().or(command.args.first());
-    let line = if program.is_some_and(command_line::is_batch) {
+    let line = if program.is_some_and(is_batch) {
         command_line::join_for_batch(&command.args)?
     } else {
         command_line::join(&command.args)
     };
     terminated(line)
+}
+
+/// Whether `CreateProcessW` takes a program for a batch file. It normalises the path first, and so do
+/// we: `m.bat\\.` and `m.bat\\x\\..` are `m.bat`. GetFullPathNameW.
+fn is_batch(program: &OsString) -> bool {
+    command_line::is_batch(program)
+        || full_path(program).is_some_and(|path| command_line::is_batch(&path))
+}
+
+fn full_path(program: &OsStr) -> Option<OsString> {
+    let program = wide(program).ok()?;
+    let mut path = vec![0_u16; 512];
+    loop {
+        let room = u32::try_from(path.len()).ok()?;
+        // SAFETY: the name ends with a null, and the buffer has the size that is told.
+        let length =
+            unsafe { GetFullPathNameW(program.as_ptr(), room, path.as_mut_ptr(), ptr::null_mut()) };
+        match usize::try_from(length).ok()? {
+            0 => return None,
+            length if length < path.len() => {
+                return Some(OsString::from_wide(path.get(..length)?));
+            }
+            // As much is needed.
+            length => path.resize(length, 0),
+        }
+    }
 }
 
 /// `NAME=VALUE` for each, sorted as Windows wants it, with a null after each and one at the end. Of
@@ -91,16 +123,18 @@ fn environment(pairs: &[(OsString, OsString)]) -> io::Result<Vec<u16>> {
     Ok(block)
 }
 
-/// A name without regard to its case.
+/// A name without regard to its case. Windows folds each unit to one unit: `ß` and `SS` are two names.
 pub(super) fn upper_case(name: &OsStr) -> Vec<u16> {
-    let mut upper = Vec::with_capacity(name.len());
-    for unit in char::decode_utf16(name.encode_wide()) {
-        match unit {
-            Ok(char) => upper.extend(String::from_iter(char.to_uppercase()).encode_utf16()),
-            Err(lone) => upper.push(lone.unpaired_surrogate()),
+    let fold = |unit: u16| {
+        let mut upper = char::from_u32(unit.into())?.to_uppercase();
+        match (upper.next(), upper.next()) {
+            (Some(one), None) => u16::try_from(u32::from(one)).ok(),
+            _ => None,
         }
-    }
-    upper
+    };
+    name.encode_wide()
+        .map(|unit| fold(unit).unwrap_or(unit))
+        .collect()
 }
 
 fn wide(text: impl AsRef<OsStr>) -> io::Result<Vec<u16>> {
@@ -143,11 +177,45 @@ mod tests {
     }
 
     #[test]
+    fn names_are_folded_unit_by_unit() {
+        assert_eq!(
+            block(&[("\u{e9}", "1"), ("\u{c9}", "2")]).unwrap(),
+            "\u{c9}=2\0\0"
+        );
+        assert_eq!(
+            block(&[("ss", "1"), ("\u{df}", "2")]).unwrap(),
+            "ss=1\0\u{df}=2\0\0"
+        );
+    }
+
+    #[test]
     fn names_that_cannot_be() {
         assert!(block(&[("", "x")]).is_err());
         assert!(block(&[("a=b", "x")]).is_err());
         assert!(block(&[("a", "x\0y")]).is_err());
         assert_eq!(block(&[("=C:", "x")]).unwrap(), "=C:=x\0\0");
+    }
+
+    #[test]
+    fn a_batch_file_is_one_by_any_name() {
+        for name in [
+            "m.bat",
+            "M.CMD",
+            "m.bat. .",
+            "m.bat\\.",
+            "m.bat/.",
+            "m.bat\\x\\..",
+            "m.bat/x/..",
+            "x\\..\\m.bat",
+            ".\\m.bat\\.\\.",
+            "m.cmd\\ ",
+            "C:\\a\\m.bat\\..\\m.bat",
+        ] {
+            assert!(is_batch(&name.into()), "{name}");
+        }
+        for name in ["m.exe", "m", "bat", "m.bat\\x", "m.bat.exe", ""] {
+            assert!(!is_batch(&name.into()), "{name}");
+        }
     }
 
     #[test]

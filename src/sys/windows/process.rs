@@ -24,6 +24,7 @@ use windows_sys::Win32::System::Threading::{
 use super::RawHandle;
 use super::handle::check;
 use super::iocp::{Poller, Port};
+use super::job::{Job, TERMINATED};
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sys::Readiness;
 
@@ -34,12 +35,12 @@ const CTRL_BREAK: i32 = CTRL_BREAK_EVENT.cast_signed();
 /// All that can be sent to a child.
 #[cfg(feature = "python")]
 pub(crate) const SIGNALS: [i32; 3] = [SIGTERM, CTRL_C, CTRL_BREAK];
-/// The exit code of a child that was ended, as `Popen.terminate` has it.
-const TERMINATED: u32 = 1;
+/// What GetExitCodeProcess says of a process that has not ended; one may also end with it.
+const STILL_ACTIVE: u32 = 259;
 
-/// A group that can be signalled: there is none.
+/// What a child that has ended has left in its job.
 #[derive(Debug)]
-pub(crate) enum Group {}
+pub(crate) struct Group(Job);
 
 impl Group {
     #[cfg(feature = "python")]
@@ -49,15 +50,19 @@ impl Group {
 
     #[cfg(feature = "python")]
     pub(crate) fn handle(&self) -> io::Result<RawHandle> {
-        match *self {}
+        Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn signal(&self, _signal: i32) -> io::Result<()> {
-        match *self {}
+    /// SIGTERM ends all that is in it.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        match signal {
+            SIGTERM => self.kill(),
+            _ => Err(unsupported(signal)),
+        }
     }
 
     pub(crate) fn kill(&self) -> io::Result<()> {
-        match *self {}
+        self.0.terminate()
     }
 }
 
@@ -66,15 +71,26 @@ impl Group {
 pub(crate) struct Process {
     pid: u32,
     handle: OwnedHandle,
+    /// With everything that it starts, if that was asked for.
+    job: Option<Job>,
+    /// It leads a process group of its console, which can be sent events.
+    has_console_group: bool,
     /// Goes first: it must not outlive the handle.
     wait: Option<Wait>,
 }
 
 impl Process {
-    pub(super) fn new(pid: u32, handle: OwnedHandle) -> Self {
+    pub(super) fn new(
+        pid: u32,
+        handle: OwnedHandle,
+        job: Option<Job>,
+        has_console_group: bool,
+    ) -> Self {
         Process {
             pid,
             handle,
+            job,
+            has_console_group,
             wait: None,
         }
     }
@@ -135,11 +151,14 @@ impl Process {
             CTRL_C | CTRL_BREAK => {
                 check(unsafe { GenerateConsoleCtrlEvent(signal.cast_unsigned(), self.pid) })
             }
-            _ => {
-                let text = format!("Unsupported signal: {signal}");
-                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-            }
+            _ => Err(unsupported(signal)),
         }
+    }
+
+    /// Asks it to end, by CTRL_BREAK_EVENT, whatever `signal` is. `false` where it cannot be asked: it
+    /// leads no process group of a console, or has another console than we. GenerateConsoleCtrlEvent.
+    pub(crate) fn ask(&self, _signal: i32, _group: bool) -> io::Result<bool> {
+        Ok(self.has_console_group && self.signal(CTRL_BREAK).is_ok())
     }
 
     /// Whether that signal ends a process at once.
@@ -147,29 +166,41 @@ impl Process {
         signal == SIGTERM
     }
 
-    /// There are process groups only for the events of consoles.
-    pub(crate) fn signal_group(&self, _signal: i32) -> io::Result<()> {
-        Err(io::ErrorKind::NotFound.into())
+    /// SIGTERM ends all that is in its job, the events of consoles go to its process group.
+    pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
+        match signal {
+            SIGTERM => self.kill_group(),
+            signal => self.signal(signal),
+        }
     }
 
-    /// As [`signal_group`](Process::signal_group).
+    /// Ends all that is in its job; `NotFound` if it has none.
     pub(crate) fn kill_group(&self) -> io::Result<()> {
-        Err(io::ErrorKind::NotFound.into())
+        let job = self.job.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        job.terminate()
     }
 
-    pub(crate) fn into_group(self) -> Option<Group> {
-        None
+    pub(crate) fn into_group(mut self) -> Option<Group> {
+        self.job.take().map(Group)
     }
 
-    /// TerminateProcess, which is refused if the child has ended already: then there is nothing
-    /// left to do.
+    /// TerminateProcess, which is refused if the child has ended already, or is ending: then there is
+    /// nothing left to do. What tells is its exit code, as in `Popen`; the handle is signalled later.
     pub(crate) fn kill(&self) -> io::Result<()> {
         // SAFETY: the handle is open.
         let result = check(unsafe { TerminateProcess(self.raw(), TERMINATED) });
         match result {
-            Err(_) if self.has_ended(0) => Ok(()),
+            Err(_) if self.has_ended(0) || self.exit_code()? != STILL_ACTIVE => Ok(()),
             result => result,
         }
+    }
+
+    /// GetExitCodeProcess.
+    fn exit_code(&self) -> io::Result<u32> {
+        let mut code = 0;
+        // SAFETY: the handle is open.
+        check(unsafe { GetExitCodeProcess(self.raw(), &raw mut code) })?;
+        Ok(code)
     }
 
     /// No: the handle keeps the process, whatever others do.
@@ -183,11 +214,8 @@ impl Process {
         if !self.has_ended(milliseconds) {
             return Ok(None);
         }
-        let mut code = 0;
-        // SAFETY: the handle is open.
-        check(unsafe { GetExitCodeProcess(self.raw(), &raw mut code) })?;
         Ok(Some(Exit {
-            status: ExitStatus::Exited(code),
+            status: ExitStatus::Exited(self.exit_code()?),
             usage: self.usage(),
         }))
     }
@@ -224,6 +252,11 @@ impl Process {
             max_resident: memory.PeakWorkingSetSize as u64,
         }
     }
+}
+
+fn unsupported(signal: i32) -> io::Error {
+    let text = format!("Unsupported signal: {signal}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// A FILETIME counts tenths of a microsecond.

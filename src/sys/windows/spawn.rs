@@ -1,4 +1,4 @@
-//! PendingSpawn a child: `CreateProcessW`, which knows at once whether the program could be loaded.
+//! Starting a child: `CreateProcessW`, which knows at once whether the program could be loaded.
 //!
 //! # Which handles a child gets
 //! Windows gives a child the handles that are inheritable, all of them or, by
@@ -17,13 +17,15 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_CHAR, GetFileType};
 use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE};
 use windows_sys::Win32::System::Threading::{
-    CREATE_UNICODE_ENVIRONMENT, CreateProcessW, DeleteProcThreadAttributeList,
-    EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
+    CREATE_NEW_PROCESS_GROUP, CREATE_UNICODE_ENVIRONMENT, CreateProcessW,
+    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList,
+    LPPROC_THREAD_ATTRIBUTE_LIST, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
+    PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
     STARTUPINFOW, UpdateProcThreadAttribute,
 };
 
 use super::handle::{check, inheritable, own, raw, standard, system};
+use super::job::Job;
 use super::{Interest, Plan, Poller, Process, RawHandle, Watched};
 use crate::error::{SpawnError, Stage};
 
@@ -102,12 +104,15 @@ impl Spawner {
             list.sort_unstable();
             list.dedup();
         }
-        let mut attributes = Attributes::new(&list)?;
+        let job = plan.job.then(Job::new).transpose()?;
+        let jobs: Vec<HANDLE> = job.iter().map(Job::raw).collect();
+        let mut attributes = Attributes::new(&list, &jobs)?;
         let startup = startup(&plan, streams.as_ref(), &mut attributes);
         let inherits = !list.is_empty() || !plan.close_fds;
-        create(&mut plan, &startup, inherits)
-            .map(|process| (process, None))
-            .map_err(|error| SpawnError::new(Stage::Exec, error))
+        let (pid, handle) = create(&mut plan, &startup, inherits)
+            .map_err(|error| SpawnError::new(Stage::Exec, error))?;
+        let has_console_group = plan.options.creation_flags & CREATE_NEW_PROCESS_GROUP != 0;
+        Ok((Process::new(pid, handle, job, has_console_group), None))
     }
 }
 
@@ -144,24 +149,25 @@ fn is_listable(handle: HANDLE) -> bool {
     handle.addr() & 3 != 3 || unsafe { GetFileType(handle) } != FILE_TYPE_CHAR
 }
 
-/// The attributes of a new process. One for now: the list of handles. A job object for the child
-/// and its descendants would be the second, PROC_THREAD_ATTRIBUTE_JOB_LIST: a child is in it from
-/// birth, and nothing that asyncio promises changes as long as `kill` ends only the child.
+/// The attributes of a new process: the list of handles that it inherits, and the jobs that it is in
+/// from its birth on.
 struct Attributes<'a> {
     memory: Vec<usize>,
-    _handles: &'a [HANDLE],
+    handles: &'a [HANDLE],
+    jobs: &'a [HANDLE],
 }
 
 impl<'a> Attributes<'a> {
-    const COUNT: u32 = 1;
+    const COUNT: u32 = 2;
 
     /// No memory, and no attributes, without handles.
-    fn new(handles: &'a [HANDLE]) -> io::Result<Self> {
+    fn new(handles: &'a [HANDLE], jobs: &'a [HANDLE]) -> io::Result<Self> {
         let mut attributes = Attributes {
             memory: Vec::new(),
-            _handles: handles,
+            handles,
+            jobs,
         };
-        if attributes._handles.is_empty() {
+        if handles.is_empty() && jobs.is_empty() {
             return Ok(attributes);
         }
         let mut size = 0;
@@ -179,20 +185,30 @@ impl<'a> Attributes<'a> {
             attributes.memory.clear(); // nothing to delete
         }
         made?;
-        // SAFETY: the list was made for one attribute. The handles are borrowed for as long as it
-        // lives: the system keeps the pointer.
+        attributes.add(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, handles)?;
+        attributes.add(PROC_THREAD_ATTRIBUTE_JOB_LIST, jobs)?;
+        Ok(attributes)
+    }
+
+    /// UpdateProcThreadAttribute.
+    fn add(&mut self, attribute: u32, handles: &'a [HANDLE]) -> io::Result<()> {
+        if handles.is_empty() {
+            return Ok(());
+        }
+        debug_assert!([self.handles, self.jobs].contains(&handles));
+        // SAFETY: the list was made for as many attributes as there are. The handles are borrowed for
+        // as long as it lives: the system keeps the pointer.
         check(unsafe {
             UpdateProcThreadAttribute(
-                list,
+                self.list(),
                 0,
-                PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize,
-                attributes._handles.as_ptr().cast(),
-                mem::size_of_val(attributes._handles),
+                attribute as usize,
+                handles.as_ptr().cast(),
+                mem::size_of_val(handles),
                 ptr::null_mut(),
                 ptr::null(),
             )
-        })?;
-        Ok(attributes)
+        })
     }
 
     /// Null when there are none.
@@ -241,7 +257,12 @@ fn startup(
     }
 }
 
-fn create(plan: &mut Plan, startup: &STARTUPINFOEXW, inherits: bool) -> io::Result<Process> {
+/// The number of the new process, and its handle.
+fn create(
+    plan: &mut Plan,
+    startup: &STARTUPINFOEXW,
+    inherits: bool,
+) -> io::Result<(u32, OwnedHandle)> {
     fn pointer(text: Option<&Vec<u16>>) -> *const u16 {
         text.map_or(ptr::null(), |text| text.as_ptr())
     }
@@ -265,6 +286,6 @@ fn create(plan: &mut Plan, startup: &STARTUPINFOEXW, inherits: bool) -> io::Resu
             &raw mut made,
         ))?;
         drop(own(made.hThread));
-        Ok(Process::new(made.dwProcessId, own(made.hProcess)?))
+        Ok((made.dwProcessId, own(made.hProcess)?))
     }
 }

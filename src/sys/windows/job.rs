@@ -1,0 +1,52 @@
+//! A job object: a child from its birth on, with everything that it starts.
+
+use std::io;
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::System::JobObjects::{
+    CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
+    JobObjectExtendedLimitInformation, SetInformationJobObject, TerminateJobObject,
+};
+
+use super::handle::{check, own};
+
+/// The exit code of processes that were ended, as `Popen.terminate` has it.
+pub(super) const TERMINATED: u32 = 1;
+
+/// A job that no process can leave, and whose processes end when its last handle is closed: also when
+/// this program is killed.
+#[derive(Debug)]
+pub(super) struct Job(OwnedHandle);
+
+impl Job {
+    /// CreateJobObjectW, SetInformationJobObject.
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: without a name and without attributes; the handle is new.
+        let job = Job(unsafe { own(CreateJobObjectW(ptr::null(), ptr::null()))? });
+        let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+        limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+        let size = size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>() as u32;
+        // SAFETY: the job is open, and the pointer is to a value of the kind and size that are named.
+        check(unsafe {
+            SetInformationJobObject(
+                job.raw(),
+                JobObjectExtendedLimitInformation,
+                (&raw const limits).cast(),
+                size,
+            )
+        })?;
+        Ok(job)
+    }
+
+    pub(super) fn raw(&self) -> HANDLE {
+        self.0.as_raw_handle()
+    }
+
+    /// Ends all that is in it. TerminateJobObject.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        // SAFETY: the job is open.
+        check(unsafe { TerminateJobObject(self.raw(), TERMINATED) })
+    }
+}
