@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import subprocess
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import procio
 import pytest
+import skips
 from support import PIPE, children, output, turns, until
 
 pytestmark = pytest.mark.differs
@@ -101,3 +104,62 @@ async def test_loop_goes_on_while_path_is_searched(ticks: Callable[[], int]) -> 
     turned = ticks() - before
     assert await proc.communicate() == (b"found\n", None)
     assert turned > 20
+
+
+@pytest.fixture
+def dead_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory that cannot be entered, nor refused: its file system never answers."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip(skips.NO_FUSE)
+    target = os.fsencode(tmp_path)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"fuse", target, b"fuse", 0, options) != 0:
+        os.close(device)
+        pytest.skip(skips.NO_FUSE)
+    yield tmp_path
+    os.close(device)
+    libc.umount2(target, 2)
+
+
+def held_by_a_child(fd: int) -> bool:
+    """Whether a child holds the file that is open as ``fd``."""
+    ours = os.readlink(f"/proc/self/fd/{fd}")
+    for pid in children():
+        try:
+            entries = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        except FileNotFoundError:
+            continue
+        if ours in entries:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("pass_fds", [False, True])
+async def test_a_child_that_starts_slowly_holds_nothing_of_others(dead_directory: Path, pass_fds: bool) -> None:
+    """The copies that it has before exec would keep every other child from the end of its input."""
+    read_end, write_end = os.pipe()
+    kept = [os.open("/dev/null", os.O_RDONLY)] if pass_fds else []
+    first = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+    task = asyncio.create_task(procio.create_subprocess_exec("true", cwd=dead_directory, pass_fds=kept))
+    await until(lambda: len(children()) == 2, "child")
+    await until(lambda: not held_by_a_child(write_end), "end of the copies")
+    assert await first.communicate(b"all") == (b"all", None)
+    os.close(write_end)
+    assert os.read(read_end, 1) == b""
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for fd in [read_end, *kept]:
+        os.close(fd)
+
+
+async def test_a_directory_named_by_a_descriptor(tmp_path: Path) -> None:
+    """As with Popen, which closes what is not passed only after it has entered it."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for path in (f"/proc/self/fd/{fd}", f"/dev/fd/{fd}"):
+        assert await output("pwd", "-P", cwd=path) == os.fsencode(tmp_path.resolve()) + b"\n"
+    os.close(fd)

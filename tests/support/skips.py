@@ -26,6 +26,7 @@ POSIX_PIPES = "POSIX only: on Windows connect_read_pipe and connect_write_pipe s
 POSIX_OPTIONS = "POSIX only: options that Windows has not"
 PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
 NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
+NO_FUSE = "we may not mount a file system that never answers"
 NO_CLONE3 = "this system refuses clone3, or does not know CLONE_CLEAR_SIGHAND (Linux 5.5)"
 MYPY_MISSING = "mypy is not installed"
 NO_CHILD_WATCHERS = "child watchers are deprecated from 3.12 on, and gone in 3.14"

@@ -7,7 +7,10 @@
 //!
 //! The order of the steps is that of CPython's `_posixsubprocess.c`, because it can be observed:
 //! a relative `cwd` is resolved before the session changes, `pass_fds` survive a `preexec_fn`
-//! that opens files, and so on.
+//! that opens files, and so on. One step comes earlier than there: without a hook, the descriptors
+//! are closed before the working directory is entered. A directory on a dead network disk may hold
+//! the child for minutes, and its copies of the parent's descriptors would keep other children from
+//! the end of their input, and peers from the end of their connections, for as long.
 
 use std::ffi::{c_char, c_int};
 
@@ -65,6 +68,11 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     let steps = || -> Result<(), Failure> {
         setup(inherit(job))?;
         setup(standard_streams(job.stdio))?;
+        // A hook may use any descriptor of the parent's; so may a `cwd` that names one.
+        let early = hook.is_none() && !plan.cwd_names_descriptor();
+        if plan.close_fds && early {
+            close_from_3(job);
+        }
         if let Some(dir) = &plan.cwd {
             raw::chdir(dir).map_err(|errno| Failure(Stage::Chdir, errno))?;
         }
@@ -79,7 +87,7 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
         if let Some(hook) = hook {
             hook().map_err(|errno| Failure(Stage::PreExec, Errno(errno)))?;
         }
-        if plan.close_fds {
+        if plan.close_fds && !early {
             close_from_3(job);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A command in the form in which the child half can use it: C strings and numbers, no allocation.
 
-use std::ffi::{CString, OsStr, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
@@ -143,6 +143,13 @@ impl Plan {
 
     pub(crate) fn envp(&self) -> *const *const c_char {
         self.envp.pointers.as_ptr()
+    }
+
+    /// Whether the working directory is reached through a descriptor by its number, which must not be
+    /// closed before.
+    pub(crate) fn cwd_names_descriptor(&self) -> bool {
+        let dir = self.cwd.as_deref().map_or(&b""[..], CStr::to_bytes);
+        dir.starts_with(b"/proc/") || dir.starts_with(b"/dev/fd")
     }
 
     /// Whether the child takes on another identity. Such a child must not share our memory: as
