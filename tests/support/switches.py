@@ -26,3 +26,8 @@ def active() -> list[str]:
     """The switches that are set for this run, as `name=value`."""
     names = {name for name, _ in FORCED_PATHS}
     return [f"{name}={os.environ[name]}" for name in sorted(names) if os.environ.get(name)]
+
+
+if __name__ == "__main__":
+    for name, value in FORCED_PATHS:
+        print(f"{name}={value}", "asyncio,uvloop" if (name, value) in LOOP_PATHS else "asyncio")
