@@ -31,7 +31,8 @@ NO_CLONE3 = "this system refuses clone3, or does not know CLONE_CLEAR_SIGHAND (L
 MYPY_MISSING = "mypy is not installed"
 NO_CHILD_WATCHERS = "child watchers are deprecated from 3.12 on, and gone in 3.14"
 OWN_NAMES = "about what procio has and asyncio has not"
-LIBRARY_MISSING = "{} is not installed (the extra `libraries`)"
+LIBRARY_MISSING = "{} is not installed (the dependency group `libraries`)"
+NOT_EVERYTHING = "takes long; PROCIO_LIBRARIES=all runs it"
 LIBRARY_MAKES_ITS_LOOP = "the library makes a loop of asyncio's itself"
 SOURCES_MISSING = (
     "PROCIO_SOURCES does not name a folder with the sources of {} (tests/compat/libraries/fetch_sources.py)"
@@ -89,6 +90,11 @@ if sys.version_info >= (3, 14):
         "test_subprocess_write_pipe_cancelled": _MOCKS_PIPES,
         "test_subprocess_read_write_pipe_cancelled": _MOCKS_PIPES,
     }
+
+# What else differs in the whole of test.test_asyncio (tests/compat/cpython/test_whole_suite.py).
+CPYTHON_WHOLE: dict[str, str] = CPYTHON | {
+    "test_create_subprocess_fails_with_inactive_watcher": "procio uses no child watcher",
+}
 
 NO_LOW_LEVEL = "procio does not serve loop.subprocess_exec, so the test would be about the loop's own"
 
@@ -198,6 +204,9 @@ POSIX_ONLY: Table = {
         "test_standard_descriptors_closed_in_parent": _PASSES,
         "test_standard_descriptors_permuted": _PASSES,
         "test_stdin_of_one_child_is_stdout_of_another": _PASSES,
+    },
+    "compat/cpython/test_whole_suite.py": {
+        ALL: "the list of what differs is that of POSIX systems",
     },
     "compat/differential/test_differential.py": {
         ALL: "its child is told what to do through a descriptor that it inherits",

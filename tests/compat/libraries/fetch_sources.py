@@ -1,8 +1,8 @@
 """Unpack the source distributions of installed packages, for those whose own tests are run.
 
-    python tests/compat/libraries/fetch_sources.py FOLDER anyio asyncssh uvloop
+    python tests/compat/libraries/fetch_sources.py FOLDER [PACKAGE...]
 
-The tests look for them in the folder that PROCIO_SOURCES names.
+The tests look for them in the folder that PROCIO_SOURCES names. Without PACKAGE, all that the tests use.
 """
 
 import importlib.metadata
@@ -12,9 +12,26 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+ALL = (
+    "agent-client-protocol",
+    "aioloop-proxy",
+    "anyio",
+    "asyncssh",
+    "claude-agent-sdk",
+    "fastmcp",
+    "mcp",
+    "openai-agents",
+    "plumbum",
+    "pypyr",
+    "simpervisor",
+    "subprocess-tee",
+    "trio-asyncio",
+    "uvloop",
+)
+
 folder, *names = sys.argv[1:]
 with tempfile.TemporaryDirectory() as downloads:
-    for name in names:
+    for name in names or ALL:
         requirement = f"{name}=={importlib.metadata.version(name)}"
         options = ["--quiet", "--no-deps", "--no-binary", name, "--dest", downloads]
         subprocess.run([sys.executable, "-m", "pip", "download", *options, requirement], check=True)

@@ -27,18 +27,7 @@ if __name__ == "__main__":
     os.chdir(folder)
     sys.path.insert(0, folder)  # as `python -m pytest` has it
     outcomes = Outcomes()
-    options = [
-        "-q",
-        "-o",
-        "addopts=",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:asyncio",
-        "-p",
-        "no:randomly",
-        "--rootdir",
-        folder,
-    ]
+    # The options of their configuration need further plugins; what matters of them is given by the test.
+    options = ["-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir", folder]
     status = pytest.main([*options, *arguments], plugins=[outcomes])
     program.report({"status": int(status), **outcomes.counts, "failures": outcomes.failed})
