@@ -211,6 +211,9 @@ POSIX_ONLY: Table = {
     "compat/differential/test_differential.py": {
         ALL: "its child is told what to do through a descriptor that it inherits",
     },
+    "compat/strict_mode/test_strict_mode.py": {
+        ALL: _SHELL_NAME,
+    },
     "lifecycle/test_cancellation.py": {
         "test_creation_cancelled_while_preexec_fn_runs": _PREEXEC,
         "test_read_cancelled_in_each_turn_after_the_data": _PASSES,

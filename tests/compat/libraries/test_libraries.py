@@ -249,8 +249,8 @@ SUITES = [
     Suite(
         "mcp",
         ("tests/client/test_stdio.py", "tests/transports/stdio"),
-        passed=42,
-        spawned=13,
+        passed=40,
+        spawned=10,
         options=_WITH_ANYIO,
         left_out={
             "tests/transports/stdio/test_lifecycle.py::test_a_tool_spawned_childs_stdout_writes_never_reach_the_wire": (
@@ -266,6 +266,7 @@ SUITES = [
         ("tests",),
         passed=190,
         spawned=3,
+        options=_WITH_PYTEST_ASYNCIO,
         left_out={
             "tests/real_user/test_stdio_limits.py::test_spawn_stdio_transport_hits_default_limit": (
                 "a line has no bound where no limit is given (docs/differences.md)"
