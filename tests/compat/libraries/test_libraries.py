@@ -265,7 +265,7 @@ SUITES = [
         "agent-client-protocol",
         ("tests",),
         passed=190,
-        spawned=3,
+        spawned=2,
         options=_WITH_PYTEST_ASYNCIO,
         left_out={
             "tests/real_user/test_stdio_limits.py::test_spawn_stdio_transport_hits_default_limit": (
