@@ -1,11 +1,12 @@
 //! What to run.
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::stdio::Stdio;
-use crate::sys::{self, OwnedHandle, RawHandle};
+use crate::sys::{self, OwnedHandle};
 
 /// What to run, and how: a builder in the manner of [`std::process::Command`].
 ///
@@ -26,33 +27,19 @@ use crate::sys::{self, OwnedHandle, RawHandle};
 /// assert_eq!(output?.stdout.as_deref(), Some(&b"hi\n"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Command {
-    pub(crate) args: Vec<OsString>,
-    pub(crate) executable: Option<OsString>,
-    pub(crate) env: Option<Vec<(OsString, OsString)>>,
-    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) spec: sys::Spec,
     pub(crate) stdin: Stdio,
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
-    pub(crate) close_fds: bool,
-    pub(crate) pass_fds: Vec<RawHandle>,
-    /// Those of them that are ours.
+    /// Those of the descriptors to be passed that are ours.
     passed: Vec<Arc<OwnedHandle>>,
     pub(crate) hook: Option<sys::PreExec>,
-    pub(crate) restore_signals: bool,
-    pub(crate) new_session: bool,
-    pub(crate) process_group: Option<i32>,
-    pub(crate) user: Option<u32>,
-    pub(crate) group: Option<u32>,
-    pub(crate) extra_groups: Option<Vec<u32>>,
-    pub(crate) umask: Option<u32>,
     pub(crate) pipe_size: Option<usize>,
     pub(crate) read_limit: usize,
     pub(crate) line_limit: usize,
     pub(crate) kill_on_drop: bool,
-    pub(crate) kill_group_on_drop: bool,
-    pub(crate) platform_options: sys::PlatformOptions,
 }
 
 impl Command {
@@ -66,30 +53,16 @@ impl Command {
     #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Command {
-            args: vec![program.as_ref().to_owned()],
-            executable: None,
-            env: None,
-            cwd: None,
+            spec: sys::Spec::new(program.as_ref()),
             stdin: Stdio::inherit(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
-            close_fds: true,
-            pass_fds: Vec::new(),
             passed: Vec::new(),
             hook: None,
-            restore_signals: true,
-            new_session: false,
-            process_group: None,
-            user: None,
-            group: None,
-            extra_groups: None,
-            umask: None,
             pipe_size: None,
             read_limit: 0,
             line_limit: crate::stream::reader::LINE_CEILING,
             kill_on_drop: false,
-            kill_group_on_drop: false,
-            platform_options: sys::PlatformOptions::default(),
         }
     }
 
@@ -101,7 +74,7 @@ impl Command {
     /// command.arg("a word").arg("-v");
     /// ```
     pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
-        self.args.push(arg.as_ref().to_owned());
+        self.spec.args.push(arg.as_ref().to_owned());
         self
     }
 
@@ -113,7 +86,8 @@ impl Command {
     /// command.args(["a word", "-v"]);
     /// ```
     pub fn args<S: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = S>) -> &mut Self {
-        self.args
+        self.spec
+            .args
             .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
@@ -126,12 +100,12 @@ impl Command {
     /// command.arg("-c").executable("/bin/sh");
     /// ```
     pub fn executable(&mut self, program: impl AsRef<OsStr>) -> &mut Self {
-        self.executable = Some(program.as_ref().to_owned());
+        self.spec.executable = Some(program.as_ref().to_owned());
         self
     }
 
     /// Sets a variable in the child's environment, which otherwise is the parent's as it is when
-    /// this is first called.
+    /// the child is started.
     ///
     /// ```
     /// # use procio::{Command, Reactor, Stdio};
@@ -146,12 +120,7 @@ impl Command {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
-        let (name, value) = (name.as_ref(), value.as_ref());
-        let env = self
-            .env
-            .get_or_insert_with(|| std::env::vars_os().collect());
-        env.retain(|(known, _)| !sys::same_variable(known, name));
-        env.push((name.to_owned(), value.to_owned()));
+        self.spec.env.set(name.as_ref(), Some(value.as_ref()));
         self
     }
 
@@ -180,10 +149,7 @@ impl Command {
     /// command.env_remove("LD_PRELOAD");
     /// ```
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
-        let env = self
-            .env
-            .get_or_insert_with(|| std::env::vars_os().collect());
-        env.retain(|(known, _)| !sys::same_variable(known, name.as_ref()));
+        self.spec.env.set(name.as_ref(), None);
         self
     }
 
@@ -195,7 +161,7 @@ impl Command {
     /// command.env_clear().env("LANG", "C");
     /// ```
     pub fn env_clear(&mut self) -> &mut Self {
-        self.env = Some(Vec::new());
+        self.spec.env = sys::Environment::Exactly(Vec::new());
         self
     }
 
@@ -207,7 +173,7 @@ impl Command {
     /// command.current_dir("/");
     /// ```
     pub fn current_dir(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
-        self.cwd = Some(dir.into());
+        self.spec.cwd = Some(dir.into());
         self
     }
 
@@ -255,7 +221,7 @@ impl Command {
     /// command.close_fds(false);
     /// ```
     pub fn close_fds(&mut self, close: bool) -> &mut Self {
-        self.close_fds = close;
+        self.spec.close_fds = close;
         self
     }
 
@@ -274,7 +240,7 @@ impl Command {
     /// ```
     pub fn pass_fd(&mut self, fd: impl Into<OwnedHandle>) -> &mut Self {
         let fd = fd.into();
-        self.pass_fds.push(sys::raw(&fd));
+        self.spec.pass_fds.push(sys::raw(&fd));
         self.passed.push(Arc::new(fd));
         self
     }
@@ -288,7 +254,7 @@ impl Command {
     /// command.restore_signals(false);
     /// ```
     pub fn restore_signals(&mut self, restore: bool) -> &mut Self {
-        self.restore_signals = restore;
+        self.spec.attributes.restore_signals = restore;
         self
     }
 
@@ -300,7 +266,7 @@ impl Command {
     /// command.new_session(true);
     /// ```
     pub fn new_session(&mut self, yes: bool) -> &mut Self {
-        self.new_session = yes;
+        self.spec.attributes.new_session = yes;
         self
     }
 
@@ -312,11 +278,12 @@ impl Command {
     /// command.process_group(0);
     /// ```
     pub fn process_group(&mut self, group: i32) -> &mut Self {
-        self.process_group = Some(group);
+        self.spec.attributes.process_group = Some(group);
         self
     }
 
-    /// The user as whom the child runs. `setreuid(2)`.
+    /// The user as whom the child runs. `setreuid(2)`. Unless [`groups`](Command::groups) says which
+    /// supplementary groups it has, it has none, if the parent may give them up.
     ///
     /// ```
     /// # use procio::{Command, Stdio};
@@ -324,7 +291,7 @@ impl Command {
     /// command.uid(1000);
     /// ```
     pub fn uid(&mut self, user: u32) -> &mut Self {
-        self.user = Some(user);
+        self.spec.attributes.user = Some(user);
         self
     }
 
@@ -336,7 +303,7 @@ impl Command {
     /// command.gid(1000);
     /// ```
     pub fn gid(&mut self, group: u32) -> &mut Self {
-        self.group = Some(group);
+        self.spec.attributes.group = Some(group);
         self
     }
 
@@ -348,7 +315,8 @@ impl Command {
     /// command.groups([1000, 1001]);
     /// ```
     pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
-        self.extra_groups = Some(groups.into_iter().collect());
+        let groups = groups.into_iter().collect();
+        self.spec.attributes.groups = sys::Groups::Set(groups);
         self
     }
 
@@ -360,7 +328,7 @@ impl Command {
     /// command.umask(0o077);
     /// ```
     pub fn umask(&mut self, mask: u32) -> &mut Self {
-        self.umask = Some(mask);
+        self.spec.attributes.umask = Some(mask);
         self
     }
 
@@ -436,13 +404,80 @@ impl Command {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn kill_group_on_drop(&mut self, kill: bool) -> &mut Self {
-        self.kill_group_on_drop = kill;
+        self.spec.kill_group_on_drop = kill;
         self
+    }
+
+    /// The program that it runs.
+    ///
+    /// ```
+    /// let command = procio::Command::new("ls");
+    /// assert_eq!(command.get_program(), "ls");
+    /// ```
+    #[must_use]
+    pub fn get_program(&self) -> &OsStr {
+        let spec = &self.spec;
+        let program = spec.executable.as_ref().or(spec.args.first());
+        program.map_or(OsStr::new(""), |program| program)
+    }
+
+    /// The arguments, without the one that is the program's name.
+    ///
+    /// ```
+    /// let mut command = procio::Command::new("ls");
+    /// assert!(command.args(["-l", "/"]).get_args().eq(["-l", "/"]));
+    /// ```
+    pub fn get_args(&self) -> impl ExactSizeIterator<Item = &OsStr> {
+        let args = self.spec.args.get(1..).unwrap_or_default();
+        args.iter().map(|arg| &**arg)
+    }
+
+    /// The variables that are set (`Some`) or removed (`None`) in the child's environment; not those
+    /// that it has from its parent.
+    ///
+    /// ```
+    /// use std::ffi::OsStr;
+    /// let mut command = procio::Command::new("ls");
+    /// command.env("LANG", "C").env_remove("TZ");
+    /// let envs: Vec<_> = command.get_envs().collect();
+    /// let (lang, tz) = (OsStr::new("LANG"), OsStr::new("TZ"));
+    /// assert_eq!(envs, [(lang, Some(OsStr::new("C"))), (tz, None)]);
+    /// ```
+    pub fn get_envs(&self) -> impl Iterator<Item = (&OsStr, Option<&OsStr>)> {
+        self.spec.env.changes()
+    }
+
+    /// The child's working directory; `None` is the parent's.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// let mut command = procio::Command::new("ls");
+    /// assert_eq!(command.current_dir("/").get_current_dir(), Some(Path::new("/")));
+    /// ```
+    #[must_use]
+    pub fn get_current_dir(&self) -> Option<&Path> {
+        self.spec.cwd.as_deref()
     }
 
     /// Whether the child will be the leader of a group that may have to be signalled.
     pub(crate) fn leads(&self) -> bool {
-        let job = sys::JOBS && self.kill_group_on_drop;
-        self.new_session || self.process_group == Some(0) || job
+        let job = sys::JOBS && self.spec.kill_group_on_drop;
+        self.spec.attributes.new_session || self.spec.attributes.process_group == Some(0) || job
+    }
+}
+
+impl fmt::Debug for Command {
+    /// Of variables only the names: values may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let env: Vec<_> = self.get_envs().map(|(name, _)| name).collect();
+        f.debug_struct("Command")
+            .field("program", &self.get_program())
+            .field("args", &self.get_args().collect::<Vec<_>>())
+            .field("envs", &env)
+            .field("current_dir", &self.get_current_dir())
+            .field("stdin", &self.stdin)
+            .field("stdout", &self.stdout)
+            .field("stderr", &self.stderr)
+            .finish_non_exhaustive()
     }
 }

@@ -3,10 +3,11 @@
 #![cfg(unix)]
 
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
-use procio::{Command, Handle, Reactor, Stage, Stdio};
+use procio::{Command, Handle, Reactor, SpawnError, Stage, Stdio};
 
 fn run<F: Future>(body: impl FnOnce(Handle) -> F) -> F::Output {
     let reactor = Reactor::new().unwrap();
@@ -69,6 +70,119 @@ fn a_hook_runs_in_the_child_and_its_error_is_that_of_the_start() {
     let error = run(async |handle| command.spawn(&handle).unwrap().await.unwrap_err());
     assert_eq!(error.stage(), Stage::PreExec);
     assert_eq!(error.io_error().kind(), ErrorKind::PermissionDenied);
+}
+
+fn succeeds(command: &Command) -> bool {
+    run(async |handle| {
+        let child = command.spawn(&handle).unwrap().await.unwrap();
+        child.wait().await.unwrap().success()
+    })
+}
+
+fn error(command: &Command) -> SpawnError {
+    run(async |handle| command.spawn(&handle).unwrap().await.unwrap_err())
+}
+
+#[test]
+fn all_hooks_run_in_their_order_until_one_fails() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = sh("true");
+    for (byte, errno) in [(b'a', None), (b'b', None), (b'c', Some(13)), (b'd', None)] {
+        let mut writer = writer.try_clone().unwrap();
+        // SAFETY: write(2) only.
+        unsafe {
+            command.pre_exec(move || {
+                writer.write_all(&[byte])?;
+                errno.map_or(Ok(()), |errno| {
+                    Err(std::io::Error::from_raw_os_error(errno))
+                })
+            })
+        };
+    }
+    let failed = error(&command);
+    assert_eq!(failed.stage(), Stage::PreExec);
+    assert_eq!(failed.io_error().raw_os_error(), Some(13));
+    drop((command, writer));
+    let mut ran = Vec::new();
+    reader.read_to_end(&mut ran).unwrap();
+    assert_eq!(ran, b"abc");
+}
+
+#[test]
+fn a_hook_that_fails_without_a_number_is_einval() {
+    let mut command = sh("true");
+    // SAFETY: makes no call.
+    unsafe { command.pre_exec(|| Err(ErrorKind::Other.into())) };
+    assert_eq!(error(&command).io_error().raw_os_error(), Some(22));
+}
+
+/// A second copy of this program would write into the pipe, too.
+#[test]
+fn a_hook_that_panics_aborts_the_child_and_does_not_return_into_a_copy_of_the_program() {
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    let mut command = sh("true");
+    // SAFETY: the panic is what is tested.
+    unsafe { command.pre_exec(|| panic!("on purpose")) };
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        run(async |handle| {
+            let child = command.spawn(&handle).unwrap().await.unwrap();
+            child.wait().await.unwrap()
+        })
+    }));
+    writer.write_all(b"x").unwrap();
+    drop(writer);
+    assert_eq!(unwound.unwrap().signal(), Some(6));
+    let mut written = Vec::new();
+    reader.read_to_end(&mut written).unwrap();
+    assert_eq!(written, b"x");
+}
+
+#[test]
+fn what_is_shown_of_a_command_has_no_values_of_variables() {
+    let mut command = Command::new("program");
+    command.arg("word").env("TOKEN", "secret").current_dir("/x");
+    let shown = format!("{command:?}");
+    for part in ["program", "word", "TOKEN", "/x"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(
+        !shown.contains("secret") && !shown.contains("PATH"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_environment_is_that_of_the_start() {
+    let mut command = sh("echo $PROCIO_TEST_LATE $PROCIO_TEST_SET");
+    command.env("PROCIO_TEST_SET", "set");
+    // SAFETY: the tests of this file read the environment by std alone.
+    unsafe { std::env::set_var("PROCIO_TEST_LATE", "late") };
+    assert_eq!(output(&mut command), "late set\n");
+}
+
+/// As std: what root drops, it drops with its groups.
+#[test]
+fn another_user_has_no_groups_unless_they_are_given() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    const AGAIN: &str = "PROCIO_TEST_GROUPS";
+    if std::env::var_os(AGAIN).is_none() {
+        // In a process that has groups to drop.
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let name = "another_user_has_no_groups_unless_they_are_given";
+        command.args(["--exact", name]).env(AGAIN, "1");
+        command.groups([7, 8]).stdout(Stdio::null());
+        assert!(succeeds(&command));
+        return;
+    }
+    let groups = |command: &mut Command| output(command).trim().to_owned();
+    let show = "sed -n 's/^Groups:[[:space:]]*//p' /proc/self/status";
+    assert_eq!(groups(sh(show).uid(65534)), "");
+    assert_eq!(groups(sh(show).uid(65534).gid(65534)), "");
+    assert_eq!(groups(sh(show).uid(65534).groups([9])), "9");
+    assert_eq!(groups(&mut sh(show)), "7 8");
+    assert_eq!(groups(sh(show).gid(65534)), "7 8");
 }
 
 /// The end of the output is the end of everybody who has it.

@@ -57,7 +57,7 @@ def _request(
         # A session, and not only a group: a background group that reads the terminal is stopped, and
         # nothing would wake it.
         popen.setdefault("start_new_session", True)
-    request = _options.prepare(args, stdin, stdout, stderr, limit, **popen)
+    request = _options.prepare(args, stdin, stdout, stderr, limit, popen)
     request["owned"] = True
     return request
 

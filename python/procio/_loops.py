@@ -47,7 +47,7 @@ async def _start(
     # anything else, so it gets its callbacks.
     plain = type(protocol) is asyncio.subprocess.SubprocessStreamProtocol
     limit = protocol._limit if plain else None
-    request = _options.prepare(args, *streams, limit, **options)
+    request = _options.prepare(args, *streams, limit, options)
     request["read_ahead"] = plain
     process = await _core.spawn(request)
     if debug:

@@ -11,7 +11,7 @@ import operator
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from ._types import File, PopenOptions, StrOrBytesPath
@@ -122,61 +122,28 @@ def prepare(
     stdout: File,
     stderr: File,
     limit: int | None,
-    *,
-    executable: StrOrBytesPath | None = None,
-    preexec_fn: Callable[[], Any] | None = None,
-    close_fds: bool = True,
-    cwd: StrOrBytesPath | None = None,
-    env: Mapping[Any, Any] | None = None,
-    startupinfo: Any = None,
-    creationflags: int = 0,
-    restore_signals: bool = True,
-    start_new_session: bool = False,
-    pass_fds: Iterable[int] = (),
-    user: str | int | None = None,
-    group: str | int | None = None,
-    extra_groups: Iterable[str | int] | None = None,
-    umask: int = -1,
-    pipesize: int | None = -1,
-    process_group: int | None = None,
+    options: PopenOptions,
 ) -> Request:
     """The request for a child that runs ``args``."""
     if limit is not None and limit <= 0:
         raise ValueError("Limit cannot be <= 0")
     if stdout is subprocess.STDOUT:
         raise ValueError("STDOUT can only be used for stderr")
+    pipesize = options.get("pipesize", -1)
     if pipesize is None:
         pipesize = -1
     if not isinstance(pipesize, int):
         raise TypeError("pipesize must be an integer")
-    pass_fds = tuple(pass_fds)
-    close_fds = _system.check(
-        close_fds=close_fds,
-        pass_fds=pass_fds,
-        startupinfo=startupinfo,
-        creationflags=creationflags,
-        preexec_fn=preexec_fn,
-    )
+    if "pass_fds" in options:
+        options["pass_fds"] = tuple(options["pass_fds"])  # it may be an iterator
+    close_fds = _system.check(options, options.get("close_fds", True))
+    executable, cwd, env = options.get("executable"), options.get("cwd"), options.get("env")
     _system.audit(args, executable, cwd, env)
     return {
         "stdin": _system.descriptor(stdin),
         "stdout": _system.descriptor(stdout),
         "stderr": _system.descriptor(stderr),
-        "platform": _system.platform(
-            args,
-            startupinfo=startupinfo,
-            creationflags=creationflags,
-            close_fds=close_fds,
-            pass_fds=pass_fds,
-            restore_signals=restore_signals,
-            start_new_session=start_new_session,
-            process_group=process_group,
-            user=user,
-            group=group,
-            extra_groups=extra_groups,
-            umask=umask,
-            preexec_fn=preexec_fn,
-        ),
+        "platform": _system.platform(args, options, close_fds),
         "env": None if env is None else _system.environment(env),
         "executable": None if executable is None else _system.encode(executable),
         "args": [_system.encode(arg) for arg in args],

@@ -15,35 +15,23 @@ class Platform(TypedDict):
     """The part of a request that is for POSIX systems only."""
 
     pass_fds: list[int]
-    restore_signals: bool
-    start_new_session: bool
-    process_group: int | None
-    user: int | None
-    group: int | None
-    extra_groups: list[int] | None
-    umask: int | None
     preexec_fn: Callable[[], Any] | None
+    # What the child makes of itself, by the names of Popen's keywords: see ATTRIBUTES.
+    attributes: dict[str, Any]
 
 
 _INT_MAX = 2**31 - 1
 _ID_MAX = 2**32 - 1
 
 
-def check(
-    *,
-    close_fds: bool,
-    pass_fds: tuple[int, ...],
-    startupinfo: Any,
-    creationflags: int,
-    preexec_fn: Callable[[], Any] | None,
-) -> bool:
+def check(options: PopenOptions, close_fds: bool) -> bool:
     """Refuse what is for Windows only; return ``close_fds`` as it then holds."""
-    if pass_fds and not close_fds:
+    if options.get("pass_fds") and not close_fds:
         warnings.warn("pass_fds overriding close_fds.", RuntimeWarning, stacklevel=5)
         close_fds = True
-    if startupinfo is not None:
+    if options.get("startupinfo") is not None:
         raise ValueError("startupinfo is only supported on Windows platforms")
-    if creationflags != 0:
+    if options.get("creationflags", 0) != 0:
         raise ValueError("creationflags is only supported on Windows platforms")
     return close_fds
 
@@ -59,33 +47,13 @@ def audit(
     sys.audit("subprocess.Popen", program, list(args), cwd, env)
 
 
-def platform(
-    args: Sequence[StrOrBytesPath],
-    *,
-    startupinfo: Any,
-    creationflags: int,
-    close_fds: bool,
-    pass_fds: tuple[int, ...],
-    restore_signals: bool,
-    start_new_session: bool,
-    process_group: int | None,
-    user: str | int | None,
-    group: str | int | None,
-    extra_groups: Iterable[str | int] | None,
-    umask: int,
-    preexec_fn: Callable[[], Any] | None,
-) -> Platform:
+def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: bool) -> Platform:
     """The options that only POSIX systems have."""
+    given: dict[str, Any] = {**options}
     return {
-        "group": None if group is None else _identity("Group", group),
-        "extra_groups": _groups(extra_groups),
-        "user": None if user is None else _identity("User", user),
-        "pass_fds": _kept(pass_fds),
-        "restore_signals": bool(restore_signals),
-        "start_new_session": bool(start_new_session),
-        "process_group": None if process_group is None else _number(process_group),
-        "umask": _number(umask),
-        "preexec_fn": preexec_fn,
+        "attributes": {name: check(given.get(name, default)) for name, (default, check) in ATTRIBUTES.items()},
+        "pass_fds": _kept(options.get("pass_fds", ())),
+        "preexec_fn": options.get("preexec_fn"),
     }
 
 
@@ -119,7 +87,7 @@ def environment(env: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-def _kept(fds: tuple[int, ...]) -> list[int]:
+def _kept(fds: Iterable[int]) -> list[int]:
     kept = sorted(set(map(int, fds)))
     if kept and (kept[0] < 0 or kept[-1] > _INT_MAX):
         raise ValueError("bad value(s) in fds_to_keep")
@@ -158,6 +126,18 @@ def _by_name(kind: str, name: str) -> int:
     return grp.getgrnam(name).gr_gid
 
 
+def _user(user: str | int | None) -> int | None:
+    return None if user is None else _identity("User", user)
+
+
+def _group(group: str | int | None) -> int | None:
+    return None if group is None else _identity("Group", group)
+
+
+def _optional_number(value: int | None) -> int | None:
+    return None if value is None else _number(value)
+
+
 def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
     if groups is None:
         return None
@@ -173,6 +153,19 @@ def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
     if len(numbers) > os.sysconf("SC_NGROUPS_MAX"):
         raise ValueError("too many groups")
     return numbers
+
+
+# An option of Popen that the child applies to itself -> its default, and what checks and converts it.
+# In the order in which Popen checks them.
+ATTRIBUTES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "group": (None, _group),
+    "extra_groups": (None, _groups),
+    "user": (None, _user),
+    "restore_signals": (True, bool),
+    "start_new_session": (False, bool),
+    "process_group": (None, _optional_number),
+    "umask": (-1, _number),
+}
 
 
 def shell_args(cmd: str | bytes, options: PopenOptions) -> list[StrOrBytesPath]:

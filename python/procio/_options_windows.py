@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from ._types import File, PopenOptions, StrOrBytesPath
@@ -27,18 +27,11 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
     class _Shell(list[StrOrBytesPath]):
         """The one argument is a whole command line, for the shell."""
 
-    def check(
-        *,
-        close_fds: bool,
-        pass_fds: tuple[int, ...],
-        startupinfo: Any,
-        creationflags: int,
-        preexec_fn: Callable[[], Any] | None,
-    ) -> bool:
+    def check(options: PopenOptions, close_fds: bool) -> bool:
         """Refuse what is for POSIX systems only; return ``close_fds`` as it then holds."""
-        if preexec_fn is not None:
+        if options.get("preexec_fn") is not None:
             raise ValueError("preexec_fn is not supported on Windows platforms")
-        if pass_fds:
+        if options.get("pass_fds"):
             raise AssertionError("pass_fds not supported on Windows.")
         return close_fds
 
@@ -54,30 +47,16 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         directory = None if cwd is None else os.fsdecode(cwd)
         sys.audit("subprocess.Popen", program, line, directory, env)
 
-    def platform(
-        args: Sequence[StrOrBytesPath],
-        *,
-        startupinfo: Any,
-        creationflags: int,
-        close_fds: bool,
-        pass_fds: tuple[int, ...],
-        restore_signals: bool,
-        start_new_session: bool,
-        process_group: int | None,
-        user: str | int | None,
-        group: str | int | None,
-        extra_groups: Iterable[str | int] | None,
-        umask: int,
-        preexec_fn: Callable[[], Any] | None,
-    ) -> Platform:
+    def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: bool) -> Platform:
         """The options that only Windows has.
 
         Those of POSIX systems are refused or ignored, just as ``Popen`` does it.
         """
-        for name, value in (("group", group), ("extra_groups", extra_groups), ("user", user)):
-            if value is not None:
+        for name in ("group", "extra_groups", "user"):
+            if options.get(name) is not None:
                 text = f"The '{name}' parameter is not supported on the current platform"
                 raise ValueError(text)
+        startupinfo = options.get("startupinfo")
         # As Popen, leave the caller's object alone.
         startup = subprocess.STARTUPINFO() if startupinfo is None else startupinfo
         flags, show = startup.dwFlags, startup.wShowWindow
@@ -92,7 +71,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         standard = (startup.hStdInput, startup.hStdOutput, startup.hStdError)
         return {
             "command_line": os.fsdecode(args[0]) if shell else None,
-            "creationflags": operator.index(creationflags) & 0xFFFFFFFF,
+            "creationflags": operator.index(options.get("creationflags", 0)) & 0xFFFFFFFF,
             "startup_flags": flags,
             "show_window": show,
             "standard": (_number(standard[0]), _number(standard[1]), _number(standard[2])),

@@ -209,7 +209,7 @@ async def create_subprocess_exec(
     Cancelled, it leaves nothing: no child, no zombie, no descriptor.
     """
     options = _options.reject_fixed_keywords("create_subprocess_exec", kwds, shell=False)
-    return await _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, **options))
+    return await _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, options))
 
 
 async def create_subprocess_shell(
@@ -230,4 +230,4 @@ async def create_subprocess_shell(
         raise ValueError("cmd must be a string")
     options = _options.reject_fixed_keywords("create_subprocess_shell", kwds, shell=True)
     args = _options.shell_args(cmd, options)
-    return await _core.spawn(_options.prepare(args, stdin, stdout, stderr, limit, **options))
+    return await _core.spawn(_options.prepare(args, stdin, stdout, stderr, limit, options))

@@ -44,14 +44,14 @@ impl PendingSpawn {
         reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
-        let plan = Plan::new(command)?;
+        let plan = Plan::new(&command.spec)?;
         for stdio in [&command.stdin, &command.stdout, &command.stderr] {
             if let Target::Raw(handle) = stdio.0 {
                 sys::check_open(handle)?;
             }
         }
-        command
-            .pass_fds
+        let passed = &command.spec.pass_fds;
+        passed
             .iter()
             .try_for_each(|handle| sys::check_open(*handle))?;
         let (pipes, ends) = ChildEnds::new(command, reactor)?;
@@ -60,7 +60,7 @@ impl PendingSpawn {
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
-        let owned = command.kill_group_on_drop;
+        let owned = command.spec.kill_group_on_drop;
         let guard = Reaper::watch(reactor, process, true, command.leads(), owned)?;
         let exec = ExecSource::new(reactor, report)?;
         let kill_on_drop = command.kill_on_drop;

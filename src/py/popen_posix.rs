@@ -13,33 +13,57 @@ use crate::command::Command;
 use crate::error::SpawnError;
 use crate::process::spawn::PendingSpawn;
 use crate::reactor::{Inner, Reactor};
-use crate::sys;
+use crate::sys::{self, Attributes, Groups, Spec};
 
 from_dict! {
     /// As `procio._options_posix` prepares them.
     pub(super) struct Platform {
         pass_fds: Vec<sys::RawHandle>,
-        restore_signals: bool,
-        start_new_session: bool,
-        process_group: Option<i32>,
-        user: Option<u32>,
-        group: Option<u32>,
-        extra_groups: Option<Vec<u32>>,
-        umask: Option<u32>,
+        attributes: Attributes,
         preexec_fn: Option<Py<PyAny>>,
     }
 }
 
+/// Takes the options that a child sets about itself from the dictionary in which Python has them, under
+/// the names of `Popen`.
+macro_rules! attributes_from_dict {
+    ($($field:ident: $name:literal,)*) => {
+        impl<'py> FromPyObject<'_, 'py> for Attributes {
+            type Error = PyErr;
+
+            fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+                let py = object.py();
+                Ok(Attributes {
+                    $($field: object.get_item(pyo3::intern!(py, $name))?.extract()?,)*
+                })
+            }
+        }
+    };
+}
+
+attributes_from_dict! {
+    restore_signals: "restore_signals",
+    new_session: "start_new_session",
+    process_group: "process_group",
+    user: "user",
+    group: "group",
+    groups: "extra_groups",
+    umask: "umask",
+}
+
+impl<'py> FromPyObject<'_, 'py> for Groups {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let groups: Option<Vec<u32>> = object.extract()?;
+        Ok(groups.map_or(Groups::Keep, Groups::Set))
+    }
+}
+
 impl Platform {
-    pub(super) fn apply(&self, command: &mut Command) {
-        command.pass_fds.clone_from(&self.pass_fds);
-        command.restore_signals = self.restore_signals;
-        command.new_session = self.start_new_session;
-        command.process_group = self.process_group;
-        command.user = self.user;
-        command.group = self.group;
-        command.extra_groups.clone_from(&self.extra_groups);
-        command.umask = self.umask;
+    pub(super) fn apply(&self, spec: &mut Spec) {
+        spec.pass_fds.clone_from(&self.pass_fds);
+        spec.attributes.clone_from(&self.attributes);
     }
 
     /// Starts `command` by a fork that Python knows of, if there is code of its to run in the child.

@@ -13,7 +13,7 @@ use crate::command::Command;
 use crate::error::SpawnError;
 use crate::process::spawn::PendingSpawn;
 use crate::reactor::{Inner, Reactor};
-use crate::sys;
+use crate::sys::{self, Spec};
 
 from_dict! {
     /// As `procio._options_windows` prepares them.
@@ -28,8 +28,8 @@ from_dict! {
 }
 
 impl Platform {
-    pub(super) fn apply(&self, command: &mut Command) {
-        command.platform_options = sys::PlatformOptions {
+    pub(super) fn apply(&self, spec: &mut Spec) {
+        spec.platform = sys::PlatformOptions {
             creation_flags: self.creationflags,
             startup_flags: self.startup_flags,
             show_window: self.show_window,

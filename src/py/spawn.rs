@@ -18,7 +18,7 @@ use crate::process::reaper::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::stdio::Stdio;
 use crate::sync::lock;
-use crate::sys;
+use crate::sys::{self, Environment};
 
 /// Declares a struct and how it is taken from a dictionary with its fields as keys. (What PyO3
 /// derives makes a new string of each key, for each child.)
@@ -110,14 +110,18 @@ impl Request {
 
     fn command(&self) -> Command {
         let mut command = Command::new("");
-        command.args = self.args.iter().map(|arg| arg.0.clone()).collect();
-        command.executable = self.executable.as_ref().map(|program| program.0.clone());
-        command.env = self.env.as_ref().map(|env| {
-            env.iter()
-                .map(|(name, value)| (name.0.clone(), value.0.clone()))
-                .collect()
-        });
-        command.cwd = self.cwd.as_ref().map(|dir| dir.0.clone().into());
+        let spec = &mut command.spec;
+        spec.args = self.args.iter().map(|arg| arg.0.clone()).collect();
+        spec.executable = self.executable.as_ref().map(|program| program.0.clone());
+        let pair = |(name, value): &(OsBytes, OsBytes)| (name.0.clone(), value.0.clone());
+        spec.env = match &self.env {
+            Some(env) => Environment::Exactly(env.iter().map(pair).collect()),
+            None => Environment::Own,
+        };
+        spec.cwd = self.cwd.as_ref().map(|dir| dir.0.clone().into());
+        spec.close_fds = self.close_fds;
+        spec.kill_group_on_drop = self.owned;
+        self.platform.apply(spec);
         command.stdin = stdio(self.stdin);
         command.stdout = stdio(self.stdout);
         command.stderr = stdio(self.stderr);
@@ -128,11 +132,8 @@ impl Request {
         if !self.read_ahead {
             command.read_limit = 0;
         }
-        command.close_fds = self.close_fds;
         command.pipe_size = self.pipesize;
         command.kill_on_drop = true;
-        command.kill_group_on_drop = self.owned;
-        self.platform.apply(&mut command);
         command
     }
 }

@@ -19,7 +19,7 @@
 //! | [`never_blocks`] | whether a `Poller` refused a descriptor because it is always ready |
 //! | [`duplicate`] | an end of a pipe that other code made as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
-//! | [`Plan`] | a validated command in the form in which the child half can use it without allocating |
+//! | [`Plan`] | a validated [`Spec`] in the form in which the child half can use it without allocating |
 //! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`ExecReport`] of its exec if that comes later |
 //! | [`SPAWN_BLOCKS`] | whether that call takes its time, so that the caller had better let others go on meanwhile |
 //! | `HostFd` | with the feature `tokio`: a `Poller` watched by a tokio runtime, or `None` where a thread has to |
@@ -27,7 +27,7 @@
 //! | [`PreExec`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
-//! | [`PlatformOptions`] | the options that a command has on this platform only |
+//! | [`PlatformOptions`] | the options that a [`Spec`] has on this platform only |
 //!
 //! Every descriptor that a platform creates is close-on-exec and above 2; every handle is one that
 //! no child inherits.
@@ -37,6 +37,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
+mod spec;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -48,6 +49,10 @@ mod windows;
 pub use windows::CommandExt;
 #[cfg(windows)]
 pub(crate) use windows::*;
+
+#[cfg(all(unix, feature = "python"))]
+pub(crate) use spec::Attributes;
+pub(crate) use spec::{Environment, Groups, Spec};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;

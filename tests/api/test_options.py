@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -480,3 +481,25 @@ async def test_child_may_outlive_a_changed_option_object() -> None:
     env["WORD"] = "after"
     assert (await proc.communicate())[0] == b"before\n"
     await until(lambda: proc.returncode is not None)
+
+
+ENTRIES = """
+import asyncio, ctypes, os, subprocess, sys, procio
+if len(sys.argv) == 1:
+    strings = [b"PATH=/usr/bin:/bin", b"NO VARIABLE", b"PYTHONPATH=" + os.pathsep.join(sys.path).encode()]
+    array = lambda items: (ctypes.c_char_p * (len(items) + 1))(*items, None)
+    program = os.fsencode(sys.executable)
+    ctypes.CDLL(None).execve(program, array([program, *map(os.fsencode, [__file__, "again"])]), array(strings))
+async def main():
+    proc = await procio.create_subprocess_exec("cat", "/proc/self/environ", stdout=subprocess.PIPE)
+    return (await proc.communicate())[0]
+assert asyncio.run(main()) == subprocess.run(["cat", "/proc/self/environ"], stdout=subprocess.PIPE).stdout
+assert b"NO VARIABLE" in asyncio.run(main())
+"""
+
+
+def test_strings_of_the_environment_that_are_no_variables_are_passed_on(tmp_path: Path) -> None:
+    """execve takes any, and Popen hands them on."""
+    script = tmp_path / "entries.py"
+    script.write_text(ENTRIES)
+    subprocess.run([sys.executable, script], check=True, timeout=60)

@@ -12,11 +12,12 @@
 //! the child for minutes, and its copies of the parent's descriptors would keep other children from
 //! the end of their input, and peers from the end of their connections, for as long.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_int;
 
 use super::os::raw::{self, Errno};
-use super::{Plan, RawHandle};
+use super::{Plan, RawHandle, plan};
 use crate::error::Stage;
+use crate::sys::spec::{Attributes, Groups};
 
 /// What the child half works on. Lives, unchanged, until the child has called exec or has ended.
 pub(crate) struct Job {
@@ -76,14 +77,14 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
         if let Some(dir) = &plan.cwd {
             raw::chdir(dir).map_err(|errno| Failure(Stage::Chdir, errno))?;
         }
-        if let Some(mask) = plan.umask {
+        if let Some(mask) = plan.attributes.umask {
             raw::umask(mask);
         }
-        if plan.restore_signals {
+        if plan.attributes.restore_signals {
             raw::default_action(libc::SIGPIPE);
             raw::default_action(libc::SIGXFSZ);
         }
-        setup(identity(plan))?;
+        setup(identity(&plan.attributes))?;
         if let Some(hook) = hook {
             hook().map_err(|errno| Failure(Stage::PreExec, Errno(errno)))?;
         }
@@ -101,7 +102,11 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
         raw::reset_caught_signals(&job.mask);
     }
     raw::set_signal_mask(&job.mask);
-    let envp = if inherits { environ() } else { plan.envp() };
+    let envp = if inherits {
+        plan::environ()
+    } else {
+        plan.envp()
+    };
     let mut first = None;
     let mut last = Errno(libc::ENOENT);
     for file in &plan.candidates {
@@ -112,23 +117,6 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
         }
     }
     Failure(Stage::Exec, first.unwrap_or(last))
-}
-
-/// The environment of this process as it is now.
-fn environ() -> *const *const c_char {
-    #[cfg(target_vendor = "apple")]
-    // SAFETY: gives the address of the variable, which is never null.
-    return unsafe { *libc::_NSGetEnviron() }
-        .cast_const()
-        .cast::<*const c_char>();
-    #[cfg(not(target_vendor = "apple"))]
-    {
-        unsafe extern "C" {
-            static environ: *const *const c_char;
-        }
-        // SAFETY: a copy of the pointer. Only a hook's child comes here: it has one thread.
-        unsafe { environ }
-    }
 }
 
 /// The report must end at exec, even if its number is among those to be passed.
@@ -160,20 +148,26 @@ fn standard_streams(stdio: [Option<RawHandle>; 3]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn identity(plan: &Plan) -> Result<(), Errno> {
-    if plan.new_session {
+fn identity(new: &Attributes) -> Result<(), Errno> {
+    if new.new_session {
         raw::setsid()?;
     }
-    if let Some(group) = plan.process_group {
+    if let Some(group) = new.process_group {
         raw::setpgid(group)?;
     }
-    if let Some(groups) = &plan.groups {
-        raw::setgroups(groups)?;
+    match &new.groups {
+        Groups::Set(groups) => raw::setgroups(groups)?,
+        // As std does it: without the privilege they stay.
+        Groups::DropWithUser if new.user.is_some() => match raw::setgroups(&[]) {
+            Err(Errno(libc::EPERM)) => {}
+            result => result?,
+        },
+        Groups::DropWithUser | Groups::Keep => {}
     }
-    if let Some(group) = plan.group {
+    if let Some(group) = new.group {
         raw::setregid(group)?;
     }
-    if let Some(user) = plan.user {
+    if let Some(user) = new.user {
         raw::setreuid(user)?;
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! A command in the form in which the child half can use it: C strings and numbers, no allocation.
 
-use std::ffi::{CStr, CString, OsStr, c_char};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use super::{PlatformOptions, RawHandle, os};
-use crate::command::Command;
+use crate::sys::spec::{Attributes, Environment, Groups, Spec};
 
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -55,7 +55,7 @@ impl Strings {
     }
 }
 
-/// Everything the child half needs to know of a [`Command`], prepared before the clone.
+/// Everything the child half needs to know of a [`Spec`], prepared before the clone.
 pub(crate) struct Plan {
     argv: CStrings,
     envp: CStrings,
@@ -68,71 +68,38 @@ pub(crate) struct Plan {
     pub keep: Vec<RawHandle>,
     /// As given: made inheritable, also 0 to 2.
     pub inherit: Vec<RawHandle>,
-    pub restore_signals: bool,
-    pub new_session: bool,
-    pub process_group: Option<i32>,
-    pub user: Option<u32>,
-    pub group: Option<u32>,
-    pub groups: Option<Vec<u32>>,
-    pub umask: Option<u32>,
+    pub attributes: Attributes,
     /// No descriptor is at or above this: for systems that must close them one by one.
     pub max_fd: RawHandle,
 }
 
 impl Plan {
-    /// Checks and converts `command`. A NUL anywhere is `InvalidInput`.
-    pub(crate) fn new(command: &Command) -> io::Result<Self> {
-        let PlatformOptions {} = command.platform_options;
+    /// Checks and converts `spec`. A NUL anywhere is `InvalidInput`.
+    pub(crate) fn new(spec: &Spec) -> io::Result<Self> {
+        let PlatformOptions {} = spec.platform;
         let mut argv = Strings::default();
-        for arg in &command.args {
+        for arg in &spec.args {
             argv.push(&[arg.as_bytes()])?;
         }
-        let mut envp = Strings::default();
-        // The last assignment wins, as in a Python dictionary; a shell would take the first.
-        let mut path = None;
-        let mut assign = |name: &OsStr, value: &OsStr| {
-            if name == "PATH" {
-                path = Some(value.to_owned());
-            }
-            envp.push(&[name.as_bytes(), b"=", value.as_bytes()])
-        };
-        match &command.env {
-            Some(env) => env
-                .iter()
-                .try_for_each(|(name, value)| assign(name, value))?,
-            None => std::env::vars_os().try_for_each(|(name, value)| assign(&name, &value))?,
-        }
-        let program = command.executable.as_ref().or(command.args.first());
+        let (envp, path) = environment(&spec.env)?;
+        let program = spec.executable.as_ref().or(spec.args.first());
         let program = program.ok_or(io::ErrorKind::InvalidInput)?;
         let candidates = candidates(program, path.as_deref())?;
-        let mut keep: Vec<_> = command
-            .pass_fds
-            .iter()
-            .copied()
-            .filter(|fd| *fd > 2)
-            .collect();
+        let above_2 = |fd: &RawHandle| *fd > 2;
+        let mut keep: Vec<_> = spec.pass_fds.iter().copied().filter(above_2).collect();
         keep.sort_unstable();
         keep.dedup();
+        let cwd = spec.cwd.as_ref().map(|dir| c_string(dir.as_os_str()));
         Ok(Plan {
             argv: argv.finish(),
             envp: envp.finish(),
-            inherits_env: command.env.is_none(),
+            inherits_env: spec.env.is_inherited(),
             candidates,
-            cwd: command
-                .cwd
-                .as_ref()
-                .map(|dir| c_string(dir.as_os_str()))
-                .transpose()?,
-            close_fds: command.close_fds,
+            cwd: cwd.transpose()?,
+            close_fds: spec.close_fds,
             keep,
-            inherit: command.pass_fds.clone(),
-            restore_signals: command.restore_signals,
-            new_session: command.new_session,
-            process_group: command.process_group,
-            user: command.user,
-            group: command.group,
-            groups: command.extra_groups.clone(),
-            umask: command.umask,
+            inherit: spec.pass_fds.clone(),
+            attributes: spec.attributes.clone(),
             max_fd: os::max_fd(),
         })
     }
@@ -157,7 +124,72 @@ impl Plan {
     /// to us (the reason for which CPython does not use vfork here either).
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn changes_identity(&self) -> bool {
-        self.user.is_some() || self.group.is_some() || self.groups.is_some()
+        let this = &self.attributes;
+        this.user.is_some() || this.group.is_some() || matches!(this.groups, Groups::Set(_))
+    }
+}
+
+/// The strings of an environment, and its `PATH`.
+fn environment(env: &Environment) -> io::Result<(Strings, Option<OsString>)> {
+    let mut strings = Strings::default();
+    let mut path = None;
+    if let Environment::Own = env {
+        // SAFETY: Python changes the environment with the interpreter's lock held, which our caller
+        // holds; an interpreter without one leaves that to its program, with `Popen` too.
+        for entry in unsafe { own_entries() } {
+            let value = entry.to_bytes().strip_prefix(b"PATH=");
+            // getenv(3) finds the first.
+            path = path.or(value.map(|value| OsStr::from_bytes(value).to_owned()));
+            strings.push(&[entry.to_bytes()])?;
+        }
+        return Ok((strings, path));
+    }
+    // The last assignment wins, as in a Python dictionary; a shell would take the first.
+    env.for_each(|name, value| {
+        if name == "PATH" {
+            path = Some(value.to_owned());
+        }
+        strings.push(&[name.as_bytes(), b"=", value.as_bytes()])
+    })?;
+    Ok((strings, path))
+}
+
+/// The strings of the process's environment as the system has them: std passes over those without `=`.
+///
+/// # Safety
+/// No other thread changes the environment while they are used.
+unsafe fn own_entries<'a>() -> impl Iterator<Item = &'a CStr> {
+    let mut next = environ();
+    std::iter::from_fn(move || {
+        if next.is_null() {
+            return None;
+        }
+        // SAFETY: an array of pointers to C strings that ends with a null.
+        let entry = unsafe { *next };
+        if entry.is_null() {
+            return None;
+        }
+        // SAFETY: there is at least the null behind what was no null.
+        next = unsafe { next.add(1) };
+        // SAFETY: a C string, which is not changed: the caller's promise.
+        Some(unsafe { CStr::from_ptr(entry) })
+    })
+}
+
+/// The environment of this process as it is now.
+pub(super) fn environ() -> *const *const c_char {
+    #[cfg(target_vendor = "apple")]
+    // SAFETY: gives the address of the variable, which is never null.
+    return unsafe { *libc::_NSGetEnviron() }
+        .cast_const()
+        .cast::<*const c_char>();
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        unsafe extern "C" {
+            static environ: *const *const c_char;
+        }
+        // SAFETY: a copy of the pointer.
+        unsafe { environ }
     }
 }
 
@@ -221,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_null_byte_is_refused() {
-        let error = Plan::new(&Command::new("a\0b")).err().unwrap();
+        let error = Plan::new(&Spec::new(OsStr::new("a\0b"))).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -1,19 +1,25 @@
 //! Code of the caller's that runs in the child, between fork and exec.
 
-use std::fmt;
+use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
 
 use super::spawn::{Fork, Forked};
 use crate::command::Command;
 
-/// What runs in the child.
-#[derive(Clone)]
-pub(crate) struct PreExec(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
+/// What runs in the child, in the order in which it was given.
+#[derive(Clone, Default)]
+pub(crate) struct PreExec(Vec<Arc<Hook>>);
+
+struct Hook(UnsafeCell<Box<dyn FnMut() -> io::Result<()> + Send + Sync>>);
+
+// SAFETY: what is in the cell is used in a forked child only, which has its own copy and one thread.
+unsafe impl Sync for Hook {}
 
 impl Command {
     /// Runs `hook` in the child, after everything else and before the program is executed. If it
-    /// fails, so does the start, at [`Stage::PreExec`](crate::Stage::PreExec).
+    /// fails, so does the start, at [`Stage::PreExec`](crate::Stage::PreExec), with EINVAL if its error
+    /// has no number. Hooks run in the order in which they were added. One that panics aborts the child.
     ///
     /// The child is then made by fork(2), which takes the longer the more memory the parent uses.
     /// Most of what a hook is used for is an option of its own here.
@@ -35,9 +41,12 @@ impl Command {
     /// nothing, take no lock, not panic. See signal-safety(7).
     pub unsafe fn pre_exec<F>(&mut self, hook: F) -> &mut Self
     where
-        F: Fn() -> io::Result<()> + Send + Sync + 'static,
+        F: FnMut() -> io::Result<()> + Send + Sync + 'static,
     {
-        self.hook = Some(PreExec(Arc::new(hook)));
+        let hooks = self.hook.get_or_insert_default();
+        hooks
+            .0
+            .push(Arc::new(Hook(UnsafeCell::new(Box::new(hook)))));
         self
     }
 }
@@ -55,12 +64,11 @@ impl Fork for PreExec {
     }
 
     fn in_child(&mut self) -> Result<(), i32> {
-        (self.0)().map_err(|error| error.raw_os_error().unwrap_or(0))
-    }
-}
-
-impl fmt::Debug for PreExec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
+        for hook in &self.0 {
+            // SAFETY: this is the only thread of the child, and no hook can reach another.
+            let hook = unsafe { &mut *hook.0.get() };
+            hook().map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))?;
+        }
+        Ok(())
     }
 }

@@ -87,7 +87,7 @@ fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<Started
     let pid = match fork.fork()? {
         Forked::Parent(pid) => pid,
         // SAFETY: this is a process of its own, with a copy of the job.
-        Forked::Child => unsafe { child::run(job, Some(&mut || fork.in_child())) },
+        Forked::Child => unsafe { child::run(job, Some(&mut || in_child(fork))) },
     };
     match os::open_pidfd(pid) {
         Ok(pidfd) => Ok((Process::new(pid, pidfd), None)),
@@ -99,6 +99,21 @@ fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<Started
             Err(error)
         }
     }
+}
+
+/// Runs the caller's code. A panic must not unwind into the frames of the fork's caller, where a second
+/// copy of the program would go on.
+fn in_child(fork: &mut dyn Fork) -> Result<(), i32> {
+    struct AbortOnUnwind;
+    impl Drop for AbortOnUnwind {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
+    let guard = AbortOnUnwind;
+    let result = fork.in_child();
+    std::mem::forget(guard);
+    result
 }
 
 /// What became of the exec. Owns all memory that the child half reads, until it no longer does.

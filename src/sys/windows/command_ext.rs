@@ -33,24 +33,24 @@ pub trait CommandExt {
 
 impl CommandExt for Command {
     fn creation_flags(&mut self, flags: u32) -> &mut Self {
-        self.platform_options.creation_flags = flags;
+        self.spec.platform.creation_flags = flags;
         self
     }
 
     fn show_window(&mut self, state: u16) -> &mut Self {
-        self.platform_options.startup_flags |=
+        self.spec.platform.startup_flags |=
             windows_sys::Win32::System::Threading::STARTF_USESHOWWINDOW;
-        self.platform_options.show_window = state;
+        self.spec.platform.show_window = state;
         self
     }
 
     fn command_line(&mut self, line: impl AsRef<OsStr>) -> &mut Self {
-        self.platform_options.command_line = Some(line.as_ref().to_owned());
+        self.spec.platform.command_line = Some(line.as_ref().to_owned());
         self
     }
 
     fn handle_list(&mut self, handles: impl IntoIterator<Item = RawHandle>) -> &mut Self {
-        self.platform_options.handle_list = handles.into_iter().collect();
+        self.spec.platform.handle_list = handles.into_iter().collect();
         self
     }
 }

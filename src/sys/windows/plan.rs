@@ -8,9 +8,9 @@ use std::ptr;
 use windows_sys::Win32::Storage::FileSystem::GetFullPathNameW;
 
 use super::{PlatformOptions, command_line};
-use crate::command::Command;
+use crate::sys::spec::{Environment, Groups, Spec};
 
-/// Everything that `CreateProcessW` is told of a [`Command`]; every string ends with a null.
+/// Everything that `CreateProcessW` is told of a [`Spec`]; every string ends with a null.
 pub(crate) struct Plan {
     pub application: Option<Vec<u16>>,
     pub command_line: Vec<u16>,
@@ -23,46 +23,47 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Checks and converts `command`. `InvalidInput` for a NUL anywhere, for an environment that
+    /// Checks and converts `spec`. `InvalidInput` for a NUL anywhere, for an environment that
     /// cannot be, and for options that Windows has not.
-    pub(crate) fn new(command: &Command) -> io::Result<Self> {
-        refuse_foreign_options(command)?;
-        let directory = command.cwd.as_ref().map(|dir| dir.as_os_str());
+    pub(crate) fn new(spec: &Spec) -> io::Result<Self> {
+        refuse_foreign_options(spec)?;
+        let directory = spec.cwd.as_ref().map(|dir| dir.as_os_str());
         Ok(Plan {
-            application: command.executable.as_deref().map(wide).transpose()?,
-            command_line: line(command)?,
-            environment: command.env.as_deref().map(environment).transpose()?,
+            application: spec.executable.as_deref().map(wide).transpose()?,
+            command_line: line(spec)?,
+            environment: environment(&spec.env)?,
             directory: directory.map(wide).transpose()?,
-            close_fds: command.close_fds,
-            job: command.kill_group_on_drop,
-            options: command.platform_options.clone(),
+            close_fds: spec.close_fds,
+            job: spec.kill_group_on_drop,
+            options: spec.platform.clone(),
         })
     }
 }
 
-fn refuse_foreign_options(command: &Command) -> io::Result<()> {
-    let name = match command {
-        c if !c.pass_fds.is_empty() => "pass_fds",
-        c if c.new_session => "new_session",
-        c if c.process_group.is_some() => "process_group",
-        c if c.user.is_some() => "uid",
-        c if c.group.is_some() => "gid",
-        c if c.extra_groups.is_some() => "groups",
-        c if c.umask.is_some() => "umask",
+fn refuse_foreign_options(spec: &Spec) -> io::Result<()> {
+    let given = &spec.attributes;
+    let name = match given {
+        _ if !spec.pass_fds.is_empty() => "pass_fds",
+        _ if given.new_session => "new_session",
+        _ if given.process_group.is_some() => "process_group",
+        _ if given.user.is_some() => "uid",
+        _ if given.group.is_some() => "gid",
+        _ if matches!(given.groups, Groups::Set(_)) => "groups",
+        _ if given.umask.is_some() => "umask",
         _ => return Ok(()),
     };
     Err(invalid(&format!("{name} is not supported on Windows")))
 }
 
-fn line(command: &Command) -> io::Result<Vec<u16>> {
-    if let Some(line) = &command.platform_options.command_line {
+fn line(spec: &Spec) -> io::Result<Vec<u16>> {
+    if let Some(line) = &spec.platform.command_line {
         return wide(line);
     }
-    let program = command.executable.as_ref().or(command.args.first());
+    let program = spec.executable.as_ref().or(spec.args.first());
     let line = if program.is_some_and(is_batch) {
-        command_line::join_for_batch(&command.args)?
+        command_line::join_for_batch(&spec.args)?
     } else {
-        command_line::join(&command.args)
+        command_line::join(&spec.args)
     };
     terminated(line)
 }
@@ -95,7 +96,15 @@ fn full_path(program: &OsStr) -> Option<OsString> {
 
 /// `NAME=VALUE` for each, sorted as Windows wants it, with a null after each and one at the end. Of
 /// names that differ in their case only, which are the same name, the last counts.
-fn environment(pairs: &[(OsString, OsString)]) -> io::Result<Vec<u16>> {
+fn environment(env: &Environment) -> io::Result<Option<Vec<u16>>> {
+    if env.is_inherited() {
+        return Ok(None);
+    }
+    let mut pairs: Vec<(OsString, OsString)> = Vec::new();
+    env.for_each(|name, value| {
+        pairs.push((name.to_owned(), value.to_owned()));
+        io::Result::Ok(())
+    })?;
     let mut sorted = Vec::with_capacity(pairs.len());
     for (index, (name, value)) in pairs.iter().enumerate() {
         let units: Vec<u16> = name.encode_wide().collect();
@@ -120,7 +129,7 @@ fn environment(pairs: &[(OsString, OsString)]) -> io::Result<Vec<u16>> {
         block.push(0);
     }
     block.push(0);
-    Ok(block)
+    Ok(Some(block))
 }
 
 /// A name without regard to its case. Windows folds each unit to one unit: `ß` and `SS` are two names.
@@ -159,7 +168,8 @@ mod tests {
 
     fn block(pairs: &[(&str, &str)]) -> io::Result<String> {
         let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.into(), v.into())).collect();
-        environment(&pairs).map(|block| String::from_utf16(&block).unwrap())
+        let block = environment(&Environment::Exactly(pairs))?;
+        Ok(String::from_utf16(&block.unwrap()).unwrap())
     }
 
     #[test]
@@ -220,8 +230,11 @@ mod tests {
 
     #[test]
     fn options_of_other_systems_are_refused() {
-        assert!(Plan::new(Command::new("x").umask(0)).is_err());
-        assert!(Plan::new(&Command::new("a\0b")).is_err());
-        assert!(Plan::new(&Command::new("x")).is_ok());
+        let spec = |program: &str| Spec::new(OsStr::new(program));
+        let mut masked = spec("x");
+        masked.attributes.umask = Some(0);
+        assert!(Plan::new(&masked).is_err());
+        assert!(Plan::new(&spec("a\0b")).is_err());
+        assert!(Plan::new(&spec("x")).is_ok());
     }
 }
