@@ -110,7 +110,7 @@ impl fmt::Display for ExitStatus {
 /// # reactor.run_until(async {
 /// let child = Command::new("true").spawn(&reactor)?.await?;
 /// child.wait().await?;
-/// assert!(child.usage().is_some_and(|usage| usage.max_resident > 0));
+/// assert!(child.usage().is_some_and(|usage| usage.max_resident != Some(0)));
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// # })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -122,8 +122,10 @@ pub struct Usage {
     pub user: Duration,
     /// Processor time in the kernel.
     pub system: Duration,
-    /// The largest resident set, in bytes.
-    pub max_resident: u64,
+    /// The largest resident set, in bytes. `None` where it cannot be told: on Linux the kernel counts the
+    /// memory that the child shared with its parent before it executed its program, so this is known
+    /// only of a child that became larger than its parent ever was.
+    pub max_resident: Option<u64>,
 }
 
 /// The end of a child: its status and what it consumed.

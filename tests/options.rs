@@ -160,6 +160,33 @@ fn the_environment_is_that_of_the_start() {
     assert_eq!(output(&mut command), "late set\n");
 }
 
+/// The kernel counts the memory that was shared before exec.
+#[test]
+fn a_peak_that_is_not_above_the_parents_is_not_known() {
+    let mut ballast = vec![1u8; 64 << 20];
+    ballast.fill(2);
+    let usage = |command: &mut Command| {
+        run(async |handle| {
+            let child = command.spawn(&handle).unwrap().await.unwrap();
+            child.wait().await.unwrap();
+            child.usage().unwrap()
+        })
+    };
+    if cfg!(target_os = "linux") {
+        assert_eq!(usage(&mut Command::new("true")).max_resident, None);
+    }
+    let mut large = Command::new("dd");
+    large.args([
+        "if=/dev/zero",
+        "of=/dev/null",
+        "bs=400M",
+        "count=1",
+        "status=none",
+    ]);
+    assert!(usage(&mut large).max_resident.unwrap() > 300 << 20);
+    assert_eq!(ballast.last(), Some(&2));
+}
+
 /// As std: what root drops, it drops with its groups.
 #[test]
 fn another_user_has_no_groups_unless_they_are_given() {

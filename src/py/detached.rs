@@ -32,7 +32,7 @@ pub struct WireChild {
     /// dump and 3 for lost, and the exit code or the signal.
     exit: Option<(u8, u32)>,
     /// User and system time in microseconds, and the largest resident set in bytes.
-    usage: (u64, u64, u64),
+    usage: (u64, u64, Option<u64>),
     leads: bool,
     kill_on_drop: bool,
     /// The descriptor, what is queued, and whether that is all.
@@ -193,7 +193,10 @@ impl WireChild {
     }
 }
 
-fn exited((kind, number): (u8, u32), (user, system, max_resident): (u64, u64, u64)) -> Exit {
+fn exited(
+    (kind, number): (u8, u32),
+    (user, system, max_resident): (u64, u64, Option<u64>),
+) -> Exit {
     let status = match kind {
         0 => ExitStatus::Exited(number),
         1 | 2 => ExitStatus::Signaled {

@@ -116,8 +116,8 @@ impl Process {
         })
     }
 
-    /// User and system time in seconds, and the largest resident set in bytes; None until the end.
-    fn _usage(&self) -> Option<(f64, f64, u64)> {
+    /// User and system time in seconds, and the largest resident set in bytes, if it is known; None until the end.
+    fn _usage(&self) -> Option<(f64, f64, Option<u64>)> {
         let usage = self.guard.exit()?.usage;
         Some((
             usage.user.as_secs_f64(),

@@ -128,7 +128,7 @@ type Outcome = (
     Option<i64>,
     Option<Collected>,
     Option<Collected>,
-    Option<(f64, f64, u64)>,
+    Option<(f64, f64, Option<u64>)>,
     f64,
     bool,
 );

@@ -11,6 +11,7 @@ import os
 FORCED_PATHS = (
     ("PROCIO_SPAWN", "vfork"),
     ("PROCIO_SPAWN", "fork"),
+    ("PROCIO_EXEC", "libc"),
     ("PROCIO_PIDFD", "0"),
     ("PROCIO_GROUP_SIGNAL", "0"),
     ("PROCIO_POLL_THREAD", "1"),

@@ -136,7 +136,7 @@ fn decode_usage(usage: &libc::rusage) -> Usage {
     Usage {
         user: duration(usage.ru_utime),
         system: duration(usage.ru_stime),
-        max_resident: usage.ru_maxrss as u64 * unit,
+        max_resident: Some(usage.ru_maxrss as u64 * unit),
     }
 }
 

@@ -172,7 +172,7 @@ impl Cloner {
 fn refused(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::E2BIG)
+        Some(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EACCES | libc::E2BIG)
     )
 }
 

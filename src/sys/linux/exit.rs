@@ -77,8 +77,23 @@ fn exit(code: i32, status: i32, usage: &libc::rusage) -> Exit {
         usage: Usage {
             user: duration(usage.ru_utime),
             system: duration(usage.ru_stime),
-            max_resident: usage.ru_maxrss as u64 * 1024,
+            max_resident: own_peak(usage),
         },
+    }
+}
+
+/// The child's peak, in bytes, if it can be told from ours. At exec the kernel folds the high-water mark
+/// of the old memory, which was ours or a copy of it, into the child's: a figure that is not above our
+/// own peak, which that mark cannot exceed, says nothing of the child. getrusage(2).
+fn own_peak(usage: &libc::rusage) -> Option<u64> {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut ours: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: the pointer is to a live value of the right type.
+    let known = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut ours) } == 0;
+    if known && usage.ru_maxrss > ours.ru_maxrss {
+        u64::try_from(usage.ru_maxrss).ok().map(|kib| kib * 1024)
+    } else {
+        None
     }
 }
 

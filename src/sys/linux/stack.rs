@@ -3,8 +3,9 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
-/// Bytes a child half may use. It needs about three kilobytes.
-const SIZE: usize = 64 * 1024;
+/// Bytes a child half may use. It needs about three kilobytes; a preloaded `execve` has buffers for paths.
+/// Pages that are not touched cost nothing.
+const SIZE: usize = 256 * 1024;
 /// Below the stack, never accessible, so that an overflow is a fault and not a corruption.
 const GUARD: usize = 64 * 1024;
 

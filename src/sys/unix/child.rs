@@ -12,7 +12,7 @@
 //! the child for minutes, and its copies of the parent's descriptors would keep other children from
 //! the end of their input, and peers from the end of their connections, for as long.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 
 use super::os::raw::{self, Errno};
 use super::{Plan, RawHandle, plan};
@@ -30,6 +30,8 @@ pub(crate) struct Job {
     /// The signal mask of the thread that asked for the child; set last.
     pub mask: raw::SigSet,
     pub close_range: bool,
+    /// The program is executed by the C library, whatever is preloaded in front of it.
+    pub library_exec: bool,
     /// Whether the child is born with its parent's signal handlers. Known to who makes it.
     pub inherits_handlers: bool,
 }
@@ -102,6 +104,11 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
         raw::reset_caught_signals(&job.mask);
     }
     raw::set_signal_mask(&job.mask);
+    let execute = if job.library_exec {
+        library_execve
+    } else {
+        raw::execve
+    };
     let envp = if inherits {
         plan::environ()
     } else {
@@ -111,12 +118,31 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     let mut last = Errno(libc::ENOENT);
     for file in &plan.candidates {
         // SAFETY: the arrays are null-terminated and live as long as the job, or this process.
-        last = unsafe { raw::execve(file, plan.argv(), envp) };
+        last = unsafe { execute(file, plan.argv(), envp) };
         if last.0 != libc::ENOENT && last.0 != libc::ENOTDIR && first.is_none() {
             first = Some(last);
         }
     }
     Failure(Stage::Exec, first.unwrap_or(last))
+}
+
+/// execve(3); returns only when it failed. It may allocate, and stores `errno`: never while the parent's
+/// thread goes on.
+///
+/// # Safety
+/// `argv` and `envp` are null-terminated arrays of C strings.
+unsafe fn library_execve(
+    file: &CStr,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Errno {
+    // SAFETY: the caller's.
+    unsafe { libc::execve(file.as_ptr(), argv, envp) };
+    Errno(
+        std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::ENOEXEC),
+    )
 }
 
 /// The report must end at exec, even if its number is among those to be passed.

@@ -53,6 +53,7 @@ impl Spawner {
             report: writer.as_raw_fd(),
             mask: raw::signal_mask(),
             close_range: switches().close_range,
+            library_exec: switches().library_exec,
             inherits_handlers: true,
         });
         let (process, started) = match fork {

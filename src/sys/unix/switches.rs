@@ -1,15 +1,19 @@
-//! Switches that force a path which this machine would not take by itself.
+//! Switches that force a path which this machine would not take by itself, and what decides without them.
 //!
 //! They exist so that every fall-back can be run by the test suite: a path that no test forces does
 //! not exist. Read once, because a process must not change its mind half-way.
 
+use std::ffi::CStr;
 use std::sync::OnceLock;
 
 use super::os::SpawnStrategy;
 
 pub(crate) struct Switches {
-    /// `PROCIO_SPAWN=vfork|fork`: the first rung of the spawn ladder that is tried.
+    /// `PROCIO_SPAWN=vfork|fork`: the first way to make a child that is tried.
     pub first_strategy: SpawnStrategy,
+    /// `PROCIO_EXEC=libc`: execute programs by the C library's `execve`, through which preloaded libraries
+    /// reach it, as `Popen` does.
+    pub library_exec: bool,
     /// `PROCIO_PIDFD=0`: wait for each child in a thread, as on a kernel without pidfds.
     pub pidfd: bool,
     /// `PROCIO_CLONE3=0`: ask for each signal whether it is caught, as before Linux 5.5.
@@ -36,13 +40,21 @@ pub(crate) fn switches() -> &'static Switches {
     static CONFIG: OnceLock<Switches> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|v| v == value);
+        // Without its preloaded hook a program of Termux finds no interpreter of a script.
+        let library_exec =
+            is("PROCIO_EXEC", "libc") || (preloaded("termux-exec") && !is("PROCIO_EXEC", "kernel"));
         Switches {
             first_strategy: match () {
                 #[cfg(any(target_os = "linux", target_os = "android"))]
                 () if is("PROCIO_SPAWN", "vfork") => SpawnStrategy::Vfork,
                 () if is("PROCIO_SPAWN", "fork") => SpawnStrategy::Fork,
+                () if instrumented() => SpawnStrategy::Fork,
+                // The library's code would run in our memory beside us.
+                #[cfg(any(target_os = "linux", target_os = "android"))]
+                () if library_exec => SpawnStrategy::Vfork,
                 () => SpawnStrategy::FIRST,
             },
+            library_exec,
             pidfd: !is("PROCIO_PIDFD", "0"),
             clone3: !is("PROCIO_CLONE3", "0"),
             group_signal: !is("PROCIO_GROUP_SIGNAL", "0"),
@@ -56,6 +68,26 @@ pub(crate) fn switches() -> &'static Switches {
                 && std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
         }
     })
+}
+
+/// Whether a library whose name has this in it is preloaded.
+fn preloaded(name: &str) -> bool {
+    std::env::var_os("LD_PRELOAD").is_some_and(|list| list.to_string_lossy().contains(name))
+}
+
+/// Whether a tool sees every access to memory, so that a child may not share ours: what a sanitizer has
+/// built in keeps notes in the calling thread, and valgrind ends a program that makes such a child.
+/// The sanitizer may be the program's, and not this crate's.
+fn instrumented() -> bool {
+    let runtime = [
+        c"__asan_init",
+        c"__tsan_init",
+        c"__msan_init",
+        c"__hwasan_init",
+    ];
+    // SAFETY: only looks up names.
+    let linked = |name: &CStr| !unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }.is_null();
+    cfg!(procio_instrumented) || preloaded("vgpreload") || runtime.into_iter().any(linked)
 }
 
 /// `PROCIO_POLL_THREAD=1`: wake the host by a thread even where it could watch the reactor itself.

@@ -249,7 +249,7 @@ impl Process {
         Usage {
             user: duration(user),
             system: duration(system),
-            max_resident: memory.PeakWorkingSetSize as u64,
+            max_resident: Some(memory.PeakWorkingSetSize as u64),
         }
     }
 }
