@@ -153,7 +153,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def _start(self) -> None:
         """Begin to deliver. ``connection_made`` runs now: nobody can be cancelled half-way."""
-        self._context.run(self._call, self._protocol.connection_made, self)
+        self._context.copy().run(self._call, self._protocol.connection_made, self)
         for pipe in self._pipes.values():
             pipe._start()
         self._operation = self._process.wait()
@@ -173,10 +173,10 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _watch(self, _done: object = None) -> None:
         """Wait for the end of the process."""
         try:
-            self._operation.send(None).add_done_callback(self._watch, context=self._context)
+            self._operation.send(None).add_done_callback(self._watch, context=self._context.copy())
         except StopIteration as stop:
             self._operation = None
-            self._loop.call_soon(self._process_exited, stop.value, context=self._context)
+            self._loop.call_soon(self._process_exited, stop.value, context=self._context.copy())
 
     def _process_exited(self, returncode: int) -> None:
         if self._loop.get_debug():
@@ -201,7 +201,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _finish(self) -> None:
         if self._exited and not self._open and self._driven:
             self._driven = False
-            self._loop.call_soon(self._connection_lost, context=self._context)
+            self._loop.call_soon(self._connection_lost, context=self._context.copy())
 
     def _connection_lost(self) -> None:
         try:

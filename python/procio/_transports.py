@@ -77,7 +77,7 @@ class _PipeTransport(asyncio.BaseTransport):
 
     def _connect(self) -> None:
         """Call connection_made: at once, so that nobody can be cancelled between it and the pipe."""
-        self._call(self._protocol.connection_made, self, context=self._context)
+        self._call(self._protocol.connection_made, self, context=self._context.copy())
 
     def _call(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
         """Call the protocol. What it raises goes to the loop's exception handler, as in asyncio."""
@@ -97,7 +97,8 @@ class _PipeTransport(asyncio.BaseTransport):
         )
 
     def _soon(self, callback: Callable[..., Any], *args: Any) -> None:
-        self._loop.call_soon(callback, *args, context=self._context)
+        # A copy for each callback, as in asyncio: one that runs the loop again has entered its own.
+        self._loop.call_soon(callback, *args, context=self._context.copy())
 
     def _lose(self, exc: BaseException | None) -> None:
         """Tell the protocol, once, in a turn of its own."""
@@ -161,8 +162,8 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         self._read()
 
     def _again(self) -> None:
-        """Called by the dispatch."""
-        self._context.run(self._read)
+        """Called by the loop when there is more."""
+        self._context.copy().run(self._read)
 
     def _read(self) -> None:
         """Deliver what there is, but not more than is right for one turn; or wait for more."""
@@ -278,7 +279,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
     def _closed(self, _done: object = None) -> None:
         """Wait for the end of writing, whoever brings it about."""
         try:
-            self._ending.send(None).add_done_callback(self._closed, context=self._context)
+            self._ending.send(None).add_done_callback(self._closed, context=self._context.copy())
         except StopIteration:
             self._ending = None
             self._lose(None)
@@ -320,7 +321,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
         if self._drain is None:
             self._drain = self._stream.drain()
         try:
-            self._drain.send(None).add_done_callback(self._drained, context=self._context)
+            self._drain.send(None).add_done_callback(self._drained, context=self._context.copy())
             return
         except OSError:
             # connection_lost tells of it, and of the waiting drains of asyncio's protocols.

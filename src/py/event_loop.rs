@@ -8,9 +8,11 @@
 //! any loop is patched for that, and nothing waits for a garbage collection.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -41,7 +43,8 @@ pub(super) struct LoopBinding {
     /// The loop itself, for turns that are due while it stands still; None if it takes no weak
     /// references.
     owner: Option<Py<PyWeakrefReference>>,
-    ready: Mutex<Vec<Ready>>,
+    /// Taken out one by one: what is handled may run the loop again, which must find the rest.
+    ready: Mutex<VecDeque<Ready>>,
     has_ready: AtomicBool,
     /// The operations that wait. Their futures lead, through tasks and coroutines,
     /// back to them, by ways that the garbage collector does not see: when the loop ends they are
@@ -118,7 +121,7 @@ impl LoopBinding {
             },
         )?;
         if let Some(fd) = watchable {
-            match running.call_method1("add_reader", (fd, &watch)) {
+            match in_empty_context(running, "add_reader", fd, &watch) {
                 Ok(_) => return Ok(binding),
                 Err(error) if cannot_watch(running.py(), &error) => {}
                 Err(error) => return Err(error),
@@ -131,7 +134,7 @@ impl LoopBinding {
             None => *lock(&binding.poll_thread) = Some(PollThread::start(running, &binding)?),
         }
         const YEAR: u32 = 365 * 24 * 3600;
-        running.call_method1("call_later", (YEAR, watch))?;
+        in_empty_context(running, "call_later", YEAR, &watch)?;
         Ok(binding)
     }
 
@@ -141,7 +144,7 @@ impl LoopBinding {
         if self.reactor.is_closed() {
             return;
         }
-        lock(&self.ready).push(ready);
+        lock(&self.ready).push_back(ready);
         self.has_ready.store(true, Ordering::Release);
     }
 
@@ -171,19 +174,37 @@ impl LoopBinding {
         self.schedule(py)
     }
 
-    /// Completes what is ready, all of it; then raises the first exception that came up.
-    fn run_ready(&self, py: Python<'_>) -> PyResult<()> {
-        let mut result = Ok(());
-        while self.has_ready.swap(false, Ordering::AcqRel) {
-            let ready = std::mem::take(&mut *lock(&self.ready));
-            for ready in ready {
-                result = result.and(match ready {
-                    Ready::Operation(slot) => slot.advance(py),
-                    Ready::ReadCallback(call) => call.run(py),
-                });
+    /// Completes what is ready. An exception ends that: it is raised, as the loop's own callbacks would
+    /// raise it, and the rest is done in a turn of its own.
+    fn run_ready(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        while let Some(ready) = self.next_ready() {
+            let result = match &ready {
+                Ready::Operation(slot) => slot.advance(py),
+                Ready::ReadCallback(call) => call.schedule(py, self),
+            };
+            let Err(error) = result else { continue };
+            let unfinished = match &ready {
+                Ready::Operation(slot) => slot.is_unfinished(),
+                Ready::ReadCallback(call) => call.is_unfinished(),
+            };
+            if unfinished && !self.reactor.is_closed() {
+                lock(&self.ready).push_front(ready);
             }
+            if !lock(&self.ready).is_empty() {
+                self.has_ready.store(true, Ordering::Release);
+                // If that fails too, the next event takes it up.
+                let _ = self.call_soon(py);
+            }
+            return Err(error);
         }
-        result
+        Ok(())
+    }
+
+    fn next_ready(&self) -> Option<Ready> {
+        let mut ready = lock(&self.ready);
+        let next = ready.pop_front();
+        self.has_ready.store(!ready.is_empty(), Ordering::Release);
+        next
     }
 
     /// Keeps an operation that is going to wait, made with the key by which it is to be forgotten.
@@ -209,15 +230,19 @@ impl LoopBinding {
     /// After anything that was done outside of a dispatch: completes the futures of operations
     /// that it woke, and has the loop call us if work was put off to the next turn.
     pub(super) fn run_completions(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let ready = self.has_ready.load(Ordering::Acquire);
-        if ready && !self.dispatching.load(Ordering::Relaxed) {
-            self.run_ready(py)?;
+        if self.has_ready.load(Ordering::Acquire) {
+            if self.dispatching.load(Ordering::Relaxed) {
+                // The dispatch goes on with it; or it stands still, because a callback runs the loop.
+                self.call_soon(py)?;
+            } else {
+                self.run_ready(py)?;
+            }
         }
         self.schedule(py)
     }
 
     /// The loop that drives the reactor; it need not be running.
-    fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let owner = self.owner.as_ref().map(|owner| owner.bind(py));
         let owner = owner.and_then(|owner| owner.cast::<PyWeakref>().ok()?.upgrade());
         owner.map_or_else(|| running_loop(py), Ok)
@@ -242,19 +267,29 @@ impl LoopBinding {
                 binding: self.clone(),
             },
         )?;
-        let scheduled = self
-            .event_loop(py)
-            .and_then(|owner| owner.call_method1(pyo3::intern!(py, "call_soon"), (turn,)));
-        if let Err(error) = scheduled {
+        let scheduled = self.schedule_call(py, turn.into_any());
+        if scheduled.is_err() {
             self.scheduled.store(false, Ordering::Relaxed);
-            // The loop is closed: there is no turn any more.
-            return if error.is_instance_of::<PyRuntimeError>(py) {
-                Ok(())
-            } else {
-                Err(error)
-            };
         }
-        Ok(())
+        scheduled
+    }
+
+    /// Has the loop call `function` in its next turn. Once it is closed there is none, which is no error.
+    pub(super) fn schedule_call(&self, py: Python<'_>, function: Bound<'_, PyAny>) -> PyResult<()> {
+        let owner = match self.event_loop(py) {
+            Ok(owner) => owner,
+            // The loop is gone.
+            Err(error) if error.is_instance_of::<PyRuntimeError>(py) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Err(error) = owner.call_method1(pyo3::intern!(py, "call_soon"), (function,)) else {
+            return Ok(());
+        };
+        let closed = error.is_instance_of::<PyRuntimeError>(py)
+            && owner
+                .call_method0(pyo3::intern!(py, "is_closed"))?
+                .is_truthy()?;
+        if closed { Ok(()) } else { Err(error) }
     }
 
     /// The loop has let go of us, and the reactor is about to end.
@@ -270,6 +305,21 @@ impl LoopBinding {
             drop(slot.take());
         }
     }
+}
+
+/// Calls `method` of the loop with `when` and `callback`, in an empty context. The loop's handles keep the
+/// context in which they are made; ours live as long as the loop, and would keep alive what the first caller
+/// has in its context variables.
+fn in_empty_context<'py>(
+    running: &Bound<'py, PyAny>,
+    method: &str,
+    when: impl IntoPyObjectExt<'py>,
+    callback: &Bound<'py, ReaderCallback>,
+) -> PyResult<()> {
+    let py = running.py();
+    let context = py.import("contextvars")?.call_method0("Context")?;
+    let args = (running.getattr(method)?, when.into_py_any(py)?, callback);
+    context.call_method1("run", args).map(drop)
 }
 
 /// Windows' Proactor loop raises NotImplementedError; a loop need not have the method at all.

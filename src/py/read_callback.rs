@@ -1,6 +1,8 @@
 //! A call back into Python when a pipe can go on: what waits for the bytes that a protocol is given.
 //!
-//! No future and no coroutine-like object is made for it, and it comes within the dispatch.
+//! No future and no coroutine-like object is made for it. It is not called within the dispatch: the
+//! protocol may run the loop again (a debugger, a notebook), and the loop could not enter the context of
+//! the dispatch's own callback a second time.
 
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
@@ -24,12 +26,22 @@ impl ReadCallback {
         })
     }
 
-    pub(super) fn run(&self, py: Python<'_>) -> PyResult<()> {
+    /// Has the loop call it. If that raises, it can be tried again.
+    pub(super) fn schedule(&self, py: Python<'_>, binding: &LoopBinding) -> PyResult<()> {
         let function = lock(&self.function).take();
-        match function {
-            Some(function) => function.call0(py).map(drop),
-            None => Ok(()),
+        let Some(function) = function else {
+            return Ok(());
+        };
+        let scheduled = binding.schedule_call(py, function.bind(py).clone());
+        if scheduled.is_err() {
+            *lock(&self.function) = Some(function);
         }
+        scheduled
+    }
+
+    /// Whether it is still to be called.
+    pub(super) fn is_unfinished(&self) -> bool {
+        lock(&self.function).is_some()
     }
 }
 

@@ -253,7 +253,7 @@ impl StreamReader {
     }
 
     /// At most `most` bytes, `b""` at the end; or None, and then `again` is called once, by the
-    /// dispatch, when it is worth another try. Raises the error that ended reading.
+    /// loop, when it is worth another try. Raises the error that ended reading.
     fn _read_nowait(
         &self,
         py: Python<'_>,

@@ -14,10 +14,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
+use pyo3::exceptions::{
+    PyException, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError,
+};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use self::slots::SendMode;
 use crate::py::errors::{in_drop, warn};
@@ -132,15 +134,60 @@ impl Slot {
         let Some(future) = future else {
             return followed;
         };
+        // A future that cannot schedule its callbacks forgets them.
+        let callbacks = future.getattr(py, pyo3::intern!(py, "_callbacks")).ok();
         let Err(error) = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
         else {
             return followed;
         };
         // The future of a task that was cancelled is done; the task is told by that already.
-        if is_done(py, &future)? {
-            return Ok(());
+        if is_invalid_state(py, &error)? {
+            return followed;
+        }
+        // Anything may have come up here, such as what the handler of a signal raises.
+        if !is_done(py, &future)? {
+            lock(&self.state).future.get_or_insert(future);
+        } else if error.is_instance_of::<PyException>(py) {
+            // The run goes on, and must not wait for a wake-up that never comes. (What is no
+            // Exception, such as KeyboardInterrupt, ends it.)
+            self.wake_again(py, &future, callbacks)?;
         }
         Err(error)
+    }
+
+    /// Schedules the callbacks of a future that could not do so itself.
+    fn wake_again(
+        &self,
+        py: Python<'_>,
+        future: &Py<PyAny>,
+        callbacks: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let owner = self.binding.event_loop(py)?;
+        let is_scheduled = || -> PyResult<bool> {
+            // The handler of a signal may have raised just after that.
+            let last = owner.getattr("_ready")?.get_item(-1)?;
+            let args = last.getattr("_args")?;
+            args.contains(future)
+        };
+        if is_scheduled().unwrap_or(false) {
+            return Ok(());
+        }
+        let Some(callbacks) = callbacks.filter(|callbacks| !callbacks.is_none(py)) else {
+            return Ok(());
+        };
+        for entry in callbacks.bind(py).try_iter()? {
+            let (callback, context): (Bound<'_, PyAny>, Bound<'_, PyAny>) = entry?.extract()?;
+            let keywords = PyDict::new(py);
+            keywords.set_item("context", context)?;
+            owner.call_method("call_soon", (callback, future), Some(&keywords))?;
+        }
+        Ok(())
+    }
+
+    /// Whether its future is still to be completed.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let state = lock(&self.state);
+        state.done && state.future.is_some()
     }
 
     fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
@@ -208,6 +255,12 @@ impl Slot {
         drop(future);
         op
     }
+}
+
+fn is_invalid_state(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = CLASS.import(py, "asyncio", "InvalidStateError")?;
+    Ok(error.is_instance(py, class))
 }
 
 fn is_done(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
