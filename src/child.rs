@@ -397,7 +397,8 @@ impl Child {
     /// ```
     ///
     /// # Errors
-    /// Reading a pipe failed, there was no memory for the output, or the reactor has ended.
+    /// Reading or writing a pipe failed, there was no memory for the output, or the reactor has ended.
+    /// Then the next call returns what was collected.
     ///
     /// # Cancel safety
     /// Safe: what was collected is put back, and the writing goes on. The next call, whose `input`
@@ -413,10 +414,9 @@ impl Child {
         let stderr = self.stderr.as_mut().map(|err| err.0.whole());
         let collect = |pipe: &Arc<ReadPipe>| Collect::new(pipe.clone(), Vec::new(), None);
         let (stdout, stderr) = (stdout.map(collect), stderr.map(collect));
-        let mut operation = Communicate::new(self.guard.clone(), stdout, stderr);
-        poll_fn(|cx| operation.poll(cx))
-            .await
-            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let input = self.stdin.as_ref().map(|stdin| stdin.pipe.clone());
+        let mut operation = Communicate::new(self.guard.clone(), input, stdout, stderr);
+        poll_fn(|cx| operation.poll(cx)).await?;
         let outputs = [&operation.stdout, &operation.stderr];
         for collect in outputs.into_iter().flatten() {
             if collect.pipe().lock().error().is_some() {

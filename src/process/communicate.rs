@@ -1,12 +1,13 @@
 //! Feeding standard input and collecting what comes back, as one operation.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::process::reaper::ChildGuard;
 use crate::reactor::waiters::Key;
 use crate::stream::buffer::{OutOfMemory, Sink};
-use crate::stream::pipe::ReadPipe;
+use crate::stream::pipe::{ReadPipe, WritePipe};
 
 /// Collects a stream into a sink, to the end or up to a number of bytes. Given up, it puts back what
 /// it has: nothing that was read is lost.
@@ -55,28 +56,34 @@ impl<K: Sink> Drop for Collect<K> {
 }
 
 /// Waits until both outputs have ended, and the child has. Its input is not waited for: when all
-/// that is over only a descendant could still read it, and the reactor goes on writing.
+/// that is over only a descendant could still read it, and the reactor goes on writing. That the
+/// child does not read its input is no error; that it could not be written for another reason is.
 ///
 /// Given up, it puts back what it had collected, so that the next one returns everything (CPython
 /// issue 139373).
 pub(crate) struct Communicate<K: Sink> {
+    input: Option<Arc<WritePipe>>,
     pub(crate) stdout: Option<Collect<K>>,
     pub(crate) stderr: Option<Collect<K>>,
     guard: Arc<ChildGuard>,
     key: Key,
+    input_key: Key,
 }
 
 impl<K: Sink> Communicate<K> {
     pub(crate) fn new(
         guard: Arc<ChildGuard>,
+        input: Option<Arc<WritePipe>>,
         stdout: Option<Collect<K>>,
         stderr: Option<Collect<K>>,
     ) -> Self {
         Communicate {
+            input,
             stdout,
             stderr,
             guard,
             key: None,
+            input_key: None,
         }
     }
 
@@ -85,14 +92,17 @@ impl<K: Sink> Communicate<K> {
         &self.guard
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), OutOfMemory>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut pending = self.guard.poll_wait(&mut self.key, cx).is_pending();
         for collect in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             match collect.poll(cx) {
                 Poll::Pending => pending = true,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             }
+        }
+        if let Some(input) = &self.input {
+            input.watch_failure(&mut self.input_key, cx)?;
         }
         if pending {
             Poll::Pending
@@ -105,5 +115,8 @@ impl<K: Sink> Communicate<K> {
 impl<K: Sink> Drop for Communicate<K> {
     fn drop(&mut self) {
         self.guard.forget(&mut self.key);
+        if let Some(input) = &self.input {
+            input.lock().close_waiters.forget(&mut self.input_key);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A process from its start to its end as one operation: start it, feed it, collect what it writes,
 //! and leave nothing of it.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,7 +10,7 @@ use crate::process::communicate::{Collect, Communicate};
 use crate::process::reaper::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::teardown::Teardown;
-use crate::stream::buffer::{OutOfMemory, Sink};
+use crate::stream::buffer::Sink;
 use crate::stream::pipe::{ReadPipe, WritePipe};
 
 /// What a period of time is running for. The timers are the caller's.
@@ -26,7 +27,8 @@ pub(crate) enum Period {
 /// Why it came to no result.
 pub(crate) enum Failure {
     Spawn(SpawnError),
-    Memory,
+    /// Writing its input failed, or there was no memory for its output.
+    Communicate(io::Error),
 }
 
 enum Stage<K: Sink> {
@@ -48,7 +50,7 @@ pub(crate) struct Run<K: Sink> {
     limits: Limits,
     /// What is to be done with its standard input, once it has one.
     feed: Option<Feed>,
-    stdin: Option<WritePipe>,
+    stdin: Option<Arc<WritePipe>>,
     guard: Option<Arc<ChildGuard>>,
     failure: Option<Failure>,
     signal: i32,
@@ -171,8 +173,8 @@ impl<K: Sink> Run<K> {
                 Stage::Running(communicate) => {
                     match std::task::ready!(communicate.poll(cx)) {
                         Ok(()) => self.ended(),
-                        Err(OutOfMemory) => {
-                            self.failure = Some(Failure::Memory);
+                        Err(error) => {
+                            self.failure = Some(Failure::Communicate(error));
                             self.wanted = false;
                             self.interrupt();
                         }
@@ -212,9 +214,10 @@ impl<K: Sink> Run<K> {
             pipe.map(|pipe| Collect::new(Arc::new(pipe), (self.sink)(&self.limits), None))
         };
         let (stdout, stderr) = (collect(pipes.stdout), collect(pipes.stderr));
-        self.stdin = pipes.stdin;
+        self.stdin = pipes.stdin.map(Arc::new);
         self.guard = Some(guard.clone());
-        self.stage = Stage::Running(Communicate::new(guard, stdout, stderr));
+        let communicate = Communicate::new(guard, self.stdin.clone(), stdout, stderr);
+        self.stage = Stage::Running(communicate);
     }
 
     /// The process has ended by itself, and its outputs were read to their ends. What it left behind

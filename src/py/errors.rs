@@ -2,7 +2,9 @@
 
 use std::io;
 
-use pyo3::exceptions::{PyBrokenPipeError, PyOSError, PyProcessLookupError, PyValueError};
+use pyo3::exceptions::{
+    PyBrokenPipeError, PyMemoryError, PyOSError, PyProcessLookupError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -65,6 +67,7 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
             io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
             // asyncio's has no arguments when the other end is found to be closed.
             io::ErrorKind::BrokenPipe => PyBrokenPipeError::new_err(()),
+            io::ErrorKind::OutOfMemory => PyMemoryError::new_err(()),
             io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
             _ => PyErr::from(io::Error::new(error.kind(), error.to_string())),
         };

@@ -1,5 +1,6 @@
 //! The core's operations as awaitables see them.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -351,7 +352,10 @@ impl Operation for DrainOp {
         match closed {
             None => Ok(py.None()),
             Some(closed) => match closed.error() {
-                Some(error) if self.waited => Err(os_error(py, &error, None)),
+                Some(error) if self.waited => {
+                    self.pipe.lock().told = true;
+                    Err(os_error(py, &error, None))
+                }
                 // What it waited for came about: everything is written, and then it was closed.
                 None if self.waited => Ok(py.None()),
                 _ => Err(PyConnectionResetError::new_err("Connection lost")),
@@ -404,7 +408,7 @@ pub(super) struct CommunicateOp {
     pub stderr: Option<Arc<Stream>>,
     pub input: Option<Py<PyBytes>>,
     pub inner: Mutex<Option<Communicate<BytesSink>>>,
-    pub memory: bool,
+    pub failure: Option<io::Error>,
 }
 
 impl CommunicateOp {
@@ -439,7 +443,12 @@ impl Operation for CommunicateOp {
             pipe.map(|pipe| Collect::new(pipe, BytesSink::default(), None))
         };
         let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
-        *lock(&self.inner) = Some(Communicate::new(self.guard.held(), stdout, stderr));
+        *lock(&self.inner) = Some(Communicate::new(
+            self.guard.held(),
+            self.stdin.clone(),
+            stdout,
+            stderr,
+        ));
         Ok(())
     }
 
@@ -453,7 +462,7 @@ impl Operation for CommunicateOp {
         };
         let polled = communicate.poll(cx);
         drop(inner);
-        polled.map(|result| self.memory = result.is_ok())
+        polled.map(|result| self.failure = result.err())
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -463,8 +472,8 @@ impl Operation for CommunicateOp {
                 return Err(stream.failure(py));
             }
         }
-        if !self.memory {
-            return Err(PyMemoryError::new_err(()));
+        if let Some(error) = self.failure.take() {
+            return Err(os_error(py, &error, None));
         }
         self.guard.forget_group();
         let mut inner = lock(&self.inner);

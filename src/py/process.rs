@@ -90,7 +90,7 @@ impl Process {
             stderr: self.stderr.clone(),
             input,
             inner: Mutex::default(),
-            memory: true,
+            failure: None,
         };
         Ok(Awaitable::new(&self.binding, op))
     }

@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -255,7 +254,7 @@ impl Operation for RunOp {
         let mut run = lock(&run);
         match run.take_failure() {
             Some(Failure::Spawn(error)) => Err(self.request.error(py, &error)),
-            Some(Failure::Memory) => Err(PyMemoryError::new_err(())),
+            Some(Failure::Communicate(error)) => Err(os_error(py, &error, None)),
             None => self.outcome(py, &mut run)?.into_py_any(py),
         }
     }

@@ -102,6 +102,12 @@ pub(crate) trait Sink: Send {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutOfMemory;
 
+impl From<OutOfMemory> for io::Error {
+    fn from(_: OutOfMemory) -> Self {
+        io::ErrorKind::OutOfMemory.into()
+    }
+}
+
 impl Sink for Vec<u8> {
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
         self.try_reserve(bytes.len()).map_err(|_| OutOfMemory)?;

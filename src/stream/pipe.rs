@@ -32,6 +32,10 @@ impl ReadIo for ReadEnd {
         self.get_mut().try_read_into(room)
     }
 
+    fn holds_more(&self, count: usize) -> bool {
+        self.get().holds_more(count)
+    }
+
     fn enlarge(&mut self, bytes: usize) {
         self.get_mut().enlarge(bytes);
     }
@@ -521,6 +525,16 @@ impl WritePipe {
         }
         writer.write_waiters.register(key, cx);
         Poll::Pending
+    }
+
+    /// The error with which writing has ended, once, unless it is that the other side does not read.
+    /// Until then, the operation is woken when writing ends.
+    pub(crate) fn watch_failure(&self, key: &mut Key, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut writer = self.lock();
+        if writer.closed().is_none() {
+            writer.close_waiters.register(key, cx);
+        }
+        writer.take_failure()
     }
 
     /// Waits until writing has ended.

@@ -33,6 +33,10 @@ pub(crate) trait ReadIo {
     fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Reads once into `room`, and returns the front part of it that was filled: empty at the end.
     fn try_read_into<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]>;
+    /// Whether there may be more, after a read that gave `count` bytes and had room for more.
+    fn holds_more(&self, _count: usize) -> bool {
+        false
+    }
     /// Asks for a larger kernel buffer, if that can be had.
     fn enlarge(&mut self, bytes: usize);
 }
@@ -361,9 +365,11 @@ impl<S: ReadIo> Reader<S> {
             }
             Ok(count) => {
                 // A short read has emptied the pipe, and the next byte will be an event; but the
-                // event of a hang-up comes only once, so after it reading goes on to the end.
+                // event of a hang-up comes only once, so after it reading goes on to the end. A pipe
+                // of records gives one at a time, and their event came before the first was read.
                 let full = count == capacity || count >= chunk;
-                self.ready = full || self.hangup || self.pieces;
+                let more = full || self.hangup || self.pieces;
+                self.ready = more || self.io.as_ref().is_some_and(|io| io.holds_more(count));
                 self.count_full_read(count >= CHUNK);
                 Fill::Progress(count)
             }

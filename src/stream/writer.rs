@@ -70,6 +70,14 @@ impl Closed {
     }
 }
 
+/// Whether the other side has closed: no failure for one who only offers it something to read.
+fn no_longer_read(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
 /// The writing side of a stream.
 pub(crate) struct Writer<S> {
     io: Option<S>,
@@ -82,6 +90,8 @@ pub(crate) struct Writer<S> {
     paused: bool,
     closing: bool,
     closed: Option<Closed>,
+    /// A caller was told the error that ended writing.
+    pub(crate) told: bool,
     blocked: bool,
     /// A hang-up is no news: only a write that fails ends writing.
     pub(crate) ignore_hangup: bool,
@@ -104,6 +114,7 @@ impl<S: WriteIo> Writer<S> {
             paused: false,
             closing: false,
             closed: None,
+            told: false,
             blocked: false,
             ignore_hangup: false,
             times_blocked: 0,
@@ -187,6 +198,18 @@ impl<S: WriteIo> Writer<S> {
                 Err(error)
             }
         }
+    }
+
+    /// The error that ended writing, unless it is that the other side does not read, or a caller was
+    /// told already.
+    pub(crate) fn take_failure(&mut self) -> io::Result<()> {
+        let Some(error) = self.closed.and_then(Closed::error) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut self.told, true) || no_longer_read(&error) {
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// Why nothing can be written any more.

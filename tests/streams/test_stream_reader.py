@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import Any
 
 import procio
 import pytest
+import skips
 from support import PIPE, helper, running, sh, turns, until
 
 
@@ -419,3 +422,31 @@ async def test_reader_of_a_shell_is_a_reader() -> None:
 
 
 # --- how results arrive --------------------------------------------------------------------------
+
+
+# --- pipes of records ----------------------------------------------------------------------------
+
+RECORDS = """
+import fcntl, os, sys
+fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_DIRECT)
+for record in (b"one\\n", b"two\\n", b"three\\n"):
+    os.write(1, record)
+os.write(int(sys.argv[1]), b"!")
+os.read(0, 1)
+os.write(1, b"end\\n")
+"""
+
+
+@skips.needs_proc
+async def test_records_that_came_together() -> None:
+    """A child that sets O_DIRECT has each read of its output give one record (pipe2(2))."""
+    told, tell = os.pipe()
+    async with running(sys.executable, "-c", RECORDS, str(tell), stdin=PIPE, stdout=PIPE, pass_fds=[tell]) as proc:
+        os.close(tell)
+        # The loop does not run meanwhile: the records become one event.
+        assert os.read(told, 1) == b"!"
+        os.close(told)
+        for record in (b"one\n", b"two\n", b"three\n"):
+            assert await asyncio.wait_for(proc.stdout.readline(), 20) == record
+        proc.stdin.write(b"x")
+        assert await proc.stdout.read() == b"end\n"

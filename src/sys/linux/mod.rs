@@ -32,11 +32,24 @@ pub(crate) fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// `rustix::param::page_size` reads a variable that is null under valgrind.
+fn page_size() -> usize {
+    // SAFETY: takes and changes no memory.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Whether a pipe may hold more, after a read that gave `count` bytes and had room for more. A writer
+/// that has set O_DIRECT makes a record of each write of up to a page, and a read gives one record:
+/// pipe2(2). The reading end is not told of that. FIONREAD in pipe(7).
+pub(crate) fn holds_more(fd: &impl AsFd, count: usize) -> bool {
+    count <= page_size() && rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)
+}
+
 /// Has the kernel make the pages that lie wholly in `pages`, all at once: a fault for each would
 /// cost as much as filling it. MADV_POPULATE_WRITE of madvise(2), Linux 5.14; what it cannot do is
 /// left to the faults.
 pub(crate) fn prefault(pages: &mut [MaybeUninit<u8>]) {
-    let page = rustix::param::page_size();
+    let page = page_size();
     let start = pages.as_mut_ptr();
     let skip = start.addr().next_multiple_of(page) - start.addr();
     let length = pages.len().saturating_sub(skip) / page * page;

@@ -52,6 +52,11 @@ impl PipeReader {
         }
     }
 
+    /// Whether there may be more, after a read that gave `count` bytes and had room for more.
+    pub(crate) fn holds_more(&self, count: usize) -> bool {
+        os::holds_more(&self.fd, count)
+    }
+
     /// Asks for a larger kernel buffer, in bytes. Best effort: the kernel's per-user budget may
     /// refuse it. F_SETPIPE_SZ in fcntl(2).
     pub(crate) fn enlarge(&mut self, bytes: usize) {

@@ -153,6 +153,11 @@ impl PipeReader {
         }
     }
 
+    /// What comes later is told by a packet of its own.
+    pub(crate) fn holds_more(&self, _count: usize) -> bool {
+        false
+    }
+
     /// Makes reads larger. The system's buffer stays as it is.
     pub(crate) fn enlarge(&mut self, bytes: usize) {
         self.size = bytes.min(LARGE);

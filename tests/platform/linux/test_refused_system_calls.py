@@ -15,11 +15,11 @@ import skips
 from support import clears_signal_handlers, script_result
 
 NUMBERS = {
-    "x86_64": {"clone": 56, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
-    "aarch64": {"clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+    "x86_64": {"writev": 20, "clone": 56, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+    "aarch64": {"writev": 66, "clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
 }
 CLONE_VM, CLONE_PIDFD, CLONE_VFORK = 0x100, 0x1000, 0x4000
-EPERM, E2BIG, EAGAIN, EINVAL, ENOSYS = 1, 7, 11, 22, 38
+EPERM, EIO, E2BIG, EAGAIN, ENOMEM, EINVAL, EPIPE, ENOSYS, ECONNRESET = 1, 5, 7, 11, 12, 22, 32, 38, 104
 
 pytestmark = [
     skips.needs_proc,
@@ -162,3 +162,33 @@ def test_clone3_switch(loop_name: str) -> None:
 def test_error_of_clone3_that_is_no_refusal(loop_name: str) -> None:
     """It is the caller's to know of, whatever clone would say."""
     refusing([("clone3", 0, EAGAIN)], EXHAUSTED, loop_name, **FIRST_WAY)
+
+
+NOT_WRITTEN = """
+async def main():
+    for _ in range(2):
+        proc = await procio.create_subprocess_exec("sh", "-c", "echo out; cat", stdin=-1, stdout=-1)
+        try:
+            assert await proc.communicate(b"input") == (b"out\\n", None)
+        except OSError as error:
+            assert error.errno == int(args[1]), error
+            # Told once: the next call returns what was collected.
+            assert await proc.communicate() == (b"out\\n", None)
+            assert not ignored
+        else:
+            assert ignored
+        assert proc.returncode == 0
+ignored = args[2] == "ignored"
+run(main())
+"""
+
+
+@ours
+@pytest.mark.parametrize("errno", [EPERM, EIO, ENOMEM, EPIPE, ECONNRESET])
+def test_input_that_cannot_be_written(errno: int, loop_name: str) -> None:
+    """communicate() ignores only that the child does not read its input."""
+    number = NUMBERS[platform.machine()]["writev"]
+    rules = json.dumps([(number, 0, errno)])
+    expected = "ignored" if errno in (EPIPE, ECONNRESET) else "raised"
+    result = script_result(FILTER + NOT_WRITTEN, rules, str(errno), expected, loop=loop_name)
+    assert result is None
