@@ -7,11 +7,14 @@ import contextvars
 import gc
 import time
 import weakref
+from pathlib import Path
 from typing import Any
 
 import procio
 import pytest
 import shim
+import skips
+from support import until_sync
 
 pytestmark = pytest.mark.skipif(shim.ACTIVE, reason="procio's own loop class")
 
@@ -81,6 +84,7 @@ def test_everything_is_delivered_around_a_nested_run(callback: str) -> None:
         assert ("pipe_data_received", 1, b"late\n") in before or data in [event[-1] for event in before]
 
 
+@skips.needs_proc
 def test_what_another_child_wrote_comes_in_the_nested_run() -> None:
     """Both became ready in the same turn."""
     came: list[bytes] = []
@@ -96,7 +100,9 @@ def test_what_another_child_wrote_comes_in_the_nested_run() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         transports = [(await loop.subprocess_exec(Protocol, "sh", "-c", "echo x; exec sleep 1000"))[0] for _ in "ab"]
-        time.sleep(0.2)  # until both have written: the loop stands still
+        for transport in transports:  # until both have written; the loop stands still
+            comm = Path(f"/proc/{transport.get_pid()}/comm")
+            until_sync(lambda comm=comm: comm.read_text() == "sleep\n", "both have written")
         while not seen:
             await asyncio.sleep(0.01)
         for transport in transports:
