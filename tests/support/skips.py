@@ -30,7 +30,7 @@ NO_COMPILER = "there is no C compiler"
 NO_VALGRIND = "valgrind is not installed"
 NO_FUSE = "we may not mount a file system that never answers"
 NO_CLONE3 = "this system refuses clone3, or does not know CLONE_CLEAR_SIGHAND (Linux 5.5)"
-MYPY_MISSING = "mypy is not installed"
+CHECKER_MISSING = "{} is not installed"
 NO_CHILD_WATCHERS = "child watchers are deprecated from 3.12 on, and gone in 3.14"
 OWN_NAMES = "about what procio has and asyncio has not"
 LIBRARY_MISSING = "{} is not installed (the dependency group `libraries`)"
@@ -73,7 +73,6 @@ needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason=NOT_LINUX)
 needs_child_watchers = pytest.mark.skipif(sys.version_info >= (3, 12), reason=NO_CHILD_WATCHERS)
 needs_processors = pytest.mark.skipif(processors() < 2, reason=ONE_PROCESSOR)
-needs_mypy = pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason=MYPY_MISSING)
 
 # CPython's own tests -----------------------------------------------------------------------------
 # name of the test -> why it says nothing about procio.
