@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from signal import SIGTERM
 from types import TracebackType
-from typing import Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
@@ -132,6 +132,44 @@ def open_process(
     return _OpenProcess(request, _options.checked_grace(grace))
 
 
+@overload
+async def run_process(
+    command: Command,
+    *,
+    input: bytes | bytearray | memoryview | None = None,
+    stdin: File = None,
+    stdout: File = PIPE,
+    stderr: File = PIPE,
+    check: bool = True,
+    timeout: float | None = None,
+    grace: float = 5.0,
+    encoding: None = None,
+    errors: None = None,
+    max_output: int | tuple[int, int] | None = None,
+    shell: bool = False,
+    **popen: Unpack[PopenOptions],
+) -> CompletedProcess[bytes]: ...
+
+
+@overload
+async def run_process(
+    command: Command,
+    *,
+    input: str | None = None,
+    stdin: File = None,
+    stdout: File = PIPE,
+    stderr: File = PIPE,
+    check: bool = True,
+    timeout: float | None = None,
+    grace: float = 5.0,
+    encoding: str,
+    errors: str | None = None,
+    max_output: int | tuple[int, int] | None = None,
+    shell: bool = False,
+    **popen: Unpack[PopenOptions],
+) -> CompletedProcess[str]: ...
+
+
 @coroutine_function
 def run_process(
     command: Command,
@@ -148,7 +186,7 @@ def run_process(
     max_output: int | tuple[int, int] | None = None,
     shell: bool = False,
     **popen: Unpack[PopenOptions],
-) -> Coroutine[Any, Any, CompletedProcess]:
+) -> Coroutine[Any, Any, CompletedProcess[Any]]:
     """Run ``command`` to its end and return a :class:`procio.CompletedProcess`.
 
     ``command``, ``shell`` and ``popen`` are those of :func:`procio.open_process`, and so is the session
@@ -191,7 +229,7 @@ async def _completed(
     command: Command,
     check: bool,
     codec: Codec | None,
-) -> CompletedProcess:
+) -> CompletedProcess[Any]:
     returncode, out, err, usage, duration, timed_out = await _core.run(request, input, timeout, grace, limits)
     if returncode is None:  # it was not even started in time
         nothing = (b"", 0, 0)

@@ -1,7 +1,10 @@
 """What a process leaves behind: its result, the errors that carry one, and what it consumed."""
 
 import subprocess
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+# bytes, or str if an encoding was given.
+_Output = TypeVar("_Output", bytes, str)
 
 __all__ = ["CalledProcessError", "CompletedProcess", "TimeoutExpired", "Usage"]
 
@@ -27,7 +30,7 @@ class Usage(NamedTuple):
         return cls(user, system, resident or None)
 
 
-class CompletedProcess(subprocess.CompletedProcess[Any]):
+class CompletedProcess(subprocess.CompletedProcess[_Output]):
     """The result of :func:`procio.run_process`.
 
     ``stdout`` and ``stderr`` are bytes, str if an encoding was given, and None for what was no pipe.
@@ -101,6 +104,7 @@ class TimeoutExpired(subprocess.TimeoutExpired, TimeoutError):
     It is a :class:`TimeoutError` as well as a :class:`subprocess.TimeoutExpired`.
     """
 
+    args: tuple[Any, ...]
     returncode: int | None
     duration: float
     usage: Usage | None

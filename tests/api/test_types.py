@@ -87,6 +87,14 @@ async def functions() -> None:
     assert_type(await procio.subprocess.create_subprocess_exec("a"), procio.Process)
     async with procio.open_process(["a"], stdout=procio.PIPE, grace=1, cwd="/") as owned:
         assert_type(owned, procio.Process)
+    done = await procio.run_process(["a"], input=b"x", timeout=1, max_output=(1, 2), cwd="/")
+    assert_type(done, procio.CompletedProcess[bytes])
+    assert_type(done.stdout, bytes)
+    text = await procio.run_process("a", shell=True, input="x", encoding="utf-8", errors="replace")
+    assert_type(text, procio.CompletedProcess[str])
+    assert_type(text.stderr, str)
+    task = asyncio.create_task(procio.run_process(["a"], check=False))
+    assert_type((await task).stdout, bytes)
 
 async def process(proc: procio.Process) -> None:
     assert_type(proc.pid, int)
@@ -99,6 +107,11 @@ async def process(proc: procio.Process) -> None:
     assert_type(await proc.stop(signal=15, grace=1), int)
     assert_type(proc.usage, procio.Usage | None)
     assert_type(proc.fileno(), int)
+    async for fd, line in proc.merged(keepends=False):
+        assert_type(fd, int)
+        assert_type(line, bytes)
+    async for _, words in proc.merged(encoding="utf-8", errors="replace"):
+        assert_type(words, str)
     proc.send_signal(15)
     proc.send_signal_to_group(15)
     proc.terminate()
@@ -113,6 +126,10 @@ async def reader(stream: procio.StreamReader) -> None:
     assert_type(stream.exception(), Exception | None)
     async for line in stream:
         assert_type(line, bytes)
+    async for line in stream.lines(keepends=False):
+        assert_type(line, bytes)
+    async for text in stream.lines(encoding="utf-8"):
+        assert_type(text, str)
     stream.feed_data(b"x")
     stream.feed_eof()
     stream.close()
@@ -128,7 +145,7 @@ async def writer(stream: procio.StreamWriter) -> None:
     stream.write_eof()
     stream.close()
 
-def results(done: procio.CompletedProcess, usage: procio.Usage) -> None:
+def results(done: procio.CompletedProcess[bytes], usage: procio.Usage) -> None:
     assert_type(done.duration, float)
     assert_type(done.usage, procio.Usage | None)
     assert_type(done.dropped, tuple[int, int])
@@ -191,6 +208,10 @@ async def main() -> None:
     await proc.stop(5)  # by keyword only
     async with procio.open_process("ls", stdot=-1):  # misspelt
         pass
+    procio.run_process(["x"])  # not awaited
+    await procio.run_process(["x"], input="text")  # text without an encoding
+    await procio.run_process(["x"], input=b"bytes", encoding="utf-8")  # bytes with one
+    await procio.run_process(["x"], text=True)  # no such keyword
     procio.slep(1)  # misspelt
     procio.sleep(1)  # not awaited
     for line in proc.stdout:  # not async
