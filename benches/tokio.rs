@@ -115,11 +115,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 async fn ours(driver: Driver) {
-    let child = Command::new("/bin/true")
-        .spawn(&driver)
-        .unwrap()
-        .await
-        .unwrap();
+    let child = Command::new("/bin/true").spawn(&driver).await.unwrap();
     assert!(child.wait().await.unwrap().success());
 }
 
@@ -130,12 +126,7 @@ async fn theirs() {
 
 async fn ours_session(driver: Driver) {
     let mut command = Command::new("/bin/true");
-    let child = command
-        .new_session(true)
-        .spawn(&driver)
-        .unwrap()
-        .await
-        .unwrap();
+    let child = command.setsid(true).spawn(&driver).await.unwrap();
     assert!(child.wait().await.unwrap().success());
 }
 
@@ -164,7 +155,7 @@ async fn ours_bulk(driver: Driver) {
     command
         .args(["-c", &BULK.to_string(), "/dev/zero"])
         .stdout(Stdio::piped());
-    let mut child = command.spawn(&driver).unwrap().await.unwrap();
+    let mut child = command.spawn(&driver).await.unwrap();
     drain(child.stdout.take().unwrap()).await;
     child.wait().await.unwrap();
 }
@@ -214,7 +205,7 @@ async fn ours_cats(driver: Driver) {
         tasks.spawn(async move {
             let mut command = Command::new("cat");
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn(&driver).unwrap().await.unwrap();
+            let mut child = command.spawn(&driver).await.unwrap();
             ping(child.stdin.take().unwrap(), child.stdout.take().unwrap()).await;
             child.wait().await.unwrap();
         });

@@ -16,6 +16,7 @@ use crate::process::teardown::Teardown;
 use crate::process::transfer::DetachedChild;
 use crate::reactor::Handle;
 use crate::status::{ExitStatus, Usage};
+use crate::stdio::Stdio;
 use crate::stream::pipe::ReadPipe;
 use crate::sys;
 
@@ -25,7 +26,7 @@ use crate::sys;
 /// use procio::{Command, Reactor};
 ///
 /// let reactor = Reactor::new()?;
-/// let starting = Command::new("true").spawn(&reactor)?;
+/// let starting = Command::new("true").spawn(&reactor);
 /// let child = reactor.run_until(starting)??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -33,15 +34,17 @@ use crate::sys;
 /// # Cancel safety
 /// Dropping it kills the child, which the reactor reaps.
 #[must_use = "a child that is being started is killed when this is dropped"]
-pub struct Spawning(PendingSpawn);
+pub struct Spawning(Result<PendingSpawn, Option<SpawnError>>);
 
 impl Command {
-    /// Starts the child. The call returns as soon as the kernel has cloned the process; the
-    /// returned future ends when the program was executed, or could not be.
+    /// Starts the child, and returns a future that ends when its program was executed, or could not be.
+    ///
+    /// The call itself makes the child and does not wait, so that a slow disk holds no thread: awaiting
+    /// the future is only to learn how it went.
     ///
     /// # Errors
-    /// Bad input (a NUL in an argument) and a lack of resources are reported at once; what goes
-    /// wrong in the child, such as a program that does not exist, by the future.
+    /// By the future, with the [`Stage`](crate::Stage) at which it failed: a NUL in an argument, a lack
+    /// of resources, a program or a directory that does not exist.
     ///
     /// # Cancel safety
     /// Dropping the future kills the child, which the reactor reaps; nothing is left.
@@ -50,15 +53,70 @@ impl Command {
     /// use procio::{Command, Reactor, Stage};
     ///
     /// let reactor = Reactor::new()?;
-    /// let starting = Command::new("/no/such/program").spawn(&reactor)?;
-    /// let error = reactor.run_until(starting)?.unwrap_err();
-    /// assert_eq!(error.stage(), Stage::Exec);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// reactor.run_until(async {
+    ///     let child = Command::new("true").spawn(&reactor).await?;
+    ///     assert!(child.wait().await?.success());
+    ///     let error = Command::new("/no/such/program").spawn(&reactor).await.unwrap_err();
+    ///     assert_eq!(error.stage(), Stage::Exec);
+    ///     Ok::<_, std::io::Error>(())
+    /// })??;
+    /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn spawn(&self, reactor: &impl AsRef<Handle>) -> Result<Spawning, SpawnError> {
+    pub fn spawn(&self, reactor: &impl AsRef<Handle>) -> Spawning {
         let mut hook = self.hook.clone();
         let fork = hook.as_mut().map(|hook| hook as &mut dyn sys::Fork);
-        PendingSpawn::new(self, &reactor.as_ref().0, fork).map(Spawning)
+        Spawning(PendingSpawn::new(self, &reactor.as_ref().0, fork).map_err(Some))
+    }
+
+    /// Runs the command to its end and collects its output. Standard output and standard error are
+    /// piped and standard input is closed, unless the command says where they lead.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let output = Command::new("echo").arg("hi").output(&reactor).await?;
+    /// assert!(output.status.success());
+    /// assert_eq!(output.stdout, b"hi\n");
+    /// # Ok::<_, std::io::Error>(())
+    /// # })??;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Command::spawn) and [`Child::communicate`].
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the child running, unless [`kill_on_drop`](Command::kill_on_drop) was asked for.
+    pub async fn output(&self, reactor: &impl AsRef<Handle>) -> io::Result<Output> {
+        let mut command = self.clone();
+        command.stdin.set_default(Stdio::null());
+        command.stdout.set_default(Stdio::piped());
+        command.stderr.set_default(Stdio::piped());
+        command.spawn(reactor).await?.wait_with_output().await
+    }
+
+    /// Runs the command to its end. Standard streams that are piped are closed at once.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// assert!(!Command::new("false").status(&reactor).await?.success());
+    /// # Ok::<_, std::io::Error>(())
+    /// # })??;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Command::spawn) and [`Child::wait`].
+    ///
+    /// # Cancel safety
+    /// As [`output`](Command::output).
+    pub async fn status(&self, reactor: &impl AsRef<Handle>) -> io::Result<ExitStatus> {
+        let mut child = self.spawn(reactor).await?;
+        drop((child.stdin.take(), child.stdout.take(), child.stderr.take()));
+        child.wait().await
     }
 }
 
@@ -66,9 +124,14 @@ impl Future for Spawning {
     type Output = Result<Child, SpawnError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0
-            .poll(cx)
-            .map(|result| result.map(|(guard, pipes)| Child::new(guard, pipes)))
+        match &mut self.0 {
+            Ok(pending) => pending
+                .poll(cx)
+                .map(|result| result.map(|(guard, pipes)| Child::new(guard, pipes))),
+            Err(error) => error
+                .take()
+                .map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
     }
 }
 
@@ -92,7 +155,7 @@ impl std::fmt::Debug for Spawning {
 /// reactor.run_until(async {
 ///     let mut command = Command::new("sh");
 ///     command.args(["-c", "read line; echo got $line; exit 3"]);
-///     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(&reactor)?.await?;
+///     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(&reactor).await?;
 ///     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
 ///     stdin.write_all(b"it\n").await?;
 ///     let mut line = String::new();
@@ -121,11 +184,11 @@ pub struct Child {
 /// # use procio::{Command, Reactor, Stdio};
 /// # let reactor = Reactor::new()?;
 /// # reactor.run_until(async {
-/// let mut child = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&reactor)?.await?;
+/// let mut child = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&reactor).await?;
 /// let output = child.communicate(None).await?;
 /// assert!(output.status.success());
-/// assert_eq!(output.stdout.as_deref(), Some(&b"hi\n"[..]));
-/// assert_eq!(output.stderr, None);
+/// assert_eq!(output.stdout, b"hi\n");
+/// assert_eq!(output.stderr, b"");
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// # })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -135,10 +198,10 @@ pub struct Child {
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
-    /// Its standard output, if that was piped.
-    pub stdout: Option<Vec<u8>>,
-    /// Its standard error, if that was piped.
-    pub stderr: Option<Vec<u8>>,
+    /// Its standard output; empty if that was not piped.
+    pub stdout: Vec<u8>,
+    /// Its standard error; empty if that was not piped.
+    pub stderr: Vec<u8>,
 }
 
 impl Child {
@@ -157,11 +220,11 @@ impl Child {
     /// ```
     /// # use procio::{Command, Reactor, Stdio};
     /// let (first, second) = (Reactor::new()?, Reactor::new()?);
-    /// let starting = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&first)?;
+    /// let starting = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&first);
     /// let mut child = first.run_until(starting)??.move_to(&second)?;
     /// drop(first);
     /// let output = second.run_until(child.communicate(None))??;
-    /// assert_eq!(output.stdout.as_deref(), Some(&b"hi\n"[..]));
+    /// assert_eq!(output.stdout, b"hi\n");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -188,14 +251,14 @@ impl Child {
     /// ```
     /// # let reactor = procio::Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let child = procio::Command::new("true").spawn(&reactor)?.await?;
-    /// assert_ne!(child.pid(), std::process::id());
+    /// let child = procio::Command::new("true").spawn(&reactor).await?;
+    /// assert_ne!(child.id(), std::process::id());
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.guard.pid()
     }
 
@@ -204,9 +267,9 @@ impl Child {
     /// ```
     /// # let reactor = procio::Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let child = procio::Command::new("sleep").arg("100").spawn(&reactor)?.await?;
+    /// let child = procio::Command::new("sleep").arg("100").spawn(&reactor).await?;
     /// assert_eq!(child.try_wait(), None);
-    /// # child.kill()?;
+    /// # child.start_kill()?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -221,7 +284,7 @@ impl Child {
     /// ```
     /// # let reactor = procio::Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let child = procio::Command::new("true").spawn(&reactor)?.await?;
+    /// let child = procio::Command::new("true").spawn(&reactor).await?;
     /// child.wait().await?;
     /// let usage = child.usage().expect("it has ended");
     /// println!("{:?} of processor time", usage.user + usage.system);
@@ -234,14 +297,15 @@ impl Child {
         self.guard.exit().map(|exit| exit.usage)
     }
 
-    /// Waits for its end, even while other processes hold its pipes. Its standard input is not closed by this:
-    /// for a child that reads to the end of that, drop `stdin` before. Any number may wait.
+    /// Waits for its end, even while other processes hold its pipes. Its standard input is closed by this,
+    /// unless it was taken out: a child that reads to the end of it would wait for ever. Any number may
+    /// wait.
     ///
     /// ```
     /// # use procio::{Command, ExitStatus, Reactor};
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let child = Command::new("false").spawn(&reactor)?.await?;
+    /// let child = Command::new("false").spawn(&reactor).await?;
     /// assert_eq!(child.wait().await?, ExitStatus::Exited(1));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
@@ -254,6 +318,9 @@ impl Child {
     /// # Cancel safety
     /// Safe: nothing is lost, wait again.
     pub async fn wait(&self) -> io::Result<ExitStatus> {
+        if let Some(stdin) = &self.stdin {
+            stdin.pipe.close();
+        }
         let mut wait = Wait(&self.guard, None);
         let exit = poll_fn(|cx| wait.0.poll_wait(&mut wait.1, cx)).await?;
         Ok(exit.status)
@@ -266,7 +333,7 @@ impl Child {
     /// # use procio::{Command, ExitStatus, Reactor};
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let child = Command::new("sleep").arg("100").spawn(&reactor)?.await?;
+    /// let child = Command::new("sleep").arg("100").spawn(&reactor).await?;
     /// child.signal(15)?;
     /// assert_eq!(child.wait().await?.signal(), Some(15));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -282,7 +349,7 @@ impl Child {
 
     /// Sends a signal to the whole process group of which this child is the leader, because its
     /// command had [`process_group(0)`](crate::Command::process_group) or
-    /// [`new_session`](crate::Command::new_session). It can reach no other group.
+    /// [`setsid`](crate::Command::setsid). It can reach no other group.
     ///
     /// After the leader's own end the rest of the group can still be reached on Linux 6.9 or newer;
     /// elsewhere not, because the number could be another group's by then.
@@ -293,7 +360,7 @@ impl Child {
     /// # reactor.run_until(async {
     /// let mut command = Command::new("sh");
     /// command.args(["-c", "sleep 100 & sleep 100; true"]).process_group(0);
-    /// let child = command.spawn(&reactor)?.await?;
+    /// let child = command.spawn(&reactor).await?;
     /// child.signal_group(9)?;
     /// assert_eq!(child.wait().await?.signal(), Some(9));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -308,25 +375,57 @@ impl Child {
         self.guard.signal_group(signal)
     }
 
-    /// Ends it at once. What it has started goes on: see
-    /// [`signal_group`](Child::signal_group).
+    /// Kills it, and does not wait for its end. What it has started goes on: see
+    /// [`signal_group`](Child::signal_group). A child that has ended is not an error.
     ///
     /// ```
     /// # use procio::{Command, Reactor};
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let child = Command::new("sleep").arg("100").spawn(&reactor)?.await?;
-    /// child.kill()?;
+    /// let child = Command::new("sleep").arg("100").spawn(&reactor).await?;
+    /// child.start_kill()?;
     /// assert!(!child.wait().await?.success());
+    /// child.start_kill()?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// As [`signal`](Child::signal).
-    pub fn kill(&self) -> io::Result<()> {
-        self.guard.kill()
+    /// What kill(2) reports.
+    pub fn start_kill(&self) -> io::Result<()> {
+        match self.guard.kill() {
+            Err(error)
+                if self.guard.exit().is_some() && error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Kills it and waits for its end. As [`start_kill`](Child::start_kill) and [`wait`](Child::wait).
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("sleep").arg("100").spawn(&reactor).await?;
+    /// child.kill().await?;
+    /// assert_eq!(child.try_wait().and_then(|status| status.signal()), Some(9));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As theirs.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, it has killed the child.
+    pub async fn kill(&self) -> io::Result<()> {
+        self.start_kill()?;
+        self.wait().await.map(drop)
     }
 
     /// Ends the child with the process group that it leads: sends `signal` to the group, waits until
@@ -342,7 +441,7 @@ impl Child {
     /// # reactor.run_until(async {
     /// let mut command = Command::new("sh");
     /// command.args(["-c", "sleep 100 & sleep 100"]).process_group(0);
-    /// let child = command.spawn(&reactor)?.await?;
+    /// let child = command.spawn(&reactor).await?;
     /// let status = child.shutdown(15, std::future::pending()).await?;
     /// assert_eq!(status.signal(), Some(15));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -378,6 +477,28 @@ impl Child {
         Ok(exit.status)
     }
 
+    /// Closes its standard input, collects its piped outputs to their ends, and waits for its end.
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&reactor).await?;
+    /// assert_eq!(child.wait_with_output().await?.stdout, b"hi\n");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`communicate`](Child::communicate).
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the child, and what was collected.
+    pub async fn wait_with_output(mut self) -> io::Result<Output> {
+        self.communicate(None).await
+    }
+
     /// Writes `input` to its standard input and closes that, collects its piped outputs to their
     /// ends, and waits for its end. Streams that were taken out are left alone. That the child does
     /// not read its input is no error.
@@ -388,9 +509,9 @@ impl Child {
     /// # reactor.run_until(async {
     /// let mut command = Command::new("wc");
     /// command.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped());
-    /// let mut child = command.spawn(&reactor)?.await?;
+    /// let mut child = command.spawn(&reactor).await?;
     /// let output = child.communicate(Some(b"12345".to_vec())).await?;
-    /// assert_eq!(output.stdout.unwrap().trim_ascii(), b"5");
+    /// assert_eq!(output.stdout.trim_ascii(), b"5");
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -424,7 +545,9 @@ impl Child {
             }
         }
         let exit = self.guard.exit().ok_or_else(reactor_ended)?;
-        let take = |collect: &mut Option<Collect<Vec<u8>>>| collect.as_mut()?.take();
+        let take = |collect: &mut Option<Collect<Vec<u8>>>| {
+            collect.as_mut().and_then(Collect::take).unwrap_or_default()
+        };
         Ok(Output {
             status: exit.status,
             stdout: take(&mut operation.stdout),

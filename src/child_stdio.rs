@@ -23,12 +23,12 @@ use crate::stream::reader::{Found, Separators, Want};
 /// reactor.run_until(async {
 ///     let mut command = Command::new("sort");
 ///     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-///     let mut child = command.spawn(&reactor)?.await?;
+///     let mut child = command.spawn(&reactor).await?;
 ///     let mut stdin = child.stdin.take().ok_or("not piped")?;
 ///     stdin.write_all(b"b\na\n").await?;
 ///     drop(stdin);
 ///     let output = child.communicate(None).await?;
-///     assert_eq!(output.stdout.as_deref(), Some(&b"a\nb\n"[..]));
+///     assert_eq!(output.stdout, b"a\nb\n");
 ///     Ok::<_, Box<dyn std::error::Error>>(())
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -52,7 +52,7 @@ impl ChildStdin {
     /// # use procio::{Command, Reactor, Stdio};
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn(&reactor)?.await?;
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn(&reactor).await?;
     /// if let Some(stdin) = &mut child.stdin {
     ///     let written = stdin.write(b"").await?;
     ///     assert_eq!(written, 0);
@@ -78,7 +78,7 @@ impl ChildStdin {
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
     /// let mut child = Command::new("wc").stdin(Stdio::piped()).stdout(Stdio::null())
-    ///     .spawn(&reactor)?.await?;
+    ///     .spawn(&reactor).await?;
     /// if let Some(stdin) = &mut child.stdin {
     ///     stdin.write_all(b"some words\n").await?;
     /// }
@@ -109,7 +109,7 @@ impl ChildStdin {
     /// # use procio::{Command, Reactor, Stdio};
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn(&reactor)?.await?;
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn(&reactor).await?;
     /// if let Some(stdin) = &mut child.stdin {
     ///     stdin.flush().await?;
     /// }
@@ -134,7 +134,7 @@ impl ChildStdin {
     /// # use procio::{Command, Reactor, Stdio};
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
-    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn(&reactor)?.await?;
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn(&reactor).await?;
     /// if let Some(stdin) = &mut child.stdin {
     ///     stdin.close().await?;
     /// }
@@ -152,6 +152,43 @@ impl ChildStdin {
     pub async fn close(&mut self) -> io::Result<()> {
         self.pipe.close();
         poll_fn(|cx| self.poll_closed(cx)).await
+    }
+
+    /// The descriptor, in blocking mode, as another program expects it.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped())
+    ///     .spawn(&reactor).await?;
+    /// let stdin = child.stdin.take().ok_or("not piped")?.into_owned_fd()?;
+    /// std::fs::File::from(stdin).write_all(b"hi")?;
+    /// assert_eq!(child.wait_with_output().await?.stdout, b"hi");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is closed, or a [`communicate`](crate::Child::communicate) that was given up has still to
+    /// write; when there are no descriptors.
+    #[cfg(unix)]
+    pub fn into_owned_fd(self) -> io::Result<std::os::fd::OwnedFd> {
+        if !self.pipe.lock().has_room() {
+            return Err(in_use());
+        }
+        let fd = self.pipe.duplicate()?.ok_or_else(in_use)?;
+        crate::sys::set_blocking(&fd)?;
+        Ok(fd)
+    }
+
+    /// The number of the descriptor, which is in non-blocking mode; `None` once it is closed.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn as_raw_fd(&self) -> Option<std::os::fd::RawFd> {
+        self.pipe.handle()
     }
 
     pub(crate) fn poll_write(
@@ -205,6 +242,17 @@ impl Reading {
             }
         }
         &self.pipe
+    }
+
+    #[cfg(unix)]
+    fn into_owned_fd(mut self) -> io::Result<std::os::fd::OwnedFd> {
+        let pipe = self.whole();
+        if !pipe.lock().buffered().is_empty() {
+            return Err(in_use());
+        }
+        let fd = pipe.duplicate()?.ok_or_else(in_use)?;
+        crate::sys::set_blocking(&fd)?;
+        Ok(fd)
     }
 
     pub(crate) fn poll_take<R>(
@@ -309,6 +357,11 @@ impl Reading {
     }
 }
 
+#[cfg(unix)]
+fn in_use() -> io::Error {
+    io::Error::other("the pipe is closed, or has bytes that only this end knows of")
+}
+
 /// The lines of a child's output: see [`ChildStdout::lines`] and [`ChildStderr::lines`].
 pub struct Lines<'a>(&'a mut Reading);
 
@@ -326,7 +379,7 @@ impl Lines<'_> {
     /// # let reactor = Reactor::new()?;
     /// # reactor.run_until(async {
     /// let mut command = Command::new("echo");
-    /// let mut child = command.arg("hi").stdout(Stdio::piped()).spawn(&reactor)?.await?;
+    /// let mut child = command.arg("hi").stdout(Stdio::piped()).spawn(&reactor).await?;
     /// let mut output = child.stdout.take().ok_or("not piped")?;
     /// assert_eq!(output.lines().next_line().await?.as_deref(), Some("hi"));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -400,7 +453,7 @@ macro_rules! child_output {
         /// reactor.run_until(async {
         ///     let mut command = Command::new("sh");
         #[doc = concat!("    command.args([\"-c\", \"printf 'a\\\\nb\\\\n' ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-        ///     let mut child = command.spawn(&reactor)?.await?;
+        ///     let mut child = command.spawn(&reactor).await?;
         #[doc = concat!("    let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
         ///     let mut line = String::new();
         ///     while output.read_line(&mut line).await? > 0 {}
@@ -423,7 +476,7 @@ macro_rules! child_output {
             /// # reactor.run_until(async {
             /// # let mut command = Command::new("sh");
             #[doc = concat!("# command.args([\"-c\", \"echo hi ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-            /// # let mut child = command.spawn(&reactor)?.await?;
+            /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
             /// let mut buffer = [0; 64];
             /// let count = output.read(&mut buffer).await?;
@@ -450,7 +503,7 @@ macro_rules! child_output {
             /// # reactor.run_until(async {
             /// # let mut command = Command::new("sh");
             #[doc = concat!("# command.args([\"-c\", \"echo hi ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-            /// # let mut child = command.spawn(&reactor)?.await?;
+            /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
             /// let mut buffer = [0; 2];
             /// output.read_exact(&mut buffer).await?;
@@ -479,7 +532,7 @@ macro_rules! child_output {
             /// # reactor.run_until(async {
             /// # let mut command = Command::new("sh");
             #[doc = concat!("# command.args([\"-c\", \"echo a:b ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-            /// # let mut child = command.spawn(&reactor)?.await?;
+            /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
             /// let mut field = Vec::new();
             /// output.read_until(b':', &mut field).await?;
@@ -514,7 +567,7 @@ macro_rules! child_output {
             /// # reactor.run_until(async {
             /// # let mut command = Command::new("sh");
             #[doc = concat!("# command.args([\"-c\", \"echo hi ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-            /// # let mut child = command.spawn(&reactor)?.await?;
+            /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
             /// let mut line = String::new();
             /// assert_eq!(output.read_line(&mut line).await?, 3);
@@ -545,7 +598,7 @@ macro_rules! child_output {
             /// # reactor.run_until(async {
             /// # let mut command = Command::new("sh");
             #[doc = concat!("# command.args([\"-c\", \"printf 'a\\nb' ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-            /// # let mut child = command.spawn(&reactor)?.await?;
+            /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
             /// let mut lines = output.lines();
             /// assert_eq!(lines.next_line().await?.as_deref(), Some("a"));
@@ -567,7 +620,7 @@ macro_rules! child_output {
             /// # reactor.run_until(async {
             /// # let mut command = Command::new("sh");
             #[doc = concat!("# command.args([\"-c\", \"echo hi ", $redirect, "\"]).", $field, "(Stdio::piped());")]
-            /// # let mut child = command.spawn(&reactor)?.await?;
+            /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
             /// let mut bytes = Vec::new();
             /// output.read_to_end(&mut bytes).await?;
@@ -584,6 +637,24 @@ macro_rules! child_output {
             /// Safe: what was read before it was dropped is in `bytes`.
             pub async fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
                 self.0.read_to_end(bytes).await
+            }
+        }
+
+        #[cfg(unix)]
+        impl $name {
+            /// The descriptor, in blocking mode, as another program expects it.
+            ///
+            /// # Errors
+            /// When its end was read, or bytes were read from it that are not taken yet; when there are
+            /// no descriptors.
+            pub fn into_owned_fd(self) -> io::Result<std::os::fd::OwnedFd> {
+                self.0.into_owned_fd()
+            }
+
+            /// The number of the descriptor, which is in non-blocking mode; `None` once its end was read.
+            #[must_use]
+            pub fn as_raw_fd(&self) -> Option<std::os::fd::RawFd> {
+                self.0.pipe.handle()
             }
         }
 

@@ -21,10 +21,10 @@ use crate::sys::{self, OwnedHandle};
 /// let mut command = Command::new("echo");
 /// command.arg("hi").stdout(Stdio::piped());
 /// let output = reactor.run_until(async {
-///     let mut child = command.spawn(&reactor)?.await?;
+///     let mut child = command.spawn(&reactor).await?;
 ///     Ok::<_, procio::SpawnError>(child.communicate(None).await)
 /// })??;
-/// assert_eq!(output?.stdout.as_deref(), Some(&b"hi\n"[..]));
+/// assert_eq!(output?.stdout, b"hi\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -54,9 +54,9 @@ impl Command {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Command {
             spec: sys::Spec::new(program.as_ref()),
-            stdin: Stdio::inherit(),
-            stdout: Stdio::inherit(),
-            stderr: Stdio::inherit(),
+            stdin: Stdio::default(),
+            stdout: Stdio::default(),
+            stderr: Stdio::default(),
             passed: Vec::new(),
             hook: None,
             pipe_size: None,
@@ -92,15 +92,20 @@ impl Command {
         self
     }
 
-    /// Runs another program than the one that the first argument names.
+    /// The first element of the argument vector, which otherwise is the program.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("name");
-    /// command.arg("-c").executable("/bin/sh");
+    /// # use procio::Command;
+    /// let mut command = Command::new("/bin/sh");
+    /// command.arg0("name").args(["-c", "echo $0"]);
+    /// assert_eq!(command.get_program(), "/bin/sh");
     /// ```
-    pub fn executable(&mut self, program: impl AsRef<OsStr>) -> &mut Self {
-        self.spec.executable = Some(program.as_ref().to_owned());
+    pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        let spec = &mut self.spec;
+        if let Some(first) = spec.args.first_mut() {
+            let program = std::mem::replace(first, name.as_ref().to_owned());
+            spec.executable.get_or_insert(program);
+        }
         self
     }
 
@@ -113,10 +118,10 @@ impl Command {
     /// let mut command = Command::new("sh");
     /// command.args(["-c", "echo $ANSWER"]).env("ANSWER", "42").stdout(Stdio::piped());
     /// # let output = reactor.run_until(async {
-    /// #     let mut child = command.spawn(&reactor)?.await?;
+    /// #     let mut child = command.spawn(&reactor).await?;
     /// #     Ok::<_, Box<dyn std::error::Error>>(child.communicate(None).await?)
     /// # })??;
-    /// # assert_eq!(output.stdout.unwrap(), b"42\n");
+    /// # assert_eq!(output.stdout, b"42\n");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
@@ -263,9 +268,9 @@ impl Command {
     /// ```
     /// # use procio::{Command, Stdio};
     /// let mut command = Command::new("true");
-    /// command.new_session(true);
+    /// command.setsid(true);
     /// ```
-    pub fn new_session(&mut self, yes: bool) -> &mut Self {
+    pub fn setsid(&mut self, yes: bool) -> &mut Self {
         self.spec.attributes.new_session = yes;
         self
     }
@@ -386,7 +391,7 @@ impl Command {
     /// [`Child`](crate::Child) is dropped, also when the child itself has ended. Off by default.
     ///
     /// It leads one if the command has [`process_group(0)`](Command::process_group) or
-    /// [`new_session`](Command::new_session); otherwise this is
+    /// [`setsid`](Command::setsid); otherwise this is
     /// [`kill_on_drop`](Command::kill_on_drop). A child that has ended stays a zombie until the `Child`
     /// is dropped or [`shutdown`](crate::Child::shutdown) has ended: the number of the group is then its own.
     ///
@@ -396,7 +401,7 @@ impl Command {
     /// # reactor.run_until(async {
     /// let mut command = Command::new("sh");
     /// command.args(["-c", "sleep 100 & true"]).process_group(0).kill_group_on_drop(true);
-    /// let child = command.spawn(&reactor)?.await?;
+    /// let child = command.spawn(&reactor).await?;
     /// assert!(child.wait().await?.success());
     /// drop(child); // and with it the sleep
     /// # Ok::<_, Box<dyn std::error::Error>>(())

@@ -10,7 +10,7 @@ use std::io;
 /// ```
 /// # use procio::{Command, Reactor, Stage};
 /// # let reactor = Reactor::new()?;
-/// let starting = Command::new("true").current_dir("/no/such/directory").spawn(&reactor)?;
+/// let starting = Command::new("true").current_dir("/no/such/directory").spawn(&reactor);
 /// let error = reactor.run_until(starting)?.unwrap_err();
 /// assert_eq!(error.stage(), Stage::Chdir);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -36,7 +36,7 @@ pub enum Stage {
 /// ```
 /// # use procio::{Command, Reactor};
 /// # let reactor = Reactor::new()?;
-/// let starting = Command::new("/etc").spawn(&reactor)?;
+/// let starting = Command::new("/etc").spawn(&reactor);
 /// let error = reactor.run_until(starting)?.unwrap_err();
 /// assert!(error.to_string().starts_with("could not execute the program: "));
 /// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::PermissionDenied);
@@ -58,7 +58,8 @@ impl SpawnError {
     /// ```
     /// # use procio::{Command, Reactor, Stage};
     /// # let reactor = Reactor::new()?;
-    /// let error = Command::new("a\0b").spawn(&reactor).unwrap_err();
+    /// let error = Command::new("a\0b").spawn(&reactor);
+    /// let error = reactor.run_until(error)?.unwrap_err();
     /// assert_eq!(error.stage(), Stage::Setup);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -72,13 +73,35 @@ impl SpawnError {
     /// ```
     /// # use procio::{Command, Reactor};
     /// # let reactor = Reactor::new()?;
-    /// let error = Command::new("a\0b").spawn(&reactor).unwrap_err();
+    /// let error = Command::new("a\0b").spawn(&reactor);
+    /// let error = reactor.run_until(error)?.unwrap_err();
     /// assert_eq!(error.io_error().kind(), std::io::ErrorKind::InvalidInput);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
     pub fn io_error(&self) -> &io::Error {
         &self.source
+    }
+}
+
+impl SpawnError {
+    /// What kind of error it is: that of [`io_error`](SpawnError::io_error).
+    ///
+    /// ```
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let error = reactor.run_until(Command::new("/none").spawn(&reactor))?.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+
+    /// An error before the program was looked at.
+    pub(crate) fn setup(source: io::Error) -> Self {
+        SpawnError::new(Stage::Setup, source)
     }
 }
 
@@ -97,12 +120,6 @@ impl fmt::Display for SpawnError {
 impl std::error::Error for SpawnError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
-    }
-}
-
-impl From<io::Error> for SpawnError {
-    fn from(source: io::Error) -> Self {
-        SpawnError::new(Stage::Setup, source)
     }
 }
 

@@ -13,11 +13,11 @@
 //! let mut command = Command::new("echo");
 //! command.arg("hi").stdout(Stdio::piped());
 //! let output = reactor.run_until(async {
-//!     let mut child = command.spawn(&reactor)?.await?;
+//!     let mut child = command.spawn(&reactor).await?;
 //!     let output = child.communicate(None).await?;
 //!     Ok::<_, Box<dyn std::error::Error>>(output)
 //! })??;
-//! assert_eq!(output.stdout.as_deref(), Some(&b"hi\n"[..]));
+//! assert_eq!(output.stdout, b"hi\n");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -43,8 +43,8 @@
 //! - When the reactor is dropped, all operations fail. Children that were to be killed when they are
 //!   dropped are killed and reaped where they are dropped, which may take up to 100 ms, and after that by
 //!   a thread. Others run on, and become zombies of this process when they end.
-//! - [`Child::wait`] closes nothing. A child that waits for the end of its input, or for a reader of
-//!   its output, does not end.
+//! - [`Child::wait`] closes standard input, unless it was taken out, and nothing else. A child that waits
+//!   for a reader of its output does not end.
 //! - `read_to_end` and [`Child::communicate`] have no bound; a line has that of
 //!   [`Command::line_limit`], which is 1 GiB if nothing is said.
 //! - A turn has a budget of 1 MiB. What exceeds it waits for the next
@@ -61,6 +61,10 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 #![warn(missing_debug_implementations)]
+
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod child;
 mod child_stdio;
@@ -87,6 +91,8 @@ pub use error::{SpawnError, Stage};
 #[doc(inline)]
 pub use py::interop as python;
 pub use reactor::{Handle, Reactor};
+#[cfg(unix)]
+pub use status::ExitStatusExt;
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;
 #[cfg(windows)]

@@ -78,7 +78,7 @@ pub struct Reactor {
 /// use procio::{Command, Handle, Reactor};
 ///
 /// async fn run(handle: Handle) -> Result<bool, Box<dyn std::error::Error>> {
-///     let child = Command::new("true").spawn(&handle)?.await?;
+///     let child = Command::new("true").spawn(&handle).await?;
 ///     Ok(child.wait().await?.success())
 /// }
 ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// # use procio::{Command, ExitStatus, Reactor};
 /// # let reactor = Reactor::new()?;
 /// # reactor.run_until(async {
-/// let child = Command::new("sh").args(["-c", "kill -9 $$"]).spawn(&reactor)?.await?;
+/// let child = Command::new("sh").args(["-c", "kill -9 $$"]).spawn(&reactor).await?;
 /// let status = child.wait().await?;
 /// assert!(matches!(status, ExitStatus::Signaled { signal: 9, .. }));
 /// assert_eq!(status.to_string(), "signal 9");
@@ -55,9 +55,9 @@ impl ExitStatus {
     /// assert_eq!(procio::ExitStatus::Exited(3).code(), Some(3));
     /// ```
     #[must_use]
-    pub fn code(self) -> Option<u32> {
+    pub fn code(self) -> Option<i32> {
         match self {
-            ExitStatus::Exited(code) => Some(code),
+            ExitStatus::Exited(code) => Some(code.cast_signed()),
             _ => None,
         }
     }
@@ -86,6 +86,81 @@ impl ExitStatus {
     }
 }
 
+impl ExitStatus {
+    /// Whether it left a core dump.
+    ///
+    /// ```
+    /// assert!(!procio::ExitStatus::Exited(3).core_dumped());
+    /// ```
+    #[must_use]
+    pub fn core_dumped(self) -> bool {
+        matches!(self, ExitStatus::Signaled { core: true, .. })
+    }
+}
+
+/// On Unix, a status as wait(2) has it: what [`std::os::unix::process::ExitStatusExt`] is to std's.
+///
+/// ```
+/// use procio::{ExitStatus, ExitStatusExt};
+/// let status = ExitStatus::from_raw(3 << 8);
+/// assert_eq!(status, ExitStatus::Exited(3));
+/// assert_eq!(status.into_raw(), Some(3 << 8));
+/// ```
+#[cfg(unix)]
+pub trait ExitStatusExt: Sized {
+    /// The status of an ended process.
+    fn from_raw(raw: i32) -> Self;
+    /// The same back; `None` for one that was lost.
+    fn into_raw(self) -> Option<i32>;
+}
+
+#[cfg(unix)]
+impl ExitStatusExt for ExitStatus {
+    fn from_raw(raw: i32) -> Self {
+        match raw & 0x7f {
+            0 => ExitStatus::Exited((raw >> 8).cast_unsigned() & 0xff),
+            signal => ExitStatus::Signaled {
+                signal,
+                core: raw & 0x80 != 0,
+            },
+        }
+    }
+
+    fn into_raw(self) -> Option<i32> {
+        match self {
+            ExitStatus::Exited(code) => Some((code & 0xff).cast_signed() << 8),
+            ExitStatus::Signaled { signal, core } => Some(signal | i32::from(core) << 7),
+            ExitStatus::Lost => None,
+        }
+    }
+}
+
+#[cfg(unix)]
+impl From<std::process::ExitStatus> for ExitStatus {
+    fn from(status: std::process::ExitStatus) -> Self {
+        ExitStatusExt::from_raw(std::os::unix::process::ExitStatusExt::into_raw(status))
+    }
+}
+
+/// ```
+/// let lost = std::process::ExitStatus::try_from(procio::ExitStatus::Lost);
+/// assert!(lost.is_err());
+/// let killed = procio::ExitStatus::Signaled { signal: 9, core: false };
+/// assert_eq!(procio::ExitStatus::from(std::process::ExitStatus::try_from(killed)?), killed);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[cfg(unix)]
+impl TryFrom<ExitStatus> for std::process::ExitStatus {
+    type Error = std::io::Error;
+
+    /// Fails for a status that was lost, which std cannot express.
+    fn try_from(status: ExitStatus) -> std::io::Result<Self> {
+        let lost = || std::io::Error::other("the exit status was lost");
+        let raw = status.into_raw().ok_or_else(lost)?;
+        Ok(std::os::unix::process::ExitStatusExt::from_raw(raw))
+    }
+}
+
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,7 +183,7 @@ impl fmt::Display for ExitStatus {
 /// # use procio::{Command, Reactor};
 /// # let reactor = Reactor::new()?;
 /// # reactor.run_until(async {
-/// let child = Command::new("true").spawn(&reactor)?.await?;
+/// let child = Command::new("true").spawn(&reactor).await?;
 /// child.wait().await?;
 /// assert!(child.usage().is_some_and(|usage| usage.max_resident != Some(0)));
 /// # Ok::<_, Box<dyn std::error::Error>>(())

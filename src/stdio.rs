@@ -18,7 +18,7 @@ use crate::sys::{OwnedHandle, RawHandle};
 /// let (mut first, mut second) = (Command::new("echo"), Command::new("cat"));
 /// first.arg("hi").stdout(writer);
 /// second.stdin(reader).stdout(std::fs::File::create("/dev/null")?);
-/// let (one, other) = (first.spawn(&reactor)?, second.spawn(&reactor)?);
+/// let (one, other) = (first.spawn(&reactor), second.spawn(&reactor));
 /// drop(first); // and its copy of the writing end, without which `cat` would not see the end
 /// let other = reactor.run_until(async { one.await?; other.await })??;
 /// assert!(reactor.run_until(other.wait())??.success());
@@ -29,7 +29,9 @@ pub struct Stdio(pub(crate) Target);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Target {
+    /// Nothing was said: the parent's own, unless the output is to be collected.
     #[default]
+    Unset,
     Inherit,
     Null,
     Pipe,
@@ -37,7 +39,7 @@ pub(crate) enum Target {
     Stdout,
     Owned(Arc<OwnedHandle>),
     #[cfg_attr(
-        not(feature = "python"),
+        not(any(unix, feature = "python")),
         expect(dead_code, reason = "Python goes by numbers")
     )]
     Raw(RawHandle),
@@ -84,6 +86,13 @@ impl Stdio {
         Stdio(Target::Stdout)
     }
 
+    /// Sets what nothing was said of.
+    pub(crate) fn set_default(&mut self, default: Stdio) {
+        if let Target::Unset = self.0 {
+            *self = default;
+        }
+    }
+
     /// A descriptor of the caller's, by number. The caller keeps it open until the child was
     /// started; a number that is not open makes the start fail.
     #[cfg(feature = "python")]
@@ -98,20 +107,83 @@ impl From<OwnedHandle> for Stdio {
     }
 }
 
-impl From<File> for Stdio {
-    fn from(file: File) -> Self {
-        OwnedHandle::from(file).into()
+/// What std makes a stream of, the command makes one of: it owns the handle.
+macro_rules! from_owned {
+    ($($(#[$where:meta])* $kind:ty,)*) => {$(
+        $(#[$where])*
+        impl From<$kind> for Stdio {
+            fn from(stream: $kind) -> Self {
+                OwnedHandle::from(stream).into()
+            }
+        }
+    )*};
+}
+
+from_owned! {
+    File,
+    PipeReader,
+    PipeWriter,
+    std::process::ChildStdin,
+    std::process::ChildStdout,
+    std::process::ChildStderr,
+    #[cfg(unix)]
+    std::net::TcpStream,
+    #[cfg(unix)]
+    std::os::unix::net::UnixStream,
+}
+
+#[cfg(unix)]
+impl From<std::io::Stdout> for Stdio {
+    fn from(_: std::io::Stdout) -> Self {
+        Stdio(Target::Raw(1))
     }
 }
 
-impl From<PipeReader> for Stdio {
-    fn from(reader: PipeReader) -> Self {
-        OwnedHandle::from(reader).into()
+#[cfg(unix)]
+impl From<std::io::Stderr> for Stdio {
+    fn from(_: std::io::Stderr) -> Self {
+        Stdio(Target::Raw(2))
     }
 }
 
-impl From<PipeWriter> for Stdio {
-    fn from(writer: PipeWriter) -> Self {
-        OwnedHandle::from(writer).into()
+/// An end of one child's pipe as a stream of another: a pipeline.
+///
+/// ```
+/// use procio::{Command, Reactor, Stdio};
+///
+/// let reactor = Reactor::new()?;
+/// reactor.run_until(async {
+///     let mut first = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&reactor).await?;
+///     let output: Stdio = first.stdout.take().ok_or("not piped")?.try_into()?;
+///     let second = Command::new("cat").stdin(output).output(&reactor).await?;
+///     assert_eq!(second.stdout, b"hi\n");
+///     Ok::<_, Box<dyn std::error::Error>>(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(unix)]
+impl TryFrom<crate::ChildStdout> for Stdio {
+    type Error = std::io::Error;
+
+    fn try_from(stream: crate::ChildStdout) -> std::io::Result<Self> {
+        stream.into_owned_fd().map(Stdio::from)
+    }
+}
+
+#[cfg(unix)]
+impl TryFrom<crate::ChildStderr> for Stdio {
+    type Error = std::io::Error;
+
+    fn try_from(stream: crate::ChildStderr) -> std::io::Result<Self> {
+        stream.into_owned_fd().map(Stdio::from)
+    }
+}
+
+#[cfg(unix)]
+impl TryFrom<crate::ChildStdin> for Stdio {
+    type Error = std::io::Error;
+
+    fn try_from(stream: crate::ChildStdin) -> std::io::Result<Self> {
+        stream.into_owned_fd().map(Stdio::from)
     }
 }

@@ -9,7 +9,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let driver = Driver::new()?;
 //! let mut command = Command::new("printf");
-//! let mut child = command.arg("a\\nb\\n").stdout(Stdio::piped()).spawn(&driver)?.await?;
+//! let mut child = command.arg("a\\nb\\n").stdout(Stdio::piped()).spawn(&driver).await?;
 //! let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
 //! while let Some(line) = lines.next_line().await? {
 //!     println!("{line}");
@@ -25,8 +25,8 @@
 //!   made; its children can be used from any other, as long as the first one runs.
 //! - When that runtime ends, so does the reactor: see the caveats of the [crate](crate#caveats).
 //! - Dropping a [`Child`](crate::Child) never blocks while the runtime runs.
-//! - `Command::kill_on_drop` and the streams behave as their counterparts in `tokio::process`. A
-//!   difference: [`Child::wait`](crate::Child::wait) does not close standard input.
+//! - `Command::kill_on_drop`, [`Child::wait`](crate::Child::wait) and the streams behave as their
+//!   counterparts in `tokio::process`.
 
 use std::fmt;
 use std::future::Future;
@@ -53,7 +53,7 @@ use crate::sys::HostFd;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let driver = procio::tokio::Driver::new()?;
-/// let child = procio::Command::new("true").spawn(&driver)?.await?;
+/// let child = procio::Command::new("true").spawn(&driver).await?;
 /// assert!(child.wait().await?.success());
 /// # Ok(())
 /// # }
@@ -95,8 +95,8 @@ impl Driver {
     /// let driver = procio::tokio::Driver::new()?;
     /// let handle = driver.handle();
     /// tokio::spawn(async move {
-    ///     let child = procio::Command::new("true").spawn(&handle)?.await?;
-    ///     Ok::<_, procio::SpawnError>(child.wait().await?)
+    ///     let child = procio::Command::new("true").spawn(&handle).await?;
+    ///     Ok::<_, std::io::Error>(child.wait().await?)
     /// })
     /// .await??;
     /// # Ok(())

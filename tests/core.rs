@@ -15,13 +15,13 @@ fn output_and_status() {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = reactor
         .run_until(async {
-            let mut child = command.spawn(&reactor).unwrap().await.unwrap();
+            let mut child = command.spawn(&reactor).await.unwrap();
             child.communicate(None).await.unwrap()
         })
         .unwrap();
     assert_eq!(output.status, ExitStatus::Exited(3));
-    assert_eq!(output.stdout.unwrap(), b"out\n");
-    assert_eq!(output.stderr.unwrap(), b"err\n");
+    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(output.stderr, b"err\n");
 }
 
 #[test]
@@ -32,18 +32,18 @@ fn sixteen_megabytes_both_ways() {
     let data: Vec<u8> = (0..16_000_000u32).map(|i| i as u8).collect();
     let output = reactor
         .run_until(async {
-            let mut child = command.spawn(&reactor).unwrap().await.unwrap();
+            let mut child = command.spawn(&reactor).await.unwrap();
             child.communicate(Some(data.clone())).await.unwrap()
         })
         .unwrap();
-    assert_eq!(output.stdout.unwrap(), data);
+    assert_eq!(output.stdout, data);
 }
 
 #[test]
 fn a_missing_program_is_an_error_of_the_exec() {
     let reactor = Reactor::new().unwrap();
     let result = reactor
-        .run_until(Command::new("/no/such/program").spawn(&reactor).unwrap())
+        .run_until(Command::new("/no/such/program").spawn(&reactor))
         .unwrap();
     let error = result.unwrap_err();
     assert_eq!(error.stage(), Stage::Exec);
@@ -58,10 +58,9 @@ fn a_signal_ends_it_and_later_signals_find_nobody() {
             let child = Command::new("sleep")
                 .arg("1000")
                 .spawn(&reactor)
-                .unwrap()
                 .await
                 .unwrap();
-            child.kill().unwrap();
+            child.start_kill().unwrap();
             assert_eq!(
                 child.wait().await.unwrap(),
                 ExitStatus::Signaled {
@@ -70,7 +69,7 @@ fn a_signal_ends_it_and_later_signals_find_nobody() {
                 }
             );
             assert_eq!(
-                child.kill().unwrap_err().kind(),
+                child.signal(9).unwrap_err().kind(),
                 std::io::ErrorKind::NotFound
             );
         })
@@ -81,7 +80,7 @@ fn a_signal_ends_it_and_later_signals_find_nobody() {
 fn a_child_that_is_dropped_while_starting_is_killed_and_reaped() {
     let reactor = Reactor::new().unwrap();
     for _ in 0..20 {
-        drop(Command::new("sleep").arg("1000").spawn(&reactor).unwrap());
+        drop(Command::new("sleep").arg("1000").spawn(&reactor));
     }
     drop(reactor);
     // A process that takes its time to die is reaped by a thread.
@@ -116,7 +115,7 @@ fn a_child_goes_from_one_reactor_to_another() {
     let mut command = sh("printf 'one\ntwo\n'; cat; exit 3");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let child = first.run_until(async {
-        let mut child = command.spawn(&first).unwrap().await.unwrap();
+        let mut child = command.spawn(&first).await.unwrap();
         let stdout = child.stdout.as_mut().unwrap();
         let mut line = String::new();
         stdout.read_line(&mut line).await.unwrap();
@@ -128,7 +127,7 @@ fn a_child_goes_from_one_reactor_to_another() {
     let output = second.run_until(child.communicate(Some(vec![b'x'; 300_000])));
     let output = output.unwrap().unwrap();
     assert_eq!(output.status, ExitStatus::Exited(3));
-    assert_eq!(output.stdout.unwrap().len(), 4 + 300_000);
+    assert_eq!(output.stdout.len(), 4 + 300_000);
     // One that has ended.
     let moved = child.move_to(&Reactor::new().unwrap()).unwrap();
     assert_eq!(moved.try_wait(), Some(ExitStatus::Exited(3)));
@@ -142,7 +141,7 @@ async fn family(reactor: &Reactor, script: &str, owned: bool) -> (procio::Child,
         .stdout(Stdio::piped())
         .process_group(0)
         .kill_group_on_drop(owned);
-    let mut child = command.spawn(reactor).unwrap().await.unwrap();
+    let mut child = command.spawn(reactor).await.unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let line = stdout.lines().next_line().await.unwrap().unwrap();
     let pids: Vec<u32> = line.split(' ').map(|pid| pid.parse().unwrap()).collect();

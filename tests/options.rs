@@ -22,9 +22,9 @@ fn sh(script: &str) -> Command {
 
 fn output(command: &mut Command) -> String {
     run(async |handle| {
-        let mut child = command.spawn(&handle).unwrap().await.unwrap();
+        let mut child = command.spawn(&handle).await.unwrap();
         let output = child.communicate(None).await.unwrap();
-        String::from_utf8(output.stdout.unwrap()).unwrap()
+        String::from_utf8(output.stdout).unwrap()
     })
 }
 
@@ -67,20 +67,20 @@ fn a_hook_runs_in_the_child_and_its_error_is_that_of_the_start() {
     assert_eq!(output(command.umask(0o027)), "0027\n");
     // SAFETY: makes no call.
     unsafe { command.pre_exec(|| Err(std::io::Error::from_raw_os_error(13))) };
-    let error = run(async |handle| command.spawn(&handle).unwrap().await.unwrap_err());
+    let error = run(async |handle| command.spawn(&handle).await.unwrap_err());
     assert_eq!(error.stage(), Stage::PreExec);
     assert_eq!(error.io_error().kind(), ErrorKind::PermissionDenied);
 }
 
 fn succeeds(command: &Command) -> bool {
     run(async |handle| {
-        let child = command.spawn(&handle).unwrap().await.unwrap();
+        let child = command.spawn(&handle).await.unwrap();
         child.wait().await.unwrap().success()
     })
 }
 
 fn error(command: &Command) -> SpawnError {
-    run(async |handle| command.spawn(&handle).unwrap().await.unwrap_err())
+    run(async |handle| command.spawn(&handle).await.unwrap_err())
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_hook_that_panics_aborts_the_child_and_does_not_return_into_a_copy_of_the_pr
     unsafe { command.pre_exec(|| panic!("on purpose")) };
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         run(async |handle| {
-            let child = command.spawn(&handle).unwrap().await.unwrap();
+            let child = command.spawn(&handle).await.unwrap();
             child.wait().await.unwrap()
         })
     }));
@@ -167,7 +167,7 @@ fn a_peak_that_is_not_above_the_parents_is_not_known() {
     ballast.fill(2);
     let usage = |command: &mut Command| {
         run(async |handle| {
-            let child = command.spawn(&handle).unwrap().await.unwrap();
+            let child = command.spawn(&handle).await.unwrap();
             child.wait().await.unwrap();
             child.usage().unwrap()
         })
@@ -219,10 +219,10 @@ fn a_group_is_ended_as_a_whole() {
         run(async |handle| {
             let mut command = sh("sleep 1000 & sleep 1000 & echo ready; wait");
             match session {
-                true => command.new_session(true),
+                true => command.setsid(true),
                 false => command.process_group(0),
             };
-            let mut child = command.spawn(&handle).unwrap().await.unwrap();
+            let mut child = command.spawn(&handle).await.unwrap();
             let mut stdout = child.stdout.take().unwrap();
             stdout.read_line(&mut String::new()).await.unwrap();
             child.signal_group(9).unwrap();
@@ -237,12 +237,7 @@ fn a_group_is_ended_as_a_whole() {
 fn a_group_is_reached_after_its_leader_has_ended_or_else_nobody() {
     run(async |handle| {
         let mut command = sh("sleep 1000 & echo $!");
-        let mut child = command
-            .process_group(0)
-            .spawn(&handle)
-            .unwrap()
-            .await
-            .unwrap();
+        let mut child = command.process_group(0).spawn(&handle).await.unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut pid = String::new();
         stdout.read_line(&mut pid).await.unwrap();
@@ -256,7 +251,6 @@ fn a_group_is_reached_after_its_leader_has_ended_or_else_nobody() {
                 Command::new("kill")
                     .arg(pid.trim())
                     .spawn(&handle)
-                    .unwrap()
                     .await
                     .unwrap();
             }
@@ -271,7 +265,6 @@ fn a_child_without_a_group_of_its_own_has_none_to_signal() {
         let child = Command::new("sleep")
             .arg("1000")
             .spawn(&handle)
-            .unwrap()
             .await
             .unwrap();
         assert_eq!(
@@ -279,7 +272,7 @@ fn a_child_without_a_group_of_its_own_has_none_to_signal() {
             ErrorKind::NotFound
         );
         assert_eq!(child.try_wait(), None);
-        child.kill().unwrap();
+        child.start_kill().unwrap();
         assert_eq!(child.wait().await.unwrap().signal(), Some(9));
     });
 }
@@ -288,12 +281,7 @@ fn a_child_without_a_group_of_its_own_has_none_to_signal() {
 fn a_child_is_killed_when_it_is_dropped_if_that_was_asked_for() {
     run(async |handle| {
         let mut command = sh("echo ready; exec sleep 1000");
-        let mut child = command
-            .kill_on_drop(true)
-            .spawn(&handle)
-            .unwrap()
-            .await
-            .unwrap();
+        let mut child = command.kill_on_drop(true).spawn(&handle).await.unwrap();
         let mut stdout = child.stdout.take().unwrap();
         stdout.read_line(&mut String::new()).await.unwrap();
         drop(child);

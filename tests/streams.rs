@@ -24,7 +24,7 @@ fn sh(script: &str) -> Command {
 async fn start(command: &mut Command, handle: &Handle) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command.stderr(Stdio::piped());
-    command.spawn(handle).unwrap().await.unwrap()
+    command.spawn(handle).await.unwrap()
 }
 
 /// Polls once and drops it: the harshest cancellation there is.
@@ -117,7 +117,7 @@ fn a_communicate_that_is_given_up_loses_nothing() {
         give_up(child.communicate(Some(input.clone())));
         give_up(child.communicate(None));
         let output = child.communicate(None).await.unwrap();
-        assert!(output.stdout.unwrap() == input);
+        assert!(output.stdout == input);
     });
 }
 
@@ -180,7 +180,7 @@ fn closing_comes_after_what_a_cancelled_communicate_had_to_write() {
         give_up(child.communicate(Some(input)));
         child.stdin.as_mut().unwrap().close().await.unwrap();
         let output = child.communicate(None).await.unwrap();
-        let count = String::from_utf8(output.stdout.unwrap()).unwrap();
+        let count = String::from_utf8(output.stdout).unwrap();
         assert_eq!(count.trim(), format!("{}", (1 << 20) - 1));
     });
 }
@@ -191,7 +191,7 @@ fn everything_fails_when_the_reactor_has_ended() {
     let handle = reactor.handle();
     let child = reactor.run_until(start(&mut Command::new("cat"), &handle));
     let mut child = child.unwrap();
-    let starting = Command::new("cat").spawn(&handle).unwrap();
+    let starting = Command::new("cat").spawn(&handle);
     drop(reactor);
     // What the pipe has room for can still be written; the loop would run for ever if it never failed.
     let other = Reactor::new().unwrap();
@@ -210,8 +210,8 @@ fn everything_fails_when_the_reactor_has_ended() {
             let error = child.communicate(None).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Other);
             assert!(starting.await.is_err());
-            assert!(Command::new("cat").spawn(&handle).is_err());
-            child.kill().unwrap();
+            assert!(Command::new("cat").spawn(&handle).await.is_err());
+            child.start_kill().unwrap();
         })
         .unwrap();
 }
@@ -230,7 +230,7 @@ fn values_can_go_to_other_threads() {
     check::<procio::SpawnError>();
     fn send<T: Send>(_: T) {}
     let reactor = Reactor::new().unwrap();
-    let child = Command::new("true").spawn(&reactor).unwrap();
+    let child = Command::new("true").spawn(&reactor);
     let child = reactor.run_until(child).unwrap().unwrap();
     send(child.wait());
 }

@@ -38,7 +38,7 @@ async fn start(driver: &Driver, program: &str, args: &[&str]) -> Child {
     command.args(args).stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true);
-    command.spawn(driver).unwrap().await.unwrap()
+    command.spawn(driver).await.unwrap()
 }
 
 /// Whether there is such a process, or a zombie of one.
@@ -93,7 +93,7 @@ fn reading_by_borrowed_buffer_mixes_with_the_other_ways() {
         assert_eq!((&*line, &five), ("ne\ntwo\n", b"three"));
         AsyncBufReadExt::fill_buf(stdout).await.unwrap();
         let output = child.communicate(None).await.unwrap();
-        assert_eq!(output.stdout.unwrap(), b"\nrest");
+        assert_eq!(output.stdout, b"\nrest");
     });
 }
 
@@ -151,7 +151,7 @@ fn communicate_is_given_up_and_taken_up_again() {
             Some(output) => output,
             None => child.communicate(None).await.unwrap(),
         };
-        assert!(output.stdout.unwrap() == input);
+        assert!(output.stdout == input);
     });
 }
 
@@ -181,21 +181,20 @@ fn a_timeout_loses_nothing() {
 fn a_dropped_child_is_killed_and_reaped() {
     each(|driver| async move {
         let child = start(&driver, "sleep", &["1000"]).await;
-        let pid = child.pid();
+        let pid = child.id();
         drop(child);
         while exists(pid) {
             tokio::task::yield_now().await;
         }
         // One that is being started, too.
-        drop(Command::new("sleep").arg("1000").spawn(&driver).unwrap());
+        drop(Command::new("sleep").arg("1000").spawn(&driver));
         // And one that is not to be killed is reaped when it ends.
         let mut child = Command::new("cat")
             .stdin(Stdio::piped())
             .spawn(&driver)
-            .unwrap()
             .await
             .unwrap();
-        let (stdin, pid) = (child.stdin.take(), child.pid());
+        let (stdin, pid) = (child.stdin.take(), child.id());
         drop(child);
         assert!(exists(pid));
         drop(stdin);
@@ -208,11 +207,11 @@ fn a_dropped_child_is_killed_and_reaped() {
 #[test]
 fn a_runtime_that_ends_leaves_no_child_that_was_to_be_killed() {
     for runtime in runtimes() {
-        let (mine, theirs) = runtime.block_on(async {
+        let (mut mine, theirs) = runtime.block_on(async {
             let driver = Driver::new().unwrap();
             let (mine, theirs) = (start(&driver, "cat", &[]), start(&driver, "cat", &[]));
             let (mine, mut theirs) = (mine.await, theirs.await);
-            let pid = theirs.pid();
+            let pid = theirs.id();
             tokio::spawn(async move { theirs.communicate(None).await });
             tokio::spawn(std::future::pending::<()>());
             (mine, pid)
@@ -223,11 +222,12 @@ fn a_runtime_that_ends_leaves_no_child_that_was_to_be_killed() {
             std::thread::yield_now();
         }
         // Ours runs on, and cannot be waited for any more.
-        assert!(exists(mine.pid()));
+        assert!(exists(mine.id()));
+        let _stdin = mine.stdin.take(); // which would end it
         let other = Builder::new_current_thread().enable_all().build().unwrap();
         let error = other.block_on(mine.wait()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Other);
-        let pid = mine.pid();
+        let pid = mine.id();
         drop(mine);
         while exists(pid) {
             std::thread::yield_now();
@@ -251,7 +251,7 @@ fn a_child_may_go_to_another_runtime() {
             .await
             .unwrap();
         let output = child.communicate(None).await.unwrap();
-        assert_eq!(output.stdout.unwrap(), b"got it\n");
+        assert_eq!(output.stdout, b"got it\n");
         assert_eq!(output.status.code(), Some(2));
     });
 }
@@ -263,10 +263,10 @@ fn a_driver_that_was_dropped_serves_what_it_has_and_ends() {
         let mut child = start(&driver, "cat", &[]).await;
         drop(driver);
         let output = child.communicate(Some(b"still".to_vec())).await.unwrap();
-        assert_eq!(output.stdout.unwrap(), b"still");
+        assert_eq!(output.stdout, b"still");
         drop(child);
         // The task has to notice: its end makes starts fail.
-        while let Ok(starting) = Command::new("true").spawn(&handle) {
+        while let Ok(starting) = Command::new("true").spawn(&handle).await {
             drop(starting);
             tokio::task::yield_now().await;
         }
@@ -276,7 +276,7 @@ fn a_driver_that_was_dropped_serves_what_it_has_and_ends() {
 #[test]
 fn many_children_at_once() {
     each(|driver| async move {
-        let tasks: Vec<_> = (0..100u32)
+        let tasks: Vec<_> = (0..100i32)
             .map(|i| {
                 let driver = driver.clone();
                 tokio::spawn(async move {
@@ -284,7 +284,7 @@ fn many_children_at_once() {
                     let mut child = start(&driver, "sh", &["-c", &script]).await;
                     let input = i.to_string().into_bytes();
                     let output = child.communicate(Some(input.clone())).await.unwrap();
-                    assert_eq!(output.stdout.unwrap(), input);
+                    assert_eq!(output.stdout, input);
                     assert_eq!(output.status.code(), Some(i));
                 })
             })

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::command::Command;
+use crate::error::SpawnError;
 use crate::error::reactor_ended;
-use crate::error::{SpawnError, Stage};
 use crate::process::reaper::{ChildGuard, Reaper};
 use crate::reactor::waiters::Key;
 use crate::reactor::{Inner, Source};
@@ -44,25 +44,27 @@ impl PendingSpawn {
         reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
-        let plan = Plan::new(&command.spec)?;
+        let plan = Plan::new(&command.spec).map_err(SpawnError::setup)?;
         for stdio in [&command.stdin, &command.stdout, &command.stderr] {
             if let Target::Raw(handle) = stdio.0 {
-                sys::check_open(handle)?;
+                sys::check_open(handle).map_err(SpawnError::setup)?;
             }
         }
         let passed = &command.spec.pass_fds;
         passed
             .iter()
-            .try_for_each(|handle| sys::check_open(*handle))?;
-        let (pipes, ends) = ChildEnds::new(command, reactor)?;
+            .try_for_each(|handle| sys::check_open(*handle))
+            .map_err(SpawnError::setup)?;
+        let (pipes, ends) = ChildEnds::new(command, reactor).map_err(SpawnError::setup)?;
         let handles = [&ends.stdin, &ends.stdout, &ends.stderr].map(ChildEnd::raw);
         let (process, report) = reactor.spawner.spawn(plan, handles, fork)?;
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
         let owned = command.spec.kill_group_on_drop;
-        let guard = Reaper::watch(reactor, process, true, command.leads(), owned)?;
-        let exec = ExecSource::new(reactor, report)?;
+        let guard = Reaper::watch(reactor, process, true, command.leads(), owned)
+            .map_err(SpawnError::setup)?;
+        let exec = ExecSource::new(reactor, report).map_err(SpawnError::setup)?;
         let kill_on_drop = command.kill_on_drop;
         Ok(PendingSpawn {
             guard: Some(Arc::new(guard)),
@@ -178,7 +180,7 @@ impl ExecSource {
             return Poll::Ready(result);
         }
         if self.reactor.is_closed() {
-            return Poll::Ready(Err(reactor_ended().into()));
+            return Poll::Ready(Err(SpawnError::setup(reactor_ended())));
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
@@ -252,9 +254,9 @@ impl ChildEnd {
         }
     }
 
-    fn plain(stdio: &Stdio) -> Result<Option<ChildEnd>, SpawnError> {
+    fn plain(stdio: &Stdio) -> io::Result<Option<ChildEnd>> {
         Ok(match &stdio.0 {
-            Target::Inherit => Some(ChildEnd::Inherit),
+            Target::Inherit | Target::Unset => Some(ChildEnd::Inherit),
             Target::Null => Some(ChildEnd::Owned(sys::open_null()?)),
             Target::Owned(handle) => Some(ChildEnd::Shared(handle.clone())),
             Target::Raw(handle) => Some(ChildEnd::Raw(*handle)),
@@ -264,9 +266,9 @@ impl ChildEnd {
 }
 
 impl ChildEnds {
-    fn new(command: &Command, reactor: &Arc<Inner>) -> Result<(Pipes, Self), SpawnError> {
+    fn new(command: &Command, reactor: &Arc<Inner>) -> io::Result<(Pipes, Self)> {
         let (limit, ahead, size) = (command.line_limit, command.read_limit, command.pipe_size);
-        let output = |stdio: &Stdio| -> Result<(Option<ReadPipe>, ChildEnd), SpawnError> {
+        let output = |stdio: &Stdio| -> io::Result<(Option<ReadPipe>, ChildEnd)> {
             if let Some(end) = ChildEnd::plain(stdio)? {
                 return Ok((None, end));
             }
@@ -317,10 +319,7 @@ impl ChildEnds {
     }
 }
 
-fn only_for_stderr() -> SpawnError {
+fn only_for_stderr() -> io::Error {
     let text = "only standard error can be sent to standard output";
-    SpawnError::new(
-        Stage::Setup,
-        io::Error::new(io::ErrorKind::InvalidInput, text),
-    )
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }

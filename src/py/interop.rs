@@ -15,7 +15,7 @@
 //! async fn serve(driver: &Driver, handler: Py<PyAny>) -> Result<String, Box<dyn std::error::Error>> {
 //!     let mut command = procio::Command::new("sort");
 //!     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-//!     let child = command.spawn(driver)?.await?;
+//!     let child = command.spawn(driver).await?;
 //!     let returned = Python::attach(|py| {
 //!         let child = procio::python::into_awaitable(py, child)?;
 //!         // async def handler(child): process = await child; ...

@@ -15,8 +15,6 @@ use crate::stream::reader::{Fill, Found, ReadIo, Reader, Want};
 use crate::stream::writer::Piece;
 use crate::stream::writer::{Flush, WriteIo, Writer};
 use crate::sync::lock;
-#[cfg(feature = "python")]
-use crate::sys::RawHandle;
 use crate::sys::Readiness;
 use crate::sys::{self, Interest, OwnedHandle, PipeReader, PipeWriter};
 
@@ -101,8 +99,8 @@ impl ReadPipe {
         lock(&self.0.reader)
     }
 
-    #[cfg(feature = "python")]
-    pub(crate) fn handle(&self) -> Option<RawHandle> {
+    #[cfg(any(unix, feature = "python"))]
+    pub(crate) fn handle(&self) -> Option<sys::RawHandle> {
         self.lock().io().map(|io| sys::raw(io.get()))
     }
 
@@ -397,8 +395,8 @@ impl WritePipe {
         lock(&self.0.writer)
     }
 
-    #[cfg(feature = "python")]
-    pub(crate) fn handle(&self) -> Option<RawHandle> {
+    #[cfg(any(unix, feature = "python"))]
+    pub(crate) fn handle(&self) -> Option<sys::RawHandle> {
         self.lock().io().map(|io| sys::raw(io.get()))
     }
 

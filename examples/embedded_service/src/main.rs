@@ -111,7 +111,7 @@ async fn sort(State(service): State<Service>, body: Bytes) -> Response {
     let sorted = async {
         let mut command = Command::new("sort");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let child = command.kill_on_drop(true).spawn(&service.driver)?.await?;
+        let child = command.kill_on_drop(true).spawn(&service.driver).await?;
         service.python.sort(&body, child).await
     };
     match sorted.await {

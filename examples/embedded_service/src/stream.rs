@@ -41,7 +41,7 @@ pub async fn serve(service: Service, body: Bytes, started: Started) {
     };
     // Whoever is left of the group, also if the leader has ended.
     let _ = child.signal_group(SIGKILL);
-    let _ = child.kill();
+    let _ = child.start_kill();
     let _ = child.wait().await;
     if let Err(reason) = result {
         let _ = sender.try_send(Err(io::Error::other(reason)));

@@ -23,7 +23,7 @@ use super::bsd as os;
 use super::linux as os;
 
 pub(crate) use child::Job;
-pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null, try_clone};
+pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null, set_blocking, try_clone};
 #[cfg(feature = "python")]
 pub(crate) use fd::{duplicate, has_events};
 pub(crate) use os::{Notifier, Poller, prefault};

@@ -30,7 +30,7 @@ impl Command {
     /// let mut command = Command::new("true");
     /// // SAFETY: makes no call at all.
     /// unsafe { command.pre_exec(|| Err(std::io::ErrorKind::Other.into())) };
-    /// let error = reactor.run_until(command.spawn(&reactor)?)?.unwrap_err();
+    /// let error = reactor.run_until(command.spawn(&reactor))?.unwrap_err();
     /// assert_eq!(error.stage(), Stage::PreExec);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -46,7 +46,7 @@ impl Spawner {
         stdio: [Option<RawHandle>; 3],
         fork: Option<&mut dyn Fork>,
     ) -> Result<(Process, Option<ExecReport>), SpawnError> {
-        let (report, writer) = report_pipe()?;
+        let (report, writer) = report_pipe().map_err(SpawnError::setup)?;
         let mut job = Box::new(Job {
             plan,
             stdio,
@@ -57,9 +57,10 @@ impl Spawner {
             inherits_handlers: true,
         });
         let (process, started) = match fork {
-            Some(fork) => forked(&job, fork)?,
-            None => self.cloned(&mut job)?,
-        };
+            Some(fork) => forked(&job, fork),
+            None => self.cloned(&mut job),
+        }
+        .map_err(SpawnError::setup)?;
         drop(writer);
         let report = ExecReport {
             report,
@@ -136,7 +137,7 @@ impl ExecReport {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => return Some(Err(SpawnError::setup(error))),
             }
         }
         // The end of the pipe: the child has let go of our memory.

@@ -92,7 +92,7 @@ impl Spawner {
             _shared = Some(INHERITANCE.read().unwrap_or_else(PoisonError::into_inner));
         }
         let streams = if redirected {
-            Some(Streams::new(stdio)?)
+            Some(Streams::new(stdio).map_err(SpawnError::setup)?)
         } else {
             None
         };
@@ -104,9 +104,13 @@ impl Spawner {
             list.sort_unstable();
             list.dedup();
         }
-        let job = plan.job.then(Job::new).transpose()?;
+        let job = plan
+            .job
+            .then(Job::new)
+            .transpose()
+            .map_err(SpawnError::setup)?;
         let jobs: Vec<HANDLE> = job.iter().map(Job::raw).collect();
-        let mut attributes = Attributes::new(&list, &jobs)?;
+        let mut attributes = Attributes::new(&list, &jobs).map_err(SpawnError::setup)?;
         let startup = startup(&plan, streams.as_ref(), &mut attributes);
         let inherits = !list.is_empty() || !plan.close_fds;
         let (pid, handle) = create(&mut plan, &startup, inherits)
