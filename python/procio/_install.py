@@ -26,7 +26,7 @@ _MISSING = object()
 _lock = threading.RLock()
 # What was there before: (module or class, name) -> the attribute of its own, or _MISSING.
 _saved: dict[tuple[Any, str], Any] = {}
-# `install` was called, and so many `with installed()` blocks are open.
+# `install` was called, and this number of `with installed()` blocks are open.
 _wanted = False
 _blocks = 0
 
@@ -116,7 +116,7 @@ def _patch_class(loop_class: type) -> None:
 
 
 def _patch(owner: Any, name: str, value: Any) -> None:
-    """Once: what somebody else has put on top of ours since then is theirs to remove."""
+    """Once: what other code has put on top of ours since then is for that code to remove."""
     original = vars(owner).get(name, _MISSING)
     if original is value or _saved.get((owner, name), original) is not original:
         return
@@ -125,7 +125,7 @@ def _patch(owner: Any, name: str, value: Any) -> None:
 
 
 def _restore(keys: set[tuple[Any, str]]) -> None:
-    """Put back what was there. What somebody else has put in the place of ours meanwhile stays."""
+    """Put back what was there. What other code has put in the place of ours meanwhile stays."""
     ours = {**_FUNCTIONS, **METHODS}
     for owner, name in keys:
         original = _saved.pop((owner, name))
@@ -141,7 +141,7 @@ def _restore(keys: set[tuple[Any, str]]) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Waits for somebody to import uvloop, whose loop class does not exist before."""
+    """Waits for uvloop to be imported, whose loop class does not exist before."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None

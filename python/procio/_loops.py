@@ -175,7 +175,7 @@ _classes: dict[type, type] = {}
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new loop with procio's subprocesses and pipes, without any patching.
 
-    It is the loop that :func:`asyncio.new_event_loop` makes: an :class:`EventLoop`, unless somebody
+    It is the loop that :func:`asyncio.new_event_loop` makes: an :class:`EventLoop`, unless other code
     has set another event loop policy. For ``asyncio.Runner(loop_factory=procio.new_event_loop)``.
     """
     loop = asyncio.new_event_loop()

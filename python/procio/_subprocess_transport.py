@@ -152,7 +152,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         return kind(self._loop, stream, _Pipe(self, fd), None, self._context)
 
     def _start(self) -> None:
-        """Begin to deliver. ``connection_made`` runs now: nobody can be cancelled half-way."""
+        """Begin to deliver. ``connection_made`` runs now: no task can be cancelled half-way."""
         self._context.copy().run(self._call, self._protocol.connection_made, self)
         for pipe in self._pipes.values():
             pipe._start()
@@ -207,7 +207,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         try:
             self._protocol.connection_lost(None)
         finally:
-            # Whoever keeps the transport keeps nothing else alive by it.
+            # A reference to the transport keeps nothing else alive.
             self._protocol = self._loop = None
 
     async def _wait(self) -> int:
@@ -283,7 +283,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
                 self._popen.kill()
         for fd, pipe in self._pipes.items():
             if fd == 0 and running:
-                # What is queued has nobody to read it.
+                # No process is left that reads what is queued.
                 pipe.abort()
             else:
                 pipe.close()

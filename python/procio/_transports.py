@@ -76,7 +76,7 @@ class _PipeTransport(asyncio.BaseTransport):
         self._protocol = protocol
 
     def _connect(self) -> None:
-        """Call connection_made: at once, so that nobody can be cancelled between it and the pipe."""
+        """Call connection_made: at once, so that no task can be cancelled between it and the pipe."""
         self._call(self._protocol.connection_made, self, context=self._context.copy())
 
     def _call(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> None:
@@ -117,7 +117,7 @@ class _PipeTransport(asyncio.BaseTransport):
             self._release()
 
     def _release(self) -> None:
-        """Whoever keeps the transport keeps nothing else alive by it."""
+        """A reference to the transport keeps nothing else alive."""
         self._protocol = self._loop = None
         if self._pipe is not None:
             self._pipe.close()
@@ -277,7 +277,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
         self._closed()
 
     def _closed(self, _done: object = None) -> None:
-        """Wait for the end of writing, whoever brings it about."""
+        """Wait for the end of writing, by either side."""
         try:
             self._ending.send(None).add_done_callback(self._closed, context=self._context.copy())
         except StopIteration:
@@ -359,7 +359,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
         self._end()
 
     def _end(self) -> None:
-        """Without a loop nobody writes what is queued, nor takes up what waits for that."""
+        """Without a loop nothing writes what is queued, nor resumes what waits for that."""
         if self._connected and self._loop.is_closed():
             self._stream.abort()
             self._lose(None)

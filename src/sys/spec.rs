@@ -63,7 +63,7 @@ pub(crate) struct Attributes {
 /// A child's supplementary groups.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) enum Groups {
-    /// Those of its parent, whoever the child becomes: the rule of `Popen`.
+    /// Those of its parent, whichever user the child becomes: the rule of `Popen`.
     #[default]
     Keep,
     /// None, if it becomes another user and may give them up: the rule of `std`.

@@ -1,4 +1,4 @@
-//! PendingSpawn a child, and learning later whether it executed its program.
+//! Starting a child, and learning later whether it executed its program.
 
 use std::ffi::{c_int, c_void};
 use std::io;
