@@ -4,18 +4,19 @@ import asyncio
 import asyncio.base_events
 import asyncio.subprocess
 import contextlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import sys
 import threading
 import types
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import subprocess
+from . import _loops, subprocess
 from ._loops import METHODS
+
+if TYPE_CHECKING:
+    # Not at run time: importlib.abc takes longer to import than all of procio.
+    from importlib.machinery import ModuleSpec
 
 _FUNCTIONS = {
     "create_subprocess_exec": subprocess.create_subprocess_exec,
@@ -26,7 +27,7 @@ _MISSING = object()
 _lock = threading.RLock()
 # What was there before: (module or class, name) -> the attribute of its own, or _MISSING.
 _saved: dict[tuple[Any, str], Any] = {}
-# `install` was called, and this number of `with installed()` blocks are open.
+# Whether `install` was called, and the number of `with installed()` blocks that are open.
 _wanted = False
 _blocks = 0
 
@@ -39,6 +40,10 @@ def install(*loop_classes: type) -> None:
     ``connect_write_pipe`` of asyncio's own loops, of uvloop's (also if it is imported later), of the
     class of the loop that runs now, and of ``loop_classes``. On Windows the two methods for pipes stay
     asyncio's own.
+
+    A loop class that is named in ``loop_classes``, or that runs now, is given procio's methods in place
+    of its own. Where the class of the loop that runs later has a ``subprocess_exec`` or
+    ``subprocess_shell`` of its own, written in Python, the functions go through it.
 
     Idempotent and thread-safe. A module that has already executed ``from asyncio import
     create_subprocess_exec`` keeps the function it has: install first, then import it.
@@ -116,16 +121,17 @@ def _patch_class(loop_class: type) -> None:
 
 
 def _patch(owner: Any, name: str, value: Any) -> None:
-    """Once: what other code has put on top of ours since then is for that code to remove."""
+    """Patch once: what another program has put on top of ours since then is its own to remove."""
     original = vars(owner).get(name, _MISSING)
     if original is value or _saved.get((owner, name), original) is not original:
         return
     setattr(owner, name, value)
     _saved[owner, name] = original
+    _loops.routing.installed = True
 
 
 def _restore(keys: set[tuple[Any, str]]) -> None:
-    """Put back what was there. What other code has put in the place of ours meanwhile stays."""
+    """Put back what was there. What another program has put in the place of ours meanwhile stays."""
     ours = {**_FUNCTIONS, **METHODS}
     for owner, name in keys:
         original = _saved.pop((owner, name))
@@ -136,16 +142,17 @@ def _restore(keys: set[tuple[Any, str]]) -> None:
         else:
             setattr(owner, name, original)
     if not _saved:
+        _loops.routing.installed = False
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(_FINDER)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Waits for uvloop to be imported, whose loop class does not exist before."""
+class _Finder:
+    """Patches uvloop's loop class when a program imports it, since it does not exist before."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> "ModuleSpec | None":
         if fullname != "uvloop":
             return None
         for finder in sys.meta_path:
@@ -153,19 +160,20 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec: Any = None if find is None else find(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 spec.loader = _Loader(spec.loader)
-                found: importlib.machinery.ModuleSpec = spec
+                found: ModuleSpec = spec
                 return found
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Loads a module as its own loader does, and then has its loop class patched."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
-        return self._loader.create_module(spec)
+    def create_module(self, spec: "ModuleSpec") -> types.ModuleType | None:
+        module: types.ModuleType | None = self._loader.create_module(spec)
+        return module
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__loader__ = self._loader
@@ -177,7 +185,7 @@ class _Loader(importlib.abc.Loader):
                 _patch_class(module.Loop)
 
     def __getattr__(self, name: str) -> Any:
-        """What else a loader has, for those who only look for uvloop."""
+        """What else a loader has, for programs that only look for uvloop."""
         return getattr(self._loader, name)
 
 

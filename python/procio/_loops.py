@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import types
 import weakref
 from asyncio.log import logger
 from collections.abc import Callable, Coroutine
@@ -46,7 +47,7 @@ async def _start(
     # asyncio's own stream protocol does nothing but fill asyncio's own streams. A subclass may do
     # anything else, so it gets its callbacks.
     plain = type(protocol) is asyncio.subprocess.SubprocessStreamProtocol
-    limit = protocol._limit if plain else None
+    limit = protocol._limit if plain and not getattr(protocol, "_limit_not_given", False) else None
     request = _options.prepare(args, *streams, limit, options)
     request["read_ahead"] = plain
     process = await _core.spawn(request)
@@ -63,6 +64,58 @@ async def _start(
     if debug:
         logger.info("%s: %r", text, transport)
     return transport, protocol
+
+
+class _Routing:
+    """Whether :func:`procio.install` has its methods in asyncio's loops."""
+
+    installed = False
+
+
+routing = _Routing()
+
+
+def own_method(name: str) -> Callable[..., Any] | None:
+    """The running loop's method ``name`` if its class has one of its own, which asyncio would call.
+
+    A loop class overrides ``subprocess_exec`` to audit children, to refuse them or to change their
+    arguments. Only what is written in Python counts: the method of a compiled loop starts a child itself.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return None
+    method = getattr(type(loop), name, None)
+    if method is METHODS[name] or not isinstance(method, types.FunctionType):
+        return None
+    if not routing.installed and not isinstance(loop, SubprocessLoopMixin):
+        return None
+    bound: Callable[..., Any] = getattr(loop, name)
+    return bound
+
+
+async def start_by_method(
+    method: Callable[..., Any],
+    args: tuple[StrOrBytesPath, ...],
+    streams: tuple[File, File, File],
+    limit: int | None,
+    kwds: Any,
+) -> Any:
+    """Start a child by the loop's own method, as asyncio does; return its process.
+
+    It is procio's if the method ends in procio's, and otherwise asyncio's.
+    """
+    loop = asyncio.get_running_loop()
+
+    def factory() -> Any:
+        protocol: Any = asyncio.subprocess.SubprocessStreamProtocol(2**16 if limit is None else limit, loop)
+        protocol._limit_not_given = limit is None
+        return protocol
+
+    stdin, stdout, stderr = streams
+    transport, protocol = await method(factory, *args, stdin=stdin, stdout=stdout, stderr=stderr, **kwds)
+    if type(transport) is SubprocessTransport and not transport._driven:
+        return transport._process
+    return asyncio.subprocess.Process(transport, protocol, loop)
 
 
 def _check_pipe(fd: int, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from . import _core, _options
 from ._coroutine import coroutine_function
 from ._lines import MergedLines
+from ._loops import own_method, start_by_method
 from ._options import File, StrOrBytesPath, checked_grace, checked_signal
 from ._results import Usage
 from ._streams import StreamReader, StreamWriter
@@ -208,6 +209,9 @@ async def create_subprocess_exec(
     file's name for a program that cannot be executed or a directory that cannot be entered.
     Cancelled, it leaves nothing: no child, no zombie, no descriptor.
     """
+    if (method := own_method("subprocess_exec")) is not None:
+        own: Process = await start_by_method(method, (program, *args), (stdin, stdout, stderr), limit, kwds)
+        return own
     options = _options.reject_fixed_keywords("create_subprocess_exec", kwds, shell=False)
     return await _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, options))
 
@@ -226,6 +230,9 @@ async def create_subprocess_shell(
     else is as with :func:`create_subprocess_exec`. Quote what goes into ``cmd``, for example with
     :func:`shlex.quote`.
     """
+    if (method := own_method("subprocess_shell")) is not None:
+        own: Process = await start_by_method(method, (cmd,), (stdin, stdout, stderr), limit, kwds)
+        return own
     if not isinstance(cmd, bytes | str):
         raise ValueError("cmd must be a string")
     options = _options.reject_fixed_keywords("create_subprocess_shell", kwds, shell=True)

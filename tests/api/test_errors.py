@@ -12,6 +12,7 @@ from typing import Any
 
 import procio
 import pytest
+import shim
 import skips
 from support import PIPE, SH, STDOUT, children, open_fds, output, script_result
 
@@ -392,3 +393,12 @@ run(main())
 def test_eagain_when_there_are_too_many_processes(loop_name: str) -> None:
     """RLIMIT_NPROC."""
     script_result(EAGAIN, loop=loop_name)
+
+
+@pytest.mark.parametrize("name", ["create_subprocess_exec", "create_subprocess_shell", "run_process", "open_process"])
+async def test_a_wrong_keyword_names_the_function_that_was_called(name: str) -> None:
+    if shim.ACTIVE:
+        pytest.skip(skips.OWN_NAMES)
+    command: Any = ["true"] if name in ("run_process", "open_process") else "true"
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'tiemout'$"):
+        await getattr(procio, name)(command, tiemout=5)

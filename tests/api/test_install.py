@@ -236,7 +236,9 @@ async def test_patch_on_top_of_ours_stays(monkeypatch: pytest.MonkeyPatch) -> No
         proc = await asyncio.create_subprocess_exec("true")
         assert isinstance(proc, procio.Process)
         await proc.wait()
-    assert calls == ["create_subprocess_exec"]
+    # The method too, where it is the running loop's: asyncio calls it.
+    by_method = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+    assert calls == ["create_subprocess_exec", *(["subprocess_exec"] if by_method else [])]
     procio.uninstall()
     assert asyncio.create_subprocess_exec is traced
     monkeypatch.undo()
@@ -295,6 +297,79 @@ def test_classes_that_are_named() -> None:
     assert dict(vars(own)) == before
 
 
+def auditing_class(base: Any, seen: list[str], refuse: bool = False) -> Any:
+    """A loop class whose methods look at every start of a child."""
+
+    class Auditing(base):  # type: ignore[misc]
+        async def subprocess_exec(self, factory: Any, *args: Any, **kwds: Any) -> Any:
+            seen.append(f"exec {args}")
+            if refuse:
+                raise PermissionError("refused")
+            return await super().subprocess_exec(factory, *args, **kwds)
+
+        async def subprocess_shell(self, factory: Any, cmd: Any, **kwds: Any) -> Any:
+            seen.append(f"shell {cmd}")
+            return await super().subprocess_shell(factory, cmd, **kwds)
+
+    return Auditing
+
+
+@pytest.mark.parametrize("base", ["asyncio", "mixin", "uvloop"])
+def test_methods_of_a_loop_class_are_gone_through(base: str) -> None:
+    """As asyncio does it; the process is procio's all the same, with procio's lines of any length."""
+    if base == "uvloop":
+        loop_base: Any = pytest.importorskip("uvloop").Loop
+    else:
+        loop_base = procio.EventLoop if base == "mixin" else asyncio.SelectorEventLoop
+    seen: list[str] = []
+
+    async def main() -> None:
+        create = procio if base == "mixin" else asyncio
+        proc = await create.create_subprocess_exec("echo", "x" * 100_000, stdout=PIPE)
+        assert isinstance(proc, procio.Process)
+        assert len(await proc.stdout.readline()) == 100_001
+        assert await proc.wait() == 0
+        proc = await create.create_subprocess_shell("echo y", stdout=PIPE, limit=3)
+        assert isinstance(proc, procio.Process)
+        assert await proc.communicate() == (b"y\n", None)
+        assert len(seen) == 2
+        assert seen[0].startswith("exec ('echo'")
+        assert seen[1] == "shell echo y"
+
+    with contextlib.ExitStack() as stack:
+        if base != "mixin":
+            stack.enter_context(procio.installed())
+        with asyncio.Runner(loop_factory=auditing_class(loop_base, seen)) as runner:
+            runner.run(main())
+
+
+def test_method_of_a_loop_class_may_refuse() -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        with pytest.raises(PermissionError, match="refused"):
+            await asyncio.create_subprocess_exec("true")
+
+    with procio.installed():
+        with asyncio.Runner(loop_factory=auditing_class(asyncio.SelectorEventLoop, seen, refuse=True)) as runner:
+            runner.run(main())
+    assert seen == ["exec ('true',)"]
+
+
+def test_method_of_a_loop_class_is_not_asked_without_install() -> None:
+    """It would end in asyncio's own processes, and procio's function was called."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        proc = await procio.create_subprocess_exec("true")
+        assert isinstance(proc, procio.Process)
+        await proc.wait()
+
+    with asyncio.Runner(loop_factory=auditing_class(asyncio.SelectorEventLoop, seen)) as runner:
+        runner.run(main())
+    assert seen == []
+
+
 def test_class_whose_attributes_cannot_be_set() -> None:
     before = attributes()
     own = own_class()
@@ -317,7 +392,7 @@ def test_running_loop_whose_class_cannot_be_changed() -> None:
 
     class Own(asyncio.SelectorEventLoop, metaclass=Frozen):
         async def subprocess_exec(self, *args: Any, **kwds: Any) -> Any:
-            raise NotImplementedError
+            return await super().subprocess_exec(*args, **kwds)
 
     async def main() -> None:
         with contextlib.ExitStack() as stack:
