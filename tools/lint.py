@@ -32,8 +32,9 @@ PYTHON_LAYERS = (
     ("_options_posix", "_options_windows", "_options", "_lines"),
     ("_transports",),
     ("_streams", "_subprocess_transport"),
+    ("_loops",),
     ("subprocess",),
-    ("_lifetime", "_loops"),
+    ("_lifetime",),
     ("_install",),
     ("__init__",),
 )
