@@ -70,6 +70,11 @@ mod child;
 mod child_stdio;
 mod command;
 mod error;
+/// Coming from `std::process`, `tokio::process` or `async-process`.
+#[cfg(unix)]
+pub mod migration {
+    #![doc = include_str!("migration.md")]
+}
 mod process;
 #[cfg(feature = "python")]
 #[allow(missing_debug_implementations, reason = "these are Python's classes")]
