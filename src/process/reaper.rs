@@ -86,28 +86,26 @@ impl Reaper {
         };
         let watch = |guard: &Reaper, token| {
             let mut state = lock(&guard.state);
-            let Some(process) = &mut state.process else {
+            let Some(process) = state.process.take() else {
                 return Ok(());
             };
             let watched = reactor
                 .poller()
                 .and_then(|poller| process.watch(&poller, token));
-            if watched.is_err() {
-                let _ = process.kill();
-                process.wait_blocking();
-                state.process = None;
+            match &watched {
+                Ok(()) => state.process = Some(process),
+                Err(_) => kill_orphan(process),
             }
             watched
         };
         let added = reactor.add(make, watch);
         if let Some(ReaperState {
-            process: Some(mut process),
+            process: Some(process),
             ..
         }) = state
         {
             // The reactor has ended: `make` was not even called.
-            let _ = process.kill();
-            process.wait_blocking();
+            kill_orphan(process);
         }
         added.map(ChildGuard)
     }
@@ -377,6 +375,14 @@ impl Reaper {
         self.reach(true, Process::kill)
     }
 
+    /// Kills it and waits a moment for its end.
+    pub(crate) fn end_now(&self) {
+        let _ = self.kill();
+        let mut wakers = Vec::new();
+        self.reap_by(|process| process.wait_timeout(REAP_TIMEOUT), &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     fn reach(&self, deadly: bool, send: impl FnOnce(&Process) -> io::Result<()>) -> io::Result<()> {
         let state = lock(&self.state);
         let (Some(process), None) = (&state.process, &state.exit) else {
@@ -493,6 +499,12 @@ impl Reaper {
             reap_orphan(process);
         }
     }
+}
+
+/// Kills a child that no reactor has, and reaps it.
+pub(crate) fn kill_orphan(process: Process) {
+    let _ = process.kill();
+    reap_orphan(process);
 }
 
 /// Reaps a child that was killed: here, if it dies soon, else in a thread that ends with it. A

@@ -1,7 +1,7 @@
 //! A child between its clone and its exec.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use crate::command::Command;
@@ -33,6 +33,8 @@ pub(crate) struct PendingSpawn {
     pipes: Pipes,
     kill_on_drop: bool,
     failure: Option<SpawnError>,
+    /// It may not be signalled: a set-user-ID program, which has become another user's process.
+    out_of_reach: bool,
     key: Key,
 }
 
@@ -57,14 +59,18 @@ impl PendingSpawn {
             .map_err(SpawnError::setup)?;
         let (pipes, ends) = ChildEnds::new(command, reactor).map_err(SpawnError::setup)?;
         let handles = [&ends.stdin, &ends.stdout, &ends.stderr].map(ChildEnd::raw);
-        let (process, report) = reactor.spawner.spawn(plan, handles, fork)?;
+        let (process, mut report) = reactor.spawner.spawn(plan, handles, fork)?;
         drop(ends);
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
         let owned = command.spec.kill_group_on_drop;
         let guard = Reaper::watch(reactor, process, true, command.leads(), owned)
             .map_err(SpawnError::setup)?;
-        let exec = ExecSource::new(reactor, report).map_err(SpawnError::setup)?;
+        // Declared before the guard, dropped after it: the memory in the report is freed when the
+        // child is dead.
+        let exec = ExecSource::new(reactor, &mut report)
+            .inspect_err(|_| guard.end_now())
+            .map_err(SpawnError::setup)?;
         let kill_on_drop = command.kill_on_drop;
         Ok(PendingSpawn {
             guard: Some(Arc::new(guard)),
@@ -72,6 +78,7 @@ impl PendingSpawn {
             pipes,
             kill_on_drop,
             failure: None,
+            out_of_reach: false,
             key: None,
         })
     }
@@ -83,13 +90,18 @@ impl PendingSpawn {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(Arc<ChildGuard>, Pipes), SpawnError>> {
         if self.failure.is_none() {
-            match self.exec.poll(cx) {
+            match self.poll_exec(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => self.failure = Some(error),
+                Poll::Ready(Err(error)) => {
+                    self.failure = Some(error);
+                    // What could not be executed ends by itself; what could not be heard of does not.
+                    self.kill();
+                }
                 Poll::Ready(Ok(())) => {
                     let Some(guard) = self.guard.take() else {
                         return Poll::Pending;
                     };
+                    guard.forget(&mut self.key);
                     guard.set_kill_on_drop(self.kill_on_drop);
                     return Poll::Ready(Ok((guard, std::mem::take(&mut self.pipes))));
                 }
@@ -104,6 +116,21 @@ impl PendingSpawn {
         }
     }
 
+    /// Waits for the report. The end of the child is news of it, too: a copy of this process that
+    /// another thread has forked may hold the pipe of the report for as long as it lives.
+    fn poll_exec(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SpawnError>> {
+        if let Poll::Ready(result) = self.exec.poll(cx) {
+            return Poll::Ready(result);
+        }
+        match &self.guard {
+            Some(guard) if matches!(guard.poll_wait(&mut self.key, cx), Poll::Ready(Ok(_))) => {
+                self.exec.conclude();
+                self.exec.poll(cx)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
     /// Takes a child that [`poll`](PendingSpawn::poll) had handed out, to be aborted.
     #[cfg(feature = "python")]
     pub(crate) fn take_back(&mut self, guard: Arc<ChildGuard>) {
@@ -114,19 +141,32 @@ impl PendingSpawn {
     #[cfg(feature = "python")]
     pub(crate) fn abort(&mut self) {
         self.pipes = Pipes::default();
+        self.kill();
+    }
+
+    fn kill(&mut self) {
         if let Some(guard) = &self.guard {
             let _ = guard.kill_with_group();
+            let refused = |error: io::Error| error.kind() != io::ErrorKind::NotFound;
+            self.out_of_reach = guard.kill().is_err_and(refused);
         }
     }
 
-    /// Waits until the child is gone, reaped, and no longer uses our memory.
+    /// Waits until the child is gone, reaped, and no longer uses our memory. One that cannot be
+    /// killed is not waited for: the reactor reaps it whenever it ends.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(guard) = &self.guard else {
             return Poll::Ready(());
         };
-        if guard.poll_wait(&mut self.key, cx).is_pending() || self.exec.poll_end(cx).is_pending() {
-            return Poll::Pending;
+        if !self.out_of_reach {
+            match guard.poll_wait(&mut self.key, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(_)) => self.exec.conclude(),
+                // The reactor has ended, which has seen to the child.
+                Poll::Ready(Err(_)) => {}
+            }
         }
+        guard.forget(&mut self.key);
         self.guard = None;
         self.pipes = Pipes::default();
         Poll::Ready(())
@@ -150,28 +190,42 @@ struct ExecState {
 impl ExecSource {
     /// Without an outcome to wait for, the program runs already. That is told in the next turn, so
     /// that a start can be cancelled on every system.
-    fn new(reactor: &Arc<Inner>, report: Option<ExecReport>) -> io::Result<Arc<Self>> {
-        let known = report.is_none();
+    ///
+    /// # Errors
+    /// When the report cannot be watched. It is then left where it is.
+    fn new(reactor: &Arc<Inner>, report: &mut Option<ExecReport>) -> io::Result<Arc<Self>> {
+        let mut made = None;
         let make = |token| {
             let state = ExecState {
-                report,
+                report: report.take(),
                 result: None,
                 waker: None,
             };
-            Arc::new(ExecSource {
+            let exec = Arc::new(ExecSource {
                 reactor: reactor.clone(),
                 token,
                 state: Mutex::new(state),
-            })
+            });
+            made = Some(exec.clone());
+            exec
         };
-        let exec = reactor.add(make, |exec, token| match &lock(&exec.state).report {
+        let added = reactor.add(make, |exec, token| match &lock(&exec.state).report {
             Some(report) => report.watch(&*reactor.poller()?, token, Interest::Read),
             None => Ok(()),
-        })?;
-        if known {
-            reactor.defer(exec.token);
+        });
+        match added {
+            Ok(exec) => {
+                match &lock(&exec.state).report {
+                    Some(report) => exec.look_again_later(report),
+                    None => reactor.defer(exec.token),
+                }
+                Ok(exec)
+            }
+            Err(error) => {
+                *report = made.and_then(|exec| lock(&exec.state).report.take());
+                Err(error)
+            }
         }
-        Ok(exec)
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SpawnError>> {
@@ -186,13 +240,46 @@ impl ExecSource {
         Poll::Pending
     }
 
-    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = lock(&self.state);
-        if state.report.is_none() || self.reactor.is_closed() {
-            return Poll::Ready(());
+    /// The child has ended: what it has reported until now is all, and it no longer uses our memory.
+    fn conclude(&self) {
+        let state = lock(&self.state);
+        if state.report.is_some() {
+            self.finish(state, ExecReport::conclude);
         }
-        state.waker = Some(cx.waker().clone());
-        Poll::Pending
+    }
+
+    /// The report is over. Returns the waker of who waits for the result.
+    fn finish(
+        &self,
+        mut state: MutexGuard<'_, ExecState>,
+        result: impl FnOnce(&mut ExecReport) -> Result<(), SpawnError>,
+    ) -> Option<Waker> {
+        if let Some(mut report) = state.report.take() {
+            self.unwatch(&report);
+            let result = result(&mut report);
+            // That it could not be read has been told.
+            state.result.get_or_insert(result);
+        }
+        let waker = state.waker.take();
+        drop(state);
+        self.reactor.remove(self.token);
+        waker
+    }
+
+    /// The end of the pipe is the news that we wait for, but it may not come: see
+    /// [`PendingSpawn::poll_exec`]. So the report is looked at again.
+    fn look_again_later(&self, report: &ExecReport) {
+        if let Ok(poller) = self.reactor.poller() {
+            report.remind(&poller, self.token);
+        }
+    }
+
+    fn unwatch(&self, report: &ExecReport) {
+        if let Ok(poller) = self.reactor.poller()
+            && !self.reactor.in_forked_child()
+        {
+            report.unwatch(&poller);
+        }
     }
 }
 
@@ -202,19 +289,18 @@ impl Source for ExecSource {
         let Some(report) = &mut state.report else {
             return;
         };
-        let Some(result) = report.try_get() else {
-            return;
-        };
-        if let Ok(poller) = self.reactor.poller()
-            && !self.reactor.in_forked_child()
-        {
-            report.unwatch(&poller);
+        match report.try_get() {
+            Ok(Some(result)) => wakers.extend(self.finish(state, |_| result)),
+            Ok(None) => self.look_again_later(report),
+            Err(error) => {
+                // The child is to be killed. Its memory stays here until it is dead.
+                self.unwatch(report);
+                state.result = Some(Err(SpawnError::setup(error)));
+                wakers.extend(state.waker.take());
+                drop(state);
+                self.reactor.remove(self.token);
+            }
         }
-        state.report = None;
-        state.result = Some(result);
-        wakers.extend(state.waker.take());
-        drop(state);
-        self.reactor.remove(self.token);
     }
 
     fn resume(&self, wakers: &mut Vec<Waker>) {

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::detached_error;
-use crate::process::reaper::{ChildGuard, Reaper, reap_orphan};
+use crate::process::reaper::{ChildGuard, Reaper, kill_orphan};
 use crate::process::spawn::Pipes;
 use crate::reactor::Inner;
 use crate::status::Exit;
@@ -120,8 +120,7 @@ impl DetachedChild {
 impl Drop for DetachedChild {
     fn drop(&mut self) {
         if let Some(process) = self.process.take() {
-            let _ = process.kill();
-            reap_orphan(process);
+            kill_orphan(process);
         }
     }
 }

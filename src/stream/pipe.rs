@@ -85,10 +85,12 @@ impl ReadPipe {
         };
         let register = |source: &ReadSource, _| {
             let mut reader = lock(&source.reader);
-            match reader.io().map(|io| io.register(Interest::Read)) {
-                Some(Err(error)) if sys::never_blocks(&error) => reader.mark_ready(true),
-                Some(Err(error)) => return Err(error),
-                _ => {}
+            let Some(io) = reader.io() else {
+                return Ok(());
+            };
+            match io.register(Interest::Read) {
+                Err(error) if sys::never_blocks(io.get(), &error) => reader.mark_ready(true),
+                result => return result,
             }
             Ok(())
         };
@@ -383,9 +385,12 @@ impl WritePipe {
         };
         let register = |source: &WriteSource, _| {
             let writer = lock(&source.writer);
-            match writer.io().map(|io| io.register(Interest::Hangup)) {
-                Some(Err(error)) if !sys::never_blocks(&error) => Err(error),
-                _ => Ok(()),
+            let Some(io) = writer.io() else {
+                return Ok(());
+            };
+            match io.register(Interest::Hangup) {
+                Err(error) if sys::never_blocks(io.get(), &error) => Ok(()),
+                result => result,
             }
         };
         reactor.add(make, register).map(WritePipe)

@@ -11,15 +11,6 @@ use crate::status::{Exit, ExitStatus, Usage};
 /// another processor; each look gives ours away.
 const LOOKS: usize = 64;
 
-/// Whom to wait for.
-#[derive(Clone, Copy)]
-pub(crate) enum Target<'a> {
-    Pid(i32),
-    /// There is none here: EINVAL.
-    #[expect(dead_code, reason = "the half that is shared with Linux names it")]
-    PidFd(BorrowedFd<'a>),
-}
-
 /// What to do with the child.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
@@ -33,11 +24,11 @@ pub(crate) enum Wait {
 
 /// Waits for a child. `None` if it has not ended, and after [`Wait::Block`]; ECHILD if other code
 /// has reaped it. What a child that was only looked at consumed is known when it is reaped.
-pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
-    let pid = match target {
-        Target::Pid(pid) => pid,
-        Target::PidFd(_) => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
-    };
+pub(crate) fn wait(
+    pid: i32,
+    _pidfd: Option<BorrowedFd<'_>>,
+    how: Wait,
+) -> io::Result<Option<Exit>> {
     loop {
         let result = match how {
             Wait::Reap => reap(pid),

@@ -30,7 +30,7 @@ use rustix::event::kqueue::{self, EventFilter, EventFlags, ProcessEvents};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::Pid;
 
-use super::exit::{self, Target, Wait};
+use super::exit::{self, Wait};
 use super::wake::Wake;
 use super::{Interest, above_stdio, current_pid};
 use crate::sys::Event;
@@ -286,7 +286,7 @@ impl Poller {
                 return;
             }
             // The kernel has no memory for a timer. There will be no other event.
-            let _ = exit::wait(Target::Pid(pid), Wait::Block);
+            let _ = exit::wait(pid, None, Wait::Block);
         }
         events.push(Event {
             token,

@@ -62,6 +62,14 @@ pub(crate) fn max_fd() -> i32 {
     unsafe { libc::getdtablesize() }
 }
 
+/// Not known here before the report or the child has ended.
+pub(crate) fn has_executed(_pid: u32) -> bool {
+    false
+}
+
+/// There is nothing to look at again.
+pub(crate) fn remind(_poller: &Poller, _token: usize) {}
+
 /// Watches for the end of a child. `false` when the kernel will not tell: the caller then has a
 /// thread wait for it. EVFILT_PROC in kqueue(2).
 pub(crate) fn watch_exit(

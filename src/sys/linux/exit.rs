@@ -1,20 +1,17 @@
-//! How a child ended: waitid(2), and what the kernel still knows when other code reaped it.
+//! How a child ended: waitid(2), what takes its place, and what the kernel still knows of a child
+//! that other code reaped.
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+
 use crate::status::{Exit, ExitStatus, Usage};
 
-/// What waitid(2) is asked about.
-#[derive(Clone, Copy)]
-pub(crate) enum Target<'a> {
-    Pid(i32),
-    PidFd(BorrowedFd<'a>),
-}
-
-/// What waitid(2) does with the child.
+/// What is done with the child.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// Reaps it if it has ended.
@@ -25,12 +22,29 @@ pub(crate) enum Wait {
     Block,
 }
 
-/// Waits for a child. `None` if it has not ended; ECHILD if other code has reaped it.
-pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
-    let (kind, id) = match target {
-        Target::Pid(pid) => (libc::P_PID, pid),
-        Target::PidFd(fd) => (libc::P_PIDFD, fd.as_raw_fd()),
+/// Waits for a child. `None` if it has not ended; ECHILD if other code has reaped it. waitid(2).
+///
+/// Where that is refused, as by sandboxes, wait4(2) takes its place. It cannot look: a child that has
+/// ended is reaped by [`Wait::Look`], too. To block takes the pidfd; without one the error is returned.
+pub(crate) fn wait(pid: i32, pidfd: Option<BorrowedFd<'_>>, how: Wait) -> io::Result<Option<Exit>> {
+    let by_number = || waitid(libc::P_PID, pid, how);
+    let result = match pidfd.map(|fd| waitid(libc::P_PIDFD, fd.as_raw_fd(), how)) {
+        // P_PIDFD is from Linux 5.4, pidfds are from 5.3.
+        Some(Err(error)) if error.raw_os_error() == Some(libc::EINVAL) => by_number(),
+        Some(result) => result,
+        None => by_number(),
     };
+    match result {
+        Err(error) if error.raw_os_error() != Some(libc::ECHILD) => match (how, pidfd) {
+            (Wait::Block, None) => Err(error),
+            (Wait::Block, Some(pidfd)) => has_ended(pidfd, None).map(|_| None),
+            (Wait::Reap | Wait::Look, _) => reap_by_number(pid, pidfd),
+        },
+        result => result,
+    }
+}
+
+fn waitid(kind: libc::idtype_t, id: i32, how: Wait) -> io::Result<Option<Exit>> {
     let options = libc::WEXITED
         | match how {
             Wait::Reap => libc::WNOHANG,
@@ -64,6 +78,48 @@ pub(crate) fn wait(target: Target<'_>, how: Wait) -> io::Result<Option<Exit>> {
     }
 }
 
+/// Whether the process of a pidfd has ended, after at most `timeout`. poll(2).
+fn has_ended(pidfd: BorrowedFd<'_>, timeout: Option<&Timespec>) -> io::Result<bool> {
+    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    Ok(retry_on_intr(|| poll(&mut polled, timeout))? > 0)
+}
+
+/// Reaps a child that has ended. wait4(2) has only the number, which the pidfd proves to be its own.
+/// A child that has ended and cannot be reaped at all is lost, and stays a zombie.
+fn reap_by_number(pid: i32, pidfd: Option<BorrowedFd<'_>>) -> io::Result<Option<Exit>> {
+    if let Some(pidfd) = pidfd {
+        if !has_ended(pidfd, Some(&Timespec::default()))? {
+            return Ok(None);
+        }
+        if let Err(error) = super::check_not_reaped(pidfd)
+            && error.raw_os_error() == Some(libc::ESRCH)
+        {
+            return Err(io::Error::from_raw_os_error(libc::ECHILD));
+        }
+    }
+    let mut status = 0;
+    // SAFETY: plain data, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are to live values of the right type.
+    let result = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    match result {
+        0 => Ok(None),
+        // A child that is traced by us is also reported when it stops.
+        1.. if libc::WIFSTOPPED(status) => Ok(None),
+        1.. => Ok(Some(Exit {
+            status: decode(status),
+            usage: decode_usage(&usage),
+        })),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ECHILD) || pidfd.is_none() => Err(error),
+            _ => Ok(Some(Exit {
+                status: ExitStatus::Lost,
+                usage: Usage::default(),
+            })),
+        },
+    }
+}
+
 fn exit(code: i32, status: i32, usage: &libc::rusage) -> Exit {
     let status = match code {
         libc::CLD_EXITED => ExitStatus::Exited(status.unsigned_abs()),
@@ -74,11 +130,15 @@ fn exit(code: i32, status: i32, usage: &libc::rusage) -> Exit {
     };
     Exit {
         status,
-        usage: Usage {
-            user: duration(usage.ru_utime),
-            system: duration(usage.ru_stime),
-            max_resident: own_peak(usage),
-        },
+        usage: decode_usage(usage),
+    }
+}
+
+fn decode_usage(usage: &libc::rusage) -> Usage {
+    Usage {
+        user: duration(usage.ru_utime),
+        system: duration(usage.ru_stime),
+        max_resident: own_peak(usage),
     }
 }
 
@@ -115,7 +175,11 @@ pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     if result != 0 || info.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
         return ExitStatus::Lost;
     }
-    let status = info.exit_code;
+    decode(info.exit_code)
+}
+
+/// A status as wait4(2) gives it, of a child that has ended.
+fn decode(status: i32) -> ExitStatus {
     if libc::WIFEXITED(status) {
         ExitStatus::Exited(libc::WEXITSTATUS(status).unsigned_abs())
     } else {

@@ -70,6 +70,34 @@ pub(crate) fn max_fd() -> i32 {
     i32::MAX
 }
 
+/// Whether a child of ours has executed a program: it is no longer "forked, but did not exec". That flag
+/// falls when the kernel has let go of the old memory. proc(5), `/proc/PID/stat`.
+///
+/// A `/proc` of another pid namespace gives our numbers to other processes: it must know us by our own,
+/// and the child as ours.
+pub(crate) fn has_executed(pid: u32) -> bool {
+    const FORKED_NO_EXEC: u32 = 0x40;
+    let own = std::process::id();
+    let known_as = std::fs::read_link("/proc/self");
+    if known_as.is_ok_and(|name| name.as_os_str() != own.to_string().as_str()) {
+        return false;
+    }
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name of the program, in brackets, may contain anything; after it come the state, the
+    // parent, and five more numbers up to the flags.
+    let after_name = stat.iter().rposition(|byte| *byte == b')');
+    let words = after_name.and_then(|at| std::str::from_utf8(stat.get(at + 1..)?).ok());
+    let mut words = words.into_iter().flat_map(str::split_ascii_whitespace);
+    let parent = words.nth(1).and_then(|word| word.parse::<u32>().ok());
+    let flags = words.nth(4).and_then(|word| word.parse::<u32>().ok());
+    parent == Some(own) && flags.is_some_and(|flags| flags & FORKED_NO_EXEC == 0)
+}
+
+/// Reports a token to a poller after a while.
+pub(crate) fn remind(poller: &Poller, token: usize) {
+    poller.remind(token);
+}
+
 /// Watches for the end of a child through its pidfd. `false` when there is none.
 pub(crate) fn watch_exit(
     _pid: i32,

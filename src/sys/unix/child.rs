@@ -13,6 +13,7 @@
 //! the end of their input, and peers from the end of their connections, for as long.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::os::raw::{self, Errno};
 use super::{Plan, RawHandle, plan};
@@ -27,6 +28,9 @@ pub(crate) struct Job {
     /// Where the child reports an error: `[stage, errno]` as two native-endian 32-bit words. It is
     /// close-on-exec, so its end without a word says that the program runs.
     pub report: RawHandle,
+    /// The same, where the child shares our memory: a pipe may refuse it (there is no memory, or a
+    /// sandbox allows no write). 0 before. The only word of the job that the child writes.
+    pub failure: AtomicU64,
     /// The signal mask of the thread that asked for the child; set last.
     pub mask: raw::SigSet,
     pub close_range: bool,
@@ -57,6 +61,8 @@ pub(super) unsafe fn run(job: &Job, hook: Option<InChild<'_>>) -> ! {
     let mut bytes = [0; 8];
     bytes[..4].copy_from_slice(&words[0].to_ne_bytes());
     bytes[4..].copy_from_slice(&words[1].to_ne_bytes());
+    job.failure
+        .store(u64::from_ne_bytes(bytes), Ordering::Release);
     raw::write(job.report, &bytes);
     raw::exit(255)
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 #[cfg(feature = "python")]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
 
 /// Moves a fresh descriptor out of 0, 1 and 2.
@@ -66,12 +66,20 @@ pub(crate) fn has_events(selector: RawFd) -> bool {
 }
 
 /// Whether a poller refused a descriptor because there is nothing to wait for: `/dev/null`, which
-/// is always ready. EPERM in epoll_ctl(2); EINVAL and ENODEV of the kqueues.
-pub(crate) fn never_blocks(error: &io::Error) -> bool {
-    matches!(
+/// is always ready. EPERM in epoll_ctl(2); EINVAL and ENODEV of the kqueues. A sandbox that refuses
+/// the call as a whole says EPERM, too, but pipes and sockets can always be waited for.
+pub(crate) fn never_blocks(fd: &impl AsFd, error: &io::Error) -> bool {
+    let refused = matches!(
         rustix::io::Errno::from_io_error(error),
         Some(rustix::io::Errno::PERM | rustix::io::Errno::INVAL | rustix::io::Errno::NODEV)
-    )
+    );
+    refused
+        && rustix::fs::fstat(fd).is_ok_and(|stat| {
+            !matches!(
+                FileType::from_raw_mode(stat.st_mode),
+                FileType::Fifo | FileType::Socket
+            )
+        })
 }
 
 /// Makes reads and writes wait.

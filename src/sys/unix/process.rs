@@ -22,17 +22,20 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::pidfd_send_signal;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::os::exit::{self, Target, Wait};
+use super::os::exit::{self, Wait};
 use super::os::{self, Poller};
 use crate::status::{Exit, ExitStatus, Usage};
+
+/// How often to try whether a child has ended, where the system refuses to tell without reaping it.
+const BLIND_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A child that has not been reaped.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: i32,
     pidfd: Option<OwnedFd>,
-    /// The thread that waits for it has seen its end: from then on, without a pidfd, its number
-    /// may be another's, if other code reaped it.
+    /// Its end was seen, here or by the thread that waits for it: from then on, without a pidfd, its
+    /// number may be another's, if it was reaped.
     ended: Arc<AtomicBool>,
 }
 
@@ -88,9 +91,20 @@ impl Process {
             .name(name)
             .stack_size(64 * 1024)
             .spawn(move || {
-                let _ = exit::wait(Target::Pid(pid), Wait::Block);
-                ended.store(true, Ordering::SeqCst);
-                notifier.notify(token);
+                match exit::wait(pid, None, Wait::Block) {
+                    Err(error) if error.raw_os_error() != Some(libc::ECHILD) => {
+                        // The system does not let us look. The reactor reaps, so it has to try, until
+                        // the child is no longer its own.
+                        while Arc::strong_count(&ended) > 1 {
+                            std::thread::sleep(BLIND_INTERVAL);
+                            notifier.notify(token);
+                        }
+                    }
+                    _ => {
+                        ended.store(true, Ordering::SeqCst);
+                        notifier.notify(token);
+                    }
+                }
             })?;
         Ok(())
     }
@@ -111,18 +125,12 @@ impl Process {
     }
 
     fn wait(&self, how: Wait) -> io::Result<Option<Exit>> {
-        let target = match &self.pidfd {
-            Some(fd) => Target::PidFd(fd.as_fd()),
-            None => Target::Pid(self.pid),
-        };
-        let result = match exit::wait(target, how) {
-            // P_PIDFD is from Linux 5.4, pidfds are from 5.3.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                exit::wait(Target::Pid(self.pid), how)
+        match exit::wait(self.pid, self.pidfd(), how) {
+            Ok(Some(exit)) => {
+                // The look may have reaped it.
+                self.ended.store(true, Ordering::SeqCst);
+                Ok(Some(exit))
             }
-            result => result,
-        };
-        match result {
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
                 Ok(Some(lost(exit::status_of_reaped(self.pidfd()))))
             }
@@ -167,7 +175,7 @@ impl Process {
         }
         // It has ended; only if it is still to be reaped the number is its own.
         if self.ended.load(Ordering::SeqCst)
-            && !matches!(exit::wait(Target::Pid(self.pid), Wait::Look), Ok(Some(_)))
+            && !matches!(exit::wait(self.pid, None, Wait::Look), Ok(Some(_)))
         {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
@@ -233,10 +241,14 @@ impl Process {
 
     /// Blocks until the child has ended and reaps it.
     pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
-        let _ = exit::wait(Target::Pid(self.pid), Wait::Block);
-        match self.try_wait() {
-            Ok(Some(exit)) => exit.status,
-            _ => ExitStatus::Lost,
+        let blocked = exit::wait(self.pid, self.pidfd(), Wait::Block);
+        loop {
+            match self.try_wait() {
+                Ok(Some(exit)) => return exit.status,
+                // The system does not let us block.
+                Ok(None) if blocked.is_err() => std::thread::sleep(BLIND_INTERVAL),
+                _ => return ExitStatus::Lost,
+            }
         }
     }
 }

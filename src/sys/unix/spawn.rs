@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::child::{self, Job, STAGES};
 use super::os::{self, Started, raw};
@@ -51,6 +52,7 @@ impl Spawner {
             plan,
             stdio,
             report: writer.as_raw_fd(),
+            failure: AtomicU64::new(0),
             mask: raw::signal_mask(),
             close_range: switches().close_range,
             library_exec: switches().library_exec,
@@ -64,6 +66,7 @@ impl Spawner {
         drop(writer);
         let report = ExecReport {
             report,
+            pid: process.pid(),
             bytes: Vec::new(),
             rest: Some((job, started)),
             cloner: self.cloner.clone(),
@@ -121,6 +124,7 @@ fn in_child(fork: &mut dyn Fork) -> Result<(), i32> {
 /// What became of the exec. Owns all memory that the child half reads, until it no longer does.
 pub(crate) struct ExecReport {
     report: PipeReader,
+    pid: u32,
     bytes: Vec<u8>,
     rest: Option<(Box<Job>, Option<Started>)>,
     cloner: Arc<os::Cloner>,
@@ -130,21 +134,51 @@ pub(crate) struct ExecReport {
 impl ExecReport {
     /// The outcome, once it is known: that the program runs, or the error that the child met (it
     /// has then ended, or is about to). `None` before.
-    pub(crate) fn try_get(&mut self) -> Option<Result<(), SpawnError>> {
+    ///
+    /// # Errors
+    /// When the report cannot be read. The child may be anywhere, and still use our memory.
+    pub(crate) fn try_get(&mut self) -> io::Result<Option<Result<(), SpawnError>>> {
+        Ok((self.read_to_end()? || self.has_executed()).then(|| self.conclude()))
+    }
+
+    /// The outcome, as the child no longer uses our memory: it runs its program, or has ended.
+    pub(crate) fn conclude(&mut self) -> Result<(), SpawnError> {
+        // Of a child that has ended there may be a word that was not read.
+        let _ = self.read_to_end();
+        let Some((job, started)) = self.rest.take() else {
+            return decode(&self.bytes);
+        };
+        if let Some(started) = started {
+            self.cloner.recycle(started);
+        }
+        match job.failure.load(Ordering::Acquire) {
+            0 => decode(&self.bytes),
+            failure => decode(&failure.to_ne_bytes()),
+        }
+    }
+
+    /// Whether that is the end of the report: the child no longer uses our memory.
+    fn read_to_end(&mut self) -> io::Result<bool> {
         loop {
             self.bytes.reserve(16);
             match self.report.try_read(&mut self.bytes) {
-                Ok(0) => break,
+                Ok(0) => return Ok(true),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(error) => return Some(Err(SpawnError::setup(error))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
-        // The end of the pipe: the child has let go of our memory.
-        if let Some((_job, Some(started))) = self.rest.take() {
-            self.cloner.recycle(started);
-        }
-        Some(decode(&self.bytes))
+    }
+
+    /// What the system tells of a child whose report does not end, because another process holds
+    /// the pipe.
+    fn has_executed(&self) -> bool {
+        self.bytes.is_empty() && os::has_executed(self.pid)
+    }
+
+    /// Has the poller report `token` after a while, so that the child is looked at again.
+    pub(crate) fn remind(&self, poller: &os::Poller, token: usize) {
+        os::remind(poller, token);
     }
 }
 
@@ -157,7 +191,7 @@ impl AsFd for ExecReport {
 impl Drop for ExecReport {
     fn drop(&mut self) {
         // A child that still reads the job must find it, whatever happens to us. The callers keep
-        // an outcome until it is known; should one fail to, the memory is lost and nothing else.
+        // an outcome until it is known; where they cannot, the memory is lost and nothing else.
         // In a forked copy the report is not ours to read.
         if self.rest.is_some() && self.owner == current_pid() {
             let _ = self.try_get();

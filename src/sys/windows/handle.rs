@@ -56,7 +56,7 @@ pub(crate) fn duplicate(handle: RawHandle) -> io::Result<OwnedHandle> {
 }
 
 /// No: every pipe can be waited for.
-pub(crate) fn never_blocks(_error: &io::Error) -> bool {
+pub(crate) fn never_blocks<T>(_end: &T, _error: &io::Error) -> bool {
     false
 }
 

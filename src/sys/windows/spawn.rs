@@ -47,7 +47,15 @@ impl Fork for PreExec {}
 pub(crate) enum ExecReport {}
 
 impl ExecReport {
-    pub(crate) fn try_get(&mut self) -> Option<Result<(), SpawnError>> {
+    pub(crate) fn try_get(&mut self) -> io::Result<Option<Result<(), SpawnError>>> {
+        match *self {}
+    }
+
+    pub(crate) fn conclude(&mut self) -> Result<(), SpawnError> {
+        match *self {}
+    }
+
+    pub(crate) fn remind(&self, _poller: &Poller, _token: usize) {
         match *self {}
     }
 }
