@@ -17,18 +17,43 @@ _drain = _core.StreamWriter.drain
 _wait_closed = _core.StreamWriter.wait_closed
 
 
-class StreamReader(_core.StreamReader, asyncio.StreamReader):
+class _AsAsyncio(type):
+    """Classes whose instances are asyncio's, too: the streams of sockets, and those made by hand.
+
+    A program that takes this module for asyncio asks ``isinstance(reader, asyncio.StreamReader)``.
+    """
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        if cls is StreamReader:
+            return isinstance(instance, asyncio.StreamReader)
+        if cls is StreamWriter:
+            return isinstance(instance, asyncio.StreamWriter)
+        return super().__instancecheck__(instance)
+
+
+class StreamReader(_core.StreamReader, asyncio.StreamReader, metaclass=_AsAsyncio):
     """The reading end of a child's standard output or error.
 
     It has every public method of :class:`asyncio.StreamReader`, and ``close()``, which asyncio
     lacks (CPython issue 130925). Safe to cancel: a read that is cancelled loses nothing.
+
+    Called by a program, with ``limit`` and ``loop`` or with neither, it returns asyncio's stream, which
+    is filled by ``feed_data``. A class that is to be made by hand derives from asyncio's.
     """
 
-    def __new__(cls, *args: Any, **kwds: Any) -> "StreamReader":
-        return super().__new__(cls, *args)
+    if TYPE_CHECKING:
 
-    def __init__(self, *args: Any, **kwds: Any) -> None:
-        """Made by procio only."""
+        def __init__(self, limit: int = 2**16, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+
+    else:
+
+        def __new__(cls, *args, **kwds):
+            if cls is StreamReader and (kwds or not args or isinstance(args[0], int)):
+                return asyncio.StreamReader(*args, **kwds)
+            return super().__new__(cls, *args)
+
+        def __init__(self, *args, **kwds) -> None:
+            """Make nothing: what procio makes is made by ``__new__``."""
 
     if not TYPE_CHECKING:  # checkers take the types from _core.pyi, where these are `async def`
 
@@ -103,14 +128,32 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader):
         return transport
 
 
-class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
+class StreamWriter(_core.StreamWriter, asyncio.StreamWriter, metaclass=_AsAsyncio):
     """The writing end of a child's standard input.
 
-    It has every public method of :class:`asyncio.StreamWriter`.
+    It has every public method of :class:`asyncio.StreamWriter`. Called by a program, with a transport,
+    a protocol, a reader and a loop, it returns asyncio's stream.
     """
 
-    def __init__(self, *args: Any, **kwds: Any) -> None:
-        """Made by procio only."""
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            transport: asyncio.WriteTransport,
+            protocol: asyncio.BaseProtocol,
+            reader: asyncio.StreamReader | None,
+            loop: asyncio.AbstractEventLoop,
+        ) -> None: ...
+
+    else:
+
+        def __new__(cls, *args, **kwds):
+            if cls is StreamWriter and len(args) + len(kwds) > 1:
+                return asyncio.StreamWriter(*args, **kwds)
+            return super().__new__(cls, *args)
+
+        def __init__(self, *args, **kwds) -> None:
+            """Make nothing: what procio makes is made by ``__new__``."""
 
     if not TYPE_CHECKING:  # checkers take the types from _core.pyi, where these are `async def`
 
@@ -131,6 +174,10 @@ class StreamWriter(_core.StreamWriter, asyncio.StreamWriter):
             Raises the OSError that ended writing, if one did. Safe to cancel: nothing is lost.
             """
             return _wait_closed(self)
+
+    async def start_tls(self, *args: Any, **kwds: Any) -> None:
+        """Raise NotImplementedError: there is no TLS on a pipe, which asyncio cannot start either."""
+        raise NotImplementedError("a pipe to a child cannot be upgraded to TLS")
 
     def __del__(self, *args: Any) -> None:
         """Nothing is left to do: the descriptor is closed by its owner."""

@@ -294,6 +294,7 @@ UNTYPED_IN_ASYNCIO = {
         "get_write_buffer_limits",
         "get_write_buffer_size",
         "set_write_buffer_limits",
+        "start_tls",
     },
 }
 
