@@ -17,7 +17,21 @@ from typing import Any
 import procio
 import pytest
 import skips
-from support import DEVNULL, PIPE, PYTHON, SH, STDOUT, helper, in_mask, output, parse_status, running, sh, until
+from support import (
+    DEVNULL,
+    PIPE,
+    PYTHON,
+    SH,
+    STDOUT,
+    helper,
+    in_mask,
+    output,
+    parse_status,
+    running,
+    script_result,
+    sh,
+    until,
+)
 
 grp = pytest.importorskip("grp", reason=skips.POSIX_OPTIONS)
 pwd = pytest.importorskip("pwd")
@@ -238,6 +252,21 @@ async def test_group(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("groups", [[], [1, 2], (GROUP.gr_name, 5), [NOBODY.pw_gid] * 2])
 async def test_extra_groups(groups: Any) -> None:
     await same_as_popen(extra_groups=groups)
+
+
+DROPPED = """
+os.setgroups([7, 8])
+show = ["sed", "-n", r"s/^Groups:\\s*//p", "/proc/self/status"]
+async def main():
+    return [(await output(*show, **options)).decode().split() for options in ({}, {"extra_groups": []})]
+assert run(main()) == [["7", "8"], []]
+"""
+
+
+@skips.needs_root
+def test_no_groups_are_a_choice() -> None:
+    """From a parent that has some: an empty list is not the same as none given."""
+    assert script_result(DROPPED) is None
 
 
 @skips.needs_root

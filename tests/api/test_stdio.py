@@ -200,6 +200,37 @@ def test_standard_descriptors_closed_in_parent(closed: list[int], when: str, loo
     assert (tmp_path / "result").read_text() == "out in\nerr in\n"
 
 
+CROSSED = """
+files = [os.open(f"{args[0]}/{number}", os.O_RDWR | os.O_CREAT) for number in range(3)]
+for number, file in enumerate(files):
+    os.dup2(file, number)
+async def main():
+    streams = [None if name == "-" else int(name) for name in args[1].split()]
+    proc = await procio.create_subprocess_exec(
+        "sh", "-c", "echo out; echo err >&2", stdin=streams[0], stdout=streams[1], stderr=streams[2])
+    assert await proc.wait() == 0
+run(main())
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "written"),
+    [
+        ("- 2 1", ["", "err\n", "out\n"]),
+        ("- 0 1", ["out\n", "err\n", ""]),
+        ("- 1 0", ["err\n", "out\n", ""]),
+        ("1 0 0", ["out\nerr\n", "", ""]),
+        ("2 0 1", ["out\n", "err\n", ""]),
+        ("1 2 0", ["err\n", "", "out\n"]),
+    ],
+)
+def test_standard_descriptors_change_places(streams: str, written: list[str], tmp_path: Path) -> None:
+    """A stream that is one of 0, 1 and 2 is not overwritten before it has got to its place."""
+    assert script_result(CROSSED, tmp_path, streams) is None
+    assert [(tmp_path / str(number)).read_text() for number in range(3)] == written
+
+
 class Numbered:
     """An object whose descriptor is that."""
 

@@ -209,6 +209,15 @@ pub(crate) fn set_signal_mask(mask: &SigSet) -> SigSet {
     old
 }
 
+/// Whether no signal can interrupt the calling thread but those that cannot be blocked.
+pub(crate) fn blocks_all_signals() -> bool {
+    let mask = signal_mask();
+    (1..=31)
+        .filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
+        // SAFETY: see the head of this module.
+        .all(|signal| unsafe { libc::sigismember(&raw const mask, signal) } == 1)
+}
+
 /// The calling thread's signal mask. pthread_sigmask(3).
 pub(crate) fn signal_mask() -> SigSet {
     // SAFETY: plain data, for which zeros are valid.

@@ -303,6 +303,12 @@ pub(crate) fn set_signal_mask(mask: &SigSet) -> SigSet {
     old
 }
 
+/// Whether no signal can interrupt the calling thread but those that cannot be blocked.
+pub(crate) fn blocks_all_signals() -> bool {
+    let never: SigSet = (1 << (libc::SIGKILL - 1)) | (1 << (libc::SIGSTOP - 1));
+    signal_mask() | never == !0
+}
+
 /// The calling thread's signal mask. rt_sigprocmask(2).
 pub(crate) fn signal_mask() -> SigSet {
     let mut mask: SigSet = 0;

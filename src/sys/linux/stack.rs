@@ -65,3 +65,31 @@ impl Drop for Stack {
         unsafe { libc::munmap(self.base.as_ptr().cast(), GUARD + SIZE) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen from outside only by an overflow, which would write into a stranger's memory.
+    #[test]
+    fn what_lies_below_a_stack_cannot_be_touched() {
+        let stack = Stack::new().unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let (bottom, size) = stack.area();
+        let access = |address: usize| {
+            maps.lines().find_map(|line| {
+                let (range, rest) = line.split_once(' ')?;
+                let (from, to) = range.split_once('-')?;
+                let number = |text| usize::from_str_radix(text, 16).unwrap();
+                (number(from)..number(to))
+                    .contains(&address)
+                    .then(|| rest[..4].to_owned())
+            })
+        };
+        assert_eq!(access(bottom.addr()).unwrap(), "rw-p");
+        assert_eq!(access(bottom.addr() + size - 1).unwrap(), "rw-p");
+        for below in [1, 4096, GUARD] {
+            assert_eq!(access(bottom.addr() - below).unwrap(), "---p");
+        }
+    }
+}

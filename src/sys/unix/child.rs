@@ -75,6 +75,12 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     let inherits = hook.is_some() && plan.inherits_env;
     let setup = |result: Result<(), Errno>| result.map_err(|errno| Failure(Stage::Setup, errno));
     let steps = || -> Result<(), Failure> {
+        // A handler that ran here would run in the memory of a parent that goes on. It would take a
+        // signal between two instructions to see that from outside, so it is looked at here; tests have
+        // debug assertions. A hook's child has its own memory, and no signals blocked.
+        if cfg!(debug_assertions) && hook.is_none() && !raw::blocks_all_signals() {
+            return Err(Failure(Stage::Setup, Errno(libc::EDEADLK)));
+        }
         setup(inherit(job))?;
         setup(standard_streams(job.stdio))?;
         // A hook may use any descriptor of the parent's; so may a `cwd` that names one.

@@ -255,5 +255,20 @@ mod tests {
     fn a_null_byte_is_refused() {
         let error = Plan::new(&Spec::new(OsStr::new("a\0b"))).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        // Each string by itself: what one check lets through, another may refuse.
+        let changes: [fn(&mut Spec); 5] = [
+            |spec| spec.args.push("a\0b".into()),
+            |spec| spec.executable = Some("/a\0b".into()),
+            |spec| spec.cwd = Some("a\0b".into()),
+            |spec| spec.env.set(OsStr::new("a\0b"), Some(OsStr::new("x"))),
+            |spec| spec.env.set(OsStr::new("x"), Some(OsStr::new("a\0b"))),
+        ];
+        for change in changes {
+            let mut spec = Spec::new(OsStr::new("/x"));
+            assert!(Plan::new(&spec).is_ok());
+            change(&mut spec);
+            let error = Plan::new(&spec).err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
     }
 }
