@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::reactor::waiters::Key;
-use crate::stream::buffer::{Buffer, OutOfMemory};
+use crate::stream::buffer::{Buffer, OutOfMemory, Sink};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 use crate::stream::reader::{Found, Separators, Want};
 
@@ -233,13 +233,8 @@ impl Reading {
     /// The pipe, with everything that was read in it.
     pub(crate) fn whole(&mut self) -> &Arc<ReadPipe> {
         if !self.lent.is_empty() {
-            let mut reader = self.pipe.lock();
-            if reader.buffered().is_empty() {
-                reader.swap(&mut self.lent);
-            } else {
-                reader.unread(&[self.lent.as_slice()]);
-                self.lent.clear();
-            }
+            let lent = std::mem::take(&mut self.lent);
+            self.pipe.lock().put_back(lent);
         }
         &self.pipe
     }
@@ -259,7 +254,7 @@ impl Reading {
         &mut self,
         want: &mut Want,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]) -> R,
+        take: impl FnOnce(&[u8]) -> Result<R, OutOfMemory>,
     ) -> Poll<io::Result<Result<R, usize>>> {
         let pipe = self.whole();
         Poll::Ready(match ready!(pipe.poll_take(want, cx, take)) {
@@ -274,7 +269,7 @@ impl Reading {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut want = Want::Some(buffer.len());
-        let take = |bytes: &[u8]| copy(bytes, buffer);
+        let take = |bytes: &[u8]| Ok(copy(bytes, buffer));
         let taken = ready!(self.poll_take(&mut want, cx, take))?;
         Poll::Ready(Ok(taken.unwrap_or_else(|count| count)))
     }
@@ -285,6 +280,7 @@ impl Reading {
         if self.lent.is_empty() {
             match ready!(self.pipe.poll(&mut Want::Some(usize::MAX), cx)) {
                 Found::Failed => return Poll::Ready(Err(failure(&self.pipe))),
+                Found::OutOfMemory => return Poll::Ready(Err(OutOfMemory.into())),
                 _ => self.pipe.lock().swap(&mut self.lent),
             }
         }
@@ -299,14 +295,14 @@ impl Reading {
     async fn take<R>(
         &mut self,
         mut want: Want,
-        mut take: impl FnMut(&[u8]) -> R,
+        mut take: impl FnMut(&[u8]) -> Result<R, OutOfMemory>,
     ) -> io::Result<Result<R, usize>> {
         poll_fn(|cx| self.poll_take(&mut want, cx, &mut take)).await
     }
 
     async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let want = Want::Exactly(buffer.len());
-        match self.take(want, |bytes| copy(bytes, buffer)).await? {
+        match self.take(want, |bytes| Ok(copy(bytes, buffer))).await? {
             Ok(_) => Ok(()),
             Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -318,14 +314,14 @@ impl Reading {
         line: &mut Vec<u8>,
     ) -> io::Result<usize> {
         let mut add = |bytes: &[u8]| {
-            line.extend_from_slice(bytes);
-            bytes.len()
+            Sink::append(line, bytes)?;
+            Ok(bytes.len())
         };
         match self.take(Want::Until(separators), &mut add).await? {
             Ok(count) => Ok(count),
             Err(rest) => {
                 let mut reader = self.pipe.lock();
-                let count = add(reader.buffered().get(..rest).unwrap_or_default());
+                let count = add(reader.buffered().get(..rest).unwrap_or_default())?;
                 reader.consume(count);
                 Ok(count)
             }
@@ -340,7 +336,9 @@ impl Reading {
         let mut reader = self.pipe.lock();
         let bytes = reader.buffered().get(..count).unwrap_or_default();
         let text = std::str::from_utf8(bytes);
-        line.push_str(text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
+        let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        line.try_reserve(text.len()).map_err(|_| OutOfMemory)?;
+        line.push_str(text);
         reader.consume(count);
         Ok(count)
     }
@@ -349,7 +347,7 @@ impl Reading {
         let before = bytes.len();
         let pipe = self.whole();
         let collect = poll_fn(|cx| pipe.poll_collect(bytes, None, cx)).await;
-        collect.map_err(|OutOfMemory| io::ErrorKind::OutOfMemory)?;
+        collect?;
         if pipe.lock().error().is_some() {
             return Err(failure(pipe));
         }
@@ -414,6 +412,7 @@ fn length(pipe: &ReadPipe, found: Found) -> io::Result<usize> {
     match found {
         Found::Complete(count) | Found::Incomplete(count) => Ok(count),
         Found::Failed => Err(failure(pipe)),
+        Found::OutOfMemory => Err(OutOfMemory.into()),
         Found::Overrun { .. } => {
             let text = "the line is longer than the limit";
             Err(io::Error::new(io::ErrorKind::InvalidData, text))

@@ -10,11 +10,12 @@ use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 
 /// Collects a stream into a sink, to the end or up to a number of bytes. Given up, it puts back what
-/// it has: nothing that was read is lost.
+/// it has, as it is: nothing that was read is lost, and the next one collects on.
 pub(crate) struct Collect<K: Sink> {
     pipe: Arc<ReadPipe>,
     sink: Option<K>,
     want: Option<usize>,
+    begun: bool,
     done: bool,
 }
 
@@ -24,6 +25,7 @@ impl<K: Sink> Collect<K> {
             pipe,
             sink: Some(sink),
             want,
+            begun: false,
             done: false,
         }
     }
@@ -32,6 +34,12 @@ impl<K: Sink> Collect<K> {
         let Some(sink) = self.sink.as_mut().filter(|_| !self.done) else {
             return Poll::Ready(Ok(()));
         };
+        if !std::mem::replace(&mut self.begun, true) {
+            let most = self.want.unwrap_or(usize::MAX);
+            if let Some(resumed) = self.pipe.lock().resume(most) {
+                *sink = resumed;
+            }
+        }
         let result = std::task::ready!(self.pipe.poll_collect(sink, self.want, cx));
         self.done = result.is_ok();
         Poll::Ready(result)
@@ -39,6 +47,12 @@ impl<K: Sink> Collect<K> {
 
     pub(crate) fn pipe(&self) -> &Arc<ReadPipe> {
         &self.pipe
+    }
+
+    /// What was collected, to be finished. If that fails, it is still put back.
+    #[cfg(feature = "python")]
+    pub(crate) fn sink(&mut self) -> Option<&mut K> {
+        self.sink.as_mut()
     }
 
     /// What was collected.
@@ -50,7 +64,7 @@ impl<K: Sink> Collect<K> {
 impl<K: Sink> Drop for Collect<K> {
     fn drop(&mut self) {
         if let Some(sink) = self.sink.take() {
-            self.pipe.lock().unread(&sink.pieces());
+            self.pipe.lock().park(Box::new(sink));
         }
     }
 }

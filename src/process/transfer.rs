@@ -58,6 +58,9 @@ impl DetachedChild {
         if !sys::HANDOVER {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        for pipe in stdout.into_iter().chain(stderr) {
+            pipe.gather()?;
+        }
         let copy = |pipe: Option<&ReadPipe>| pipe.map(ReadPipe::duplicate).transpose();
         let output = |pipe: Option<&ReadPipe>, handle: Option<Option<OwnedHandle>>| {
             pipe.zip(handle).map(|(pipe, handle)| {
@@ -144,7 +147,7 @@ impl DetachedOutput {
             }
             None => ReadPipe::ended(reactor, self.limit),
         };
-        pipe.lock().unread(&[&self.ahead]);
+        pipe.lock().park(Box::new(self.ahead));
         Ok(pipe)
     }
 }

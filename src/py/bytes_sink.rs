@@ -59,7 +59,7 @@ const PART: usize = 1024 * 1024;
 /// parts at the end.
 #[derive(Default)]
 pub(super) struct BytesSink {
-    /// DetachedChild that are full, and how many bytes of each are filled.
+    /// Parts that are full, and how many bytes of each are filled.
     parts: Vec<(Py<PyBytes>, usize)>,
     /// How many bytes that is.
     before: usize,
@@ -81,36 +81,30 @@ unsafe fn front(bytes: &Py<PyBytes>, length: usize) -> &[u8] {
 }
 
 impl BytesSink {
-    /// The finished object.
-    pub(super) fn finish(mut self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
-        if !self.parts.is_empty() {
-            return self.join(py);
-        }
-        let length = self.length;
-        match self.resize(py, length) {
-            Ok(()) => Ok(self
-                .bytes
-                .take()
-                .unwrap_or_else(|| PyBytes::new(py, b"").unbind())),
-            Err(OutOfMemory) => Err(PyMemoryError::new_err(())),
-        }
+    /// The finished object. On error nothing is lost.
+    pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
+        let finished = if self.parts.is_empty() {
+            let length = self.length;
+            self.resize(py, length)
+        } else {
+            self.join(py)
+        };
+        finished.map_err(|OutOfMemory| PyMemoryError::new_err(()))?;
+        let bytes = std::mem::take(self).bytes;
+        bytes.map_or_else(|| new_bytes(py, b""), Ok)
     }
 
     /// Puts the parts together, and lets go of each as soon as it is copied.
-    fn join(mut self, py: Python<'_>) -> PyResult<Py<PyBytes>> {
-        self.set_aside();
+    fn join(&mut self, py: Python<'_>) -> Result<(), OutOfMemory> {
         let mut whole = BytesSink::default();
-        let grown = whole.resize(py, self.before);
-        let copied = grown.and_then(|()| {
-            self.parts.drain(..).try_for_each(|(part, length)| {
-                // SAFETY: that number of its bytes have been filled.
-                whole.append(unsafe { front(&part, length) })
-            })
-        });
-        match copied {
-            Ok(()) => whole.finish(py),
-            Err(OutOfMemory) => Err(PyMemoryError::new_err(())),
+        whole.resize(py, self.len())?;
+        self.set_aside();
+        for (part, length) in self.parts.drain(..) {
+            // SAFETY: that number of its bytes have been filled.
+            whole.append(unsafe { front(&part, length) })?;
         }
+        *self = whole;
+        Ok(())
     }
 
     /// Ends a part.
@@ -160,11 +154,19 @@ impl BytesSink {
             return Ok(());
         }
         if !sys::GROWS_IN_PLACE && self.capacity >= PART {
+            let mut next = BytesSink::default();
+            Python::attach(|py| next.resize(py, more.max(PART)))?;
             self.set_aside();
-            return Python::attach(|py| self.resize(py, more.max(PART)));
+            (self.bytes, self.capacity) = (next.bytes.take(), next.capacity);
+            return Ok(());
         }
-        let grown = self.capacity.saturating_add(self.capacity / 2);
-        Python::attach(|py| self.resize(py, needed.max(grown)))
+        let grown = needed.max(self.capacity.saturating_add(self.capacity / 2));
+        let sizes = [grown, needed];
+        let size = sizes
+            .into_iter()
+            .find(|size| can_grow(self.capacity, *size));
+        // Python frees an object that cannot grow: one that may not be able to stays as it is.
+        Python::attach(|py| self.resize(py, size.ok_or(OutOfMemory)?))
     }
 
     /// What is not filled yet.
@@ -231,12 +233,49 @@ impl Sink for BytesSink {
         self.before + self.length
     }
 
-    fn pieces(&self) -> Vec<&[u8]> {
-        let parts = self.parts.iter().map(|(part, length)| (part, *length));
+    fn piece_at(&self, start: usize) -> &[u8] {
+        let mut start = start;
         let last = self.bytes.iter().map(|bytes| (bytes, self.length));
-        // SAFETY: that number of bytes have been filled, and none changes while they are borrowed
-        // from us: growing takes `&mut self`.
-        let piece = |(part, length)| unsafe { front(part, length) };
-        parts.chain(last).map(piece).collect()
+        let parts = self.parts.iter().map(|(part, length)| (part, *length));
+        for (part, length) in parts.chain(last) {
+            if start < length {
+                // SAFETY: that number of bytes have been filled, and none changes while they are
+                // borrowed from us: growing takes `&mut self`.
+                let bytes = unsafe { front(part, length) };
+                return bytes.get(start..).unwrap_or_default();
+            }
+            start -= length;
+        }
+        &[]
     }
+}
+
+/// A new object with these bytes. Raises MemoryError, which `PyBytes::new` does not.
+pub(super) fn new_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyBytes>> {
+    let Ok(size) = ffi::Py_ssize_t::try_from(bytes.len()) else {
+        return Err(PyMemoryError::new_err(()));
+    };
+    // SAFETY: attached; the bytes are copied. Returns a new reference to a bytes object, or null.
+    let object = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), size);
+        Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked()
+    };
+    Ok(object.unbind())
+}
+
+/// Whether an object can probably grow. The system moves the pages of a large one, and counts only what
+/// is added; a smaller one may be copied.
+fn can_grow(capacity: usize, grown: usize) -> bool {
+    const MOVED: usize = 64 * 1024 * 1024;
+    if grown < LARGE {
+        return true;
+    }
+    let asked = if capacity < MOVED {
+        grown
+    } else {
+        grown - capacity
+    };
+    // Some is left for others, who are to report that memory has run out.
+    let asked = asked.saturating_add(4 * PART);
+    Vec::<u8>::new().try_reserve_exact(asked).is_ok()
 }

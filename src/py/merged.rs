@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyStopAsyncIteration;
+use pyo3::exceptions::{PyMemoryError, PyStopAsyncIteration};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::awaitable::{Awaitable, Op, Operation, slots};
+use super::bytes_sink::new_bytes;
 use super::event_loop::LoopBinding;
 use super::operations::{Shape, overrun, release};
 use super::reader::Stream;
@@ -94,7 +94,7 @@ impl MergedLines {
         let mut turn = lock(&self.turn);
         if turn.index != index || turn.bytes == 0 {
             let source = self.streams.get(index);
-            let left = source.map_or(0, |source| source.stream.pipe.lock().buffered().len());
+            let left = source.map_or(0, |source| source.stream.pipe.lock().len());
             (turn.index, turn.bytes) = (index, count + left);
         }
         turn.bytes = turn.bytes.saturating_sub(count);
@@ -169,7 +169,7 @@ impl MergedOp {
             return Ok(py.None());
         };
         let mut reader = source.stream.pipe.lock();
-        let bytes = PyBytes::new(py, reader.buffered().get(..count).unwrap_or_default());
+        let bytes = new_bytes(py, reader.buffered().get(..count).unwrap_or_default())?;
         reader.consume(count);
         drop(reader);
         merged.given(index, count);
@@ -193,10 +193,14 @@ impl Operation for MergedOp {
             }
             let make = |bytes: &[u8]| {
                 let count = bytes.len();
-                (PyBytes::new(py, bytes).unbind(), count)
+                new_bytes(py, bytes).map(|bytes| (bytes, count))
             };
             let pipe = &source.stream.pipe;
-            if let Some((bytes, count)) = pipe.take_now(want, make) {
+            if let Some(taken) = pipe.take_now(want, make) {
+                let (bytes, count) = match taken {
+                    Ok(taken) => taken,
+                    Err(error) => return Some(Err(error)),
+                };
                 if count == 0 {
                     return None;
                 }
@@ -270,6 +274,7 @@ impl Operation for MergedOp {
             }
             Found::Complete(count) | Found::Incomplete(count) => self.take(py, index, count),
             Found::Overrun { consumed, found } => Err(overrun(py, consumed, found, Shape::Line)),
+            Found::OutOfMemory => Err(PyMemoryError::new_err(())),
             Found::Failed => Err(source.stream.failure(py)),
         }
     }

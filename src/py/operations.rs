@@ -11,7 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Operation;
-use super::bytes_sink::BytesSink;
+use super::bytes_sink::{BytesSink, new_bytes};
 use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
@@ -63,11 +63,11 @@ impl ReadOp {
         &self.reader.get().stream
     }
 
-    fn take(&self, py: Python<'_>, count: usize) -> Py<PyBytes> {
+    fn take(&self, py: Python<'_>, count: usize) -> PyResult<Py<PyBytes>> {
         let mut reader = self.stream().pipe.lock();
-        let bytes = PyBytes::new(py, reader.buffered().get(..count).unwrap_or_default()).unbind();
+        let bytes = new_bytes(py, reader.buffered().get(..count).unwrap_or_default())?;
         reader.consume(count);
-        bytes
+        Ok(bytes)
     }
 }
 
@@ -115,7 +115,7 @@ impl Operation for ReadOp {
         if self.stream().has_exception() || self.stream().is_reserved() {
             return None;
         }
-        let take = |bytes: &[u8]| Ok(PyBytes::new(py, bytes).into_any().unbind());
+        let take = |bytes: &[u8]| new_bytes(py, bytes).map(Py::into_any);
         // No bytes are there for everybody, even while another operation waits.
         if matches!(self.want, Want::Some(0) | Want::Exactly(0)) {
             return Some(take(&[]));
@@ -145,21 +145,22 @@ impl Operation for ReadOp {
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.stream().check(py)?;
         let bytes = match (self.found, self.shape) {
-            (Some(Found::Complete(count)), _) => self.take(py, count),
+            (Some(Found::Complete(count)), _) => self.take(py, count)?,
             (Some(Found::Incomplete(0)), Shape::Next) => {
                 return Err(pyo3::exceptions::PyStopAsyncIteration::new_err(()));
             }
-            (Some(Found::Incomplete(count)), Shape::Line | Shape::Next) => self.take(py, count),
+            (Some(Found::Incomplete(count)), Shape::Line | Shape::Next) => self.take(py, count)?,
             (Some(Found::Incomplete(count)), _) => {
                 let expected = match self.want {
                     Want::Exactly(count) => Some(count),
                     _ => None,
                 };
-                return Err(incomplete(py, self.take(py, count), expected));
+                return Err(incomplete(py, self.take(py, count)?, expected));
             }
             (Some(Found::Overrun { consumed, found }), shape) => {
                 return Err(overrun(py, consumed, found, shape));
             }
+            (Some(Found::OutOfMemory), _) => return Err(PyMemoryError::new_err(())),
             (Some(Found::Failed) | None, _) => return Err(self.stream().failure(py)),
         };
         Ok(bytes.into_any())
@@ -269,12 +270,8 @@ impl Operation for CollectOp {
         if self.stream.pipe.lock().error().is_some() {
             return Err(self.stream.failure(py));
         }
-        let sink = self
-            .collect
-            .as_mut()
-            .and_then(Collect::take)
-            .unwrap_or_default();
-        let bytes = sink.finish(py)?;
+        let sink = self.collect.as_mut().and_then(Collect::sink);
+        let bytes = sink.map_or_else(|| new_bytes(py, b""), |sink| sink.finish(py))?;
         match self.want {
             Some(count) if bytes.as_bytes(py).len() < count => {
                 Err(incomplete(py, bytes, Some(count)))
@@ -481,7 +478,7 @@ impl Operation for CommunicateOp {
             return Ok(py.None());
         };
         let take = |collect: &mut Option<Collect<BytesSink>>| {
-            let sink = collect.as_mut().and_then(Collect::take);
+            let sink = collect.as_mut().and_then(Collect::sink);
             sink.map(|sink| sink.finish(py)).transpose()
         };
         (

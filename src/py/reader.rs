@@ -4,20 +4,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAssertionError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
+use super::bytes_sink::new_bytes;
 use super::child_lifetime::ChildLifetime;
 use super::classes::ConstructorToken;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
 use super::operations::{CollectOp, ReadOp, Shape, already_read};
 use super::read_callback::ReadCallback;
+use crate::stream::buffer::{OutOfMemory, copy_of};
 use crate::stream::pipe::ReadPipe;
-use crate::stream::reader::{Reader, Separators, Want};
+use crate::stream::reader::{Found, Reader, Separators, Want};
 use crate::sync::lock;
 use crate::sys;
 
@@ -233,9 +235,11 @@ impl StreamReader {
             return Err(PyAssertionError::new_err("feed_data after feed_eof"));
         }
         let data = to_bytes(data)?;
+        let mut fed = Ok(());
         self.stream
             .pipe
-            .change(|reader| reader.feed(data.as_bytes()));
+            .change(|reader| fed = reader.feed(data.as_bytes()));
+        fed.map_err(|OutOfMemory| PyMemoryError::new_err(()))?;
         self.binding.run_completions(py)
     }
 
@@ -262,10 +266,11 @@ impl StreamReader {
     ) -> PyResult<Option<Py<PyBytes>>> {
         let waker = Waker::from(ReadCallback::new(&self.binding, again));
         let mut cx = Context::from_waker(&waker);
-        let take = |bytes: &[u8]| PyBytes::new(py, bytes).unbind();
+        let take = |bytes: &[u8]| new_bytes(py, bytes).map_err(|_| OutOfMemory);
         let received = match self.stream.pipe.poll_piece(most, &mut cx, take) {
             Poll::Pending => None,
             Poll::Ready(Ok(bytes)) => Some(bytes),
+            Poll::Ready(Err(Found::OutOfMemory)) => return Err(PyMemoryError::new_err(())),
             Poll::Ready(Err(_)) => return Err(self.stream.failure(py)),
         };
         self.binding.run_completions(py)?;
@@ -298,8 +303,8 @@ impl StreamReader {
     fn __repr__(&self) -> String {
         let reader = self.stream.pipe.lock();
         let mut text = "<StreamReader".to_owned();
-        if !reader.buffered().is_empty() {
-            text += &format!(" {} bytes", reader.buffered().len());
+        if reader.len() > 0 {
+            text += &format!(" {} bytes", reader.len());
         }
         if reader.has_ended() {
             text += " eof";
@@ -316,7 +321,7 @@ fn one_separator(item: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
             "separator: expecting a bytes-like instance, got {name}"
         ))
     })?;
-    Ok(bytes.as_bytes().to_vec())
+    copy_of(bytes.as_bytes()).map_err(|OutOfMemory| PyMemoryError::new_err(()))
 }
 
 /// `bytes` as they are; a copy of a `bytearray` or `memoryview`, whose contents may change.

@@ -72,11 +72,11 @@ impl RunSink {
         }
     }
 
-    fn finish(self, py: Python<'_>) -> PyResult<Collected> {
-        match self {
+    fn finish(mut self, py: Python<'_>) -> PyResult<Collected> {
+        match &mut self {
             RunSink::All(sink) => Ok((sink.finish(py)?, 0, 0)),
             RunSink::Capped(capped) => {
-                let (kept, seam, dropped) = capped.finish();
+                let (kept, seam, dropped) = std::mem::take(capped).finish();
                 let bytes = PyBytes::new_with(py, kept.len(), |bytes| {
                     bytes.copy_from_slice(&kept);
                     Ok(())
@@ -109,10 +109,10 @@ impl Sink for RunSink {
         }
     }
 
-    fn pieces(&self) -> Vec<&[u8]> {
+    fn piece_at(&self, start: usize) -> &[u8] {
         match self {
-            RunSink::All(sink) => sink.pieces(),
-            RunSink::Capped(sink) => sink.pieces(),
+            RunSink::All(sink) => sink.piece_at(start),
+            RunSink::Capped(sink) => sink.piece_at(start),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The bytes that were read and not yet asked for.
 
+use std::any::Any;
 use std::io;
 
 use crate::stream::reader::ReadIo;
@@ -33,7 +34,7 @@ impl Buffer {
     }
 
     /// A vector with room for at least `room` more bytes at its end, to be appended to.
-    pub(crate) fn room(&mut self, room: usize) -> &mut Vec<u8> {
+    pub(crate) fn room(&mut self, room: usize) -> Result<&mut Vec<u8>, OutOfMemory> {
         if self.start > 0 && self.data.capacity() - self.data.len() < room {
             // Moving what is left costs less than growing, and happens at most once for each time
             // that the free part in front has grown to the size of the rest.
@@ -42,13 +43,13 @@ impl Buffer {
                 self.start = 0;
             }
         }
-        self.data.reserve(room);
-        &mut self.data
+        reserve(&mut self.data, room)?;
+        Ok(&mut self.data)
     }
 
-    #[cfg(any(test, feature = "python"))]
-    pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        self.room(bytes.len()).extend_from_slice(bytes);
+    pub(crate) fn extend(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        self.room(bytes.len())?.extend_from_slice(bytes);
+        Ok(())
     }
 
     /// Takes `count` bytes from the front, at most what there is.
@@ -71,31 +72,43 @@ impl Buffer {
         }
     }
 
-    /// Puts pieces back, in their order, before the first byte.
-    pub(crate) fn unread(&mut self, pieces: &[&[u8]]) {
-        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if length == 0 {
-            return;
-        }
-        let mut data = Vec::with_capacity(length + self.len());
-        for piece in pieces {
-            data.extend_from_slice(piece);
-        }
-        data.extend_from_slice(self.as_slice());
-        *self = Buffer { data, start: 0 };
+    /// What there is, and how many bytes at its front do not count.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
+        (self.data, self.start)
+    }
+
+    /// What there is, in one piece of its own.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        self.data.drain(..self.start);
+        self.data
     }
 }
 
+/// Makes room for `more` bytes. As it asks for more than that, some memory is left when it fails, for
+/// others who are to report that.
+fn reserve(data: &mut Vec<u8>, more: usize) -> Result<(), OutOfMemory> {
+    data.try_reserve(more).map_err(|_| OutOfMemory)
+}
+
+/// A copy of bytes whose number a caller decides.
+#[cfg(any(test, feature = "python"))]
+pub(crate) fn copy_of(bytes: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
+    let mut copy = Vec::new();
+    Sink::append(&mut copy, bytes)?;
+    Ok(copy)
+}
+
 /// Where an operation collects its bytes, so that they need not be copied once more at the end.
-pub(crate) trait Sink: Send {
-    /// Appends bytes. On an error what was collected may be lost.
+pub(crate) trait Sink: Any + Send {
+    /// Appends bytes. On an error nothing has changed.
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory>;
     /// Appends what one read of at most `room` bytes gives, and returns how many that were.
     fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory>;
     /// How many bytes there are.
     fn len(&self) -> usize;
-    /// What there is, in order.
-    fn pieces(&self) -> Vec<&[u8]>;
+    /// What there is from this byte on, as far as it lies together. Empty at the end, and for what
+    /// cannot be put back.
+    fn piece_at(&self, start: usize) -> &[u8];
 }
 
 /// There was no memory for more output.
@@ -110,13 +123,13 @@ impl From<OutOfMemory> for io::Error {
 
 impl Sink for Vec<u8> {
     fn append(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
-        self.try_reserve(bytes.len()).map_err(|_| OutOfMemory)?;
+        reserve(self, bytes.len())?;
         self.extend_from_slice(bytes);
         Ok(())
     }
 
     fn read(&mut self, io: &mut dyn ReadIo, room: usize) -> Result<io::Result<usize>, OutOfMemory> {
-        self.try_reserve(room).map_err(|_| OutOfMemory)?;
+        reserve(self, room)?;
         let large = self.len() >= LARGE;
         Ok(sys::append(self, room, |spare| {
             if large {
@@ -130,8 +143,8 @@ impl Sink for Vec<u8> {
         self.len()
     }
 
-    fn pieces(&self) -> Vec<&[u8]> {
-        vec![self]
+    fn piece_at(&self, start: usize) -> &[u8] {
+        self.get(start..).unwrap_or_default()
     }
 }
 
@@ -146,7 +159,7 @@ mod tests {
         let mut taken = Vec::new();
         for i in 0..2000u32 {
             let bytes = i.to_ne_bytes();
-            buffer.extend(&bytes);
+            buffer.extend(&bytes).unwrap();
             expected.extend(bytes);
             let count = (i as usize * 7) % 6;
             taken.extend_from_slice(&buffer.as_slice()[..count.min(buffer.len())]);
@@ -157,20 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn unread_bytes_come_first() {
-        let mut buffer = Buffer::default();
-        buffer.extend(b"xyz");
-        buffer.consume(1);
-        buffer.unread(&[b"a", b"b"]);
-        assert_eq!(buffer.as_slice(), b"abyz");
-        buffer.consume(9);
-        assert!(buffer.is_empty());
-    }
-
-    #[test]
     fn a_large_buffer_gives_its_memory_back() {
         let mut buffer = Buffer::default();
-        buffer.extend(&vec![0; 1 << 20]);
+        buffer.extend(&vec![0; 1 << 20]).unwrap();
         buffer.consume(1 << 20);
         buffer.rest();
         assert_eq!(buffer.data.capacity(), 0);

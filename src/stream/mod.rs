@@ -5,6 +5,7 @@
 pub(crate) mod buffer;
 #[cfg(feature = "python")]
 pub(crate) mod capped;
+pub(crate) mod parked;
 pub(crate) mod pipe;
 pub(crate) mod reader;
 pub(crate) mod writer;

@@ -1,6 +1,5 @@
 //! The parent's ends of pipes: the stream state machines, joined to descriptors and the reactor.
 
-use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -116,7 +115,7 @@ impl ReadPipe {
         &self,
         want: &mut Want,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]) -> R,
+        take: impl FnOnce(&[u8]) -> Result<R, OutOfMemory>,
     ) -> Poll<Result<R, Found>> {
         let mut reader = self.lock();
         let count = match ready!(self.0.poll(&mut reader, want, cx)) {
@@ -124,8 +123,10 @@ impl ReadPipe {
             found => return Poll::Ready(Err(found)),
         };
         let taken = take(reader.buffered().get(..count).unwrap_or_default());
-        reader.consume(count);
-        Poll::Ready(Ok(taken))
+        if taken.is_ok() {
+            reader.consume(count);
+        }
+        Poll::Ready(taken.map_err(|OutOfMemory| Found::OutOfMemory))
     }
 
     /// Gives what one read finds, at most `most` bytes, to `take`.
@@ -134,7 +135,7 @@ impl ReadPipe {
         &self,
         most: usize,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&[u8]) -> R,
+        take: impl FnOnce(&[u8]) -> Result<R, OutOfMemory>,
     ) -> Poll<Result<R, Found>> {
         self.lock().small_reads = true;
         self.poll_take(&mut Want::Some(most), cx, take)
@@ -143,7 +144,11 @@ impl ReadPipe {
     /// Answers `want` if that can be done with what is in the buffer, no other operation reads, and
     /// the turn's budget allows it: gives the bytes to `take` and consumes them.
     #[cfg(feature = "python")]
-    pub(crate) fn take_now<R>(&self, want: &mut Want, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    pub(crate) fn take_now<R, E>(
+        &self,
+        want: &mut Want,
+        take: impl FnOnce(&[u8]) -> Result<R, E>,
+    ) -> Option<Result<R, E>> {
         let mut reader = self.lock();
         if reader.claimed || self.0.reactor.budget_exhausted() {
             return None;
@@ -152,7 +157,9 @@ impl ReadPipe {
             return None;
         };
         let taken = take(reader.buffered().get(..count).unwrap_or_default());
-        reader.consume(count);
+        if taken.is_ok() {
+            reader.consume(count);
+        }
         self.0.finish(&mut reader);
         Some(taken)
     }
@@ -173,7 +180,12 @@ impl ReadPipe {
         reader.io().map(|io| sys::try_clone(io.get())).transpose()
     }
 
-    /// Gives up the pipe to another reactor: what was read, and the longest line.
+    /// Makes what was read ready to be handed over. On error nothing is lost.
+    pub(crate) fn gather(&self) -> Result<(), OutOfMemory> {
+        self.lock().unpark_all()
+    }
+
+    /// Gives up the pipe to another reactor: what was [gathered](ReadPipe::gather), and the longest line.
     pub(crate) fn detach(&self, error: io::Error) -> (Vec<u8>, usize) {
         let (detached, waker) = {
             let mut reader = self.lock();
@@ -199,7 +211,7 @@ impl ReadPipe {
                 return Poll::Ready(Err(error));
             }
             let missing = want.map_or(usize::MAX, |want| want - sink.len());
-            if missing == 0 || reader.has_ended() {
+            if missing == 0 || reader.is_last() {
                 self.0.finish(&mut reader);
                 return Poll::Ready(Ok(()));
             }
@@ -264,26 +276,25 @@ impl ReadSource {
                 self.finish(reader);
                 return Poll::Ready(found);
             }
-            if !self.fill(reader, cx) {
-                return Poll::Pending;
+            match self.fill_by(reader, cx, Reader::fill) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(OutOfMemory) => {
+                    self.finish(reader);
+                    return Poll::Ready(Found::OutOfMemory);
+                }
             }
         }
     }
 
     /// Reads once for an operation; `false` when it has to wait, and will be woken.
-    fn fill(&self, reader: &mut Reader<ReadEnd>, cx: &mut Context<'_>) -> bool {
-        let read = |reader: &mut Reader<ReadEnd>| Ok::<_, Infallible>(reader.fill());
-        let Ok(filled) = self.fill_by(reader, cx, read);
-        filled
-    }
-
-    fn fill_by<E>(
+    fn fill_by(
         &self,
         reader: &mut Reader<ReadEnd>,
         cx: &mut Context<'_>,
-        read: impl FnOnce(&mut Reader<ReadEnd>) -> Result<Fill, E>,
-    ) -> Result<bool, E> {
-        if self.reactor.budget_exhausted() && reader.is_ready() {
+        read: impl FnOnce(&mut Reader<ReadEnd>) -> Result<Fill, OutOfMemory>,
+    ) -> Result<bool, OutOfMemory> {
+        if self.reactor.budget_exhausted() && (reader.is_ready() || reader.has_parked()) {
             self.reactor.defer_wake(cx.waker());
             return Ok(false);
         }
@@ -325,8 +336,11 @@ impl ReadSource {
                 self.reactor.defer(self.token);
                 return;
             }
-            if let Fill::Progress(count) = reader.fill() {
-                self.reactor.consume_budget(count);
+            match reader.fill() {
+                Ok(Fill::Progress(count)) => self.reactor.consume_budget(count),
+                Ok(Fill::Blocked) => {}
+                // The operation that asks for more tries again, and reports it.
+                Err(OutOfMemory) => return,
             }
         }
     }

@@ -11,6 +11,7 @@ use std::task::Waker;
 use memchr::{memchr, memmem};
 
 use crate::stream::buffer::{Buffer, OutOfMemory, Sink};
+use crate::stream::parked::Parked;
 
 /// Half of what is read ahead when nothing is said: asyncio's own default, in bytes.
 #[cfg(any(test, feature = "python"))]
@@ -137,6 +138,8 @@ pub(crate) enum Found {
     Overrun { consumed: usize, found: bool },
     /// Reading failed.
     Failed,
+    /// There is no memory for more. What was read stays to be taken.
+    OutOfMemory,
 }
 
 /// The reading side of a stream.
@@ -144,6 +147,8 @@ pub(crate) enum Found {
 pub(crate) struct Reader<S> {
     io: Option<S>,
     buffer: Buffer,
+    /// What comes after the buffer, and before what is still to be read.
+    parked: Parked,
     end: Option<End>,
     limit: usize,
     /// Reading ahead pauses above this; 0 turns reading ahead off.
@@ -180,6 +185,7 @@ impl<S: ReadIo> Reader<S> {
         Reader {
             io: None,
             buffer: Buffer::default(),
+            parked: Parked::default(),
             end: None,
             limit,
             high_water: ahead.saturating_mul(2),
@@ -204,10 +210,11 @@ impl<S: ReadIo> Reader<S> {
         }
     }
 
-    /// Gives up what it reads from, and with this error; returns what was read, and the limit.
+    /// Gives up what it reads from, and with this error; returns what was read, and the limit. What is
+    /// [parked](Reader::unpark_all) is lost.
     pub(crate) fn detach(&mut self, error: io::Error) -> (Vec<u8>, usize) {
-        let ahead = self.buffer.as_slice().to_vec();
-        self.buffer.clear();
+        let ahead = std::mem::take(&mut self.buffer).into_vec();
+        self.parked = Parked::default();
         self.end = None;
         self.fail(error);
         (ahead, self.limit)
@@ -222,13 +229,24 @@ impl<S: ReadIo> Reader<S> {
         self.finish(End::Eof);
     }
 
+    /// The first bytes of what was read: all that [`find`](Reader::find) looks at.
     pub(crate) fn buffered(&self) -> &[u8] {
         self.buffer.as_slice()
     }
 
+    /// How many bytes were read and not taken.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len() + self.parked.len()
+    }
+
     #[cfg(any(test, feature = "python"))]
     pub(crate) fn at_eof(&self) -> bool {
-        self.end.is_some() && self.buffer.is_empty()
+        self.has_ended() && self.len() == 0
+    }
+
+    /// Whether nothing comes after the buffer.
+    pub(crate) fn is_last(&self) -> bool {
+        self.has_ended() && self.parked.is_empty()
     }
 
     /// The longest line, in bytes.
@@ -250,14 +268,70 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Adds bytes as if they had been read.
-    #[cfg(feature = "python")]
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.extend(bytes);
+    #[cfg(any(test, feature = "python"))]
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        if self.parked.is_empty() {
+            return self.buffer.extend(bytes);
+        }
+        self.parked
+            .push_back(Box::new(crate::stream::buffer::copy_of(bytes)?));
+        Ok(())
     }
 
-    /// Puts back what an operation had taken and did not deliver.
-    pub(crate) fn unread(&mut self, pieces: &[&[u8]]) {
-        self.buffer.unread(pieces);
+    /// Puts back what an operation had taken and did not deliver, as it is: copied when it is asked
+    /// for, and as much as is asked for.
+    pub(crate) fn park(&mut self, sink: Box<dyn Sink>) {
+        let (rest, gone) = std::mem::take(&mut self.buffer).into_parts();
+        self.parked.push_front(Box::new(rest), gone);
+        self.parked.push_front(sink, 0);
+        self.settle();
+    }
+
+    /// Moves little at once, so that reading ahead goes on.
+    fn settle(&mut self) {
+        while !self.parked.is_empty() && self.len() <= CHUNK {
+            if self.unpark(CHUNK).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Puts back what was lent out as a buffer.
+    pub(crate) fn put_back(&mut self, front: Buffer) {
+        let rest = std::mem::replace(&mut self.buffer, front);
+        let (rest, gone) = rest.into_parts();
+        self.parked.push_front(Box::new(rest), gone);
+        self.settle();
+    }
+
+    /// What an operation that was given up had collected, at most `most` bytes, to collect on.
+    pub(crate) fn resume<K: Sink>(&mut self, most: usize) -> Option<K> {
+        if self.buffer.is_empty() {
+            self.parked.resume(most)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// Moves at most `most` bytes to where they are found.
+    fn unpark(&mut self, most: usize) -> Result<usize, OutOfMemory> {
+        let bytes = self.parked.front();
+        let count = bytes.len().min(most);
+        self.buffer.extend(bytes.get(..count).unwrap_or_default())?;
+        self.parked.consume(count);
+        Ok(count)
+    }
+
+    /// Moves everything there.
+    pub(crate) fn unpark_all(&mut self) -> Result<(), OutOfMemory> {
+        while self.has_parked() {
+            self.unpark(usize::MAX)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn consume(&mut self, count: usize) {
@@ -301,22 +375,26 @@ impl<S: ReadIo> Reader<S> {
         self.high_water > 0
             && !self.read_ahead_paused
             && self.is_ready()
+            && self.parked.is_empty()
             && self.buffer.len() <= self.high_water
     }
 
     /// Reads once.
-    pub(crate) fn fill(&mut self) -> Fill {
+    pub(crate) fn fill(&mut self) -> Result<Fill, OutOfMemory> {
+        if self.has_parked() {
+            return self.unpark(CHUNK).map(Fill::Progress);
+        }
         if let Some(known) = self.before_read() {
-            return known;
+            return Ok(known);
         }
         let chunk = self.chunk();
         let Some(io) = &mut self.io else {
-            return Fill::Progress(0);
+            return Ok(Fill::Progress(0));
         };
-        let room = self.buffer.room(chunk);
+        let room = self.buffer.room(chunk)?;
         let capacity = room.capacity() - room.len();
         let result = io.try_read(room);
-        self.after_read(result, capacity, chunk)
+        Ok(self.after_read(result, capacity, chunk))
     }
 
     /// Reads once, past the buffer, which must be empty: at most `most` bytes, into a sink.
@@ -325,6 +403,13 @@ impl<S: ReadIo> Reader<S> {
         sink: &mut dyn Sink,
         most: usize,
     ) -> Result<Fill, OutOfMemory> {
+        if self.has_parked() {
+            let bytes = self.parked.front();
+            let count = bytes.len().min(most).min(BIG_CHUNK);
+            sink.append(bytes.get(..count).unwrap_or_default())?;
+            self.parked.consume(count);
+            return Ok(Fill::Progress(count));
+        }
         if let Some(known) = self.before_read() {
             return Ok(known);
         }
@@ -410,12 +495,13 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Exchanges what was read and not taken.
+    #[cfg(feature = "tokio")]
     pub(crate) fn swap(&mut self, buffer: &mut Buffer) {
         std::mem::swap(&mut self.buffer, buffer);
     }
 
     /// Marks the end as if it had been read. The descriptor is given up.
-    #[cfg(feature = "python")]
+    #[cfg(any(test, feature = "python"))]
     pub(crate) fn feed_eof(&mut self) {
         self.finish(End::Eof);
     }
@@ -424,6 +510,7 @@ impl<S: ReadIo> Reader<S> {
     pub(crate) fn find(&self, want: &mut Want) -> Option<Found> {
         let bytes = self.buffer.as_slice();
         let ended = |found| match &self.end {
+            _ if self.has_parked() => None,
             None => None,
             Some(End::Failed(_)) => Some(Found::Failed),
             Some(End::Eof) => Some(found),

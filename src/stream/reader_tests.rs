@@ -45,7 +45,7 @@ fn run(reader: &mut Reader<Script>, want: &mut Want) -> Option<Found> {
             return Some(found);
         }
         reader.mark_ready(false);
-        if reader.fill() == Fill::Blocked {
+        if reader.fill().unwrap() == Fill::Blocked {
             return None;
         }
     }
@@ -120,7 +120,7 @@ fn an_overrun_loses_nothing() {
     });
     assert_eq!(run(&mut r, &mut until(&[b"\n"])), overrun);
     r.mark_ready(false);
-    r.fill();
+    r.fill().unwrap();
     let overrun = Some(Found::Overrun {
         consumed: 8,
         found: true,
@@ -154,7 +154,7 @@ fn reading_ahead_pauses_above_twice_the_limit() {
     let mut r = reader(100, &[&chunk, &chunk, &chunk, &chunk]);
     let mut reads = 0;
     while r.wants_ahead() {
-        r.fill();
+        r.fill().unwrap();
         reads += 1;
     }
     assert_eq!(reads, 3);
@@ -165,10 +165,10 @@ fn reading_ahead_pauses_above_twice_the_limit() {
 #[test]
 fn a_short_read_waits_for_the_next_event_unless_the_writer_is_gone() {
     let mut r = reader(100, &[b"a", b"b"]);
-    r.fill();
+    r.fill().unwrap();
     assert!(!r.is_ready());
     r.mark_ready(true);
-    r.fill();
+    r.fill().unwrap();
     assert!(r.is_ready());
 }
 
@@ -178,7 +178,7 @@ fn what_may_come_in_pieces_is_read_until_nothing_is_there() {
     r.mark_foreign();
     for _ in 0..2 {
         assert!(r.is_ready());
-        assert!(matches!(r.fill(), Fill::Progress(1)));
+        assert!(matches!(r.fill().unwrap(), Fill::Progress(1)));
     }
 }
 
@@ -188,7 +188,7 @@ fn a_pipe_that_is_often_full_is_enlarged_once() {
     let reads: Vec<&[u8]> = vec![&chunk; 9];
     let mut r = reader(100, &reads);
     (0..9).for_each(|_| {
-        r.fill();
+        r.fill().unwrap();
     });
     assert_eq!(r.io().unwrap().enlarged, 1);
 }
@@ -197,9 +197,93 @@ fn a_pipe_that_is_often_full_is_enlarged_once() {
 fn unread_bytes_are_read_again() {
     let mut r = reader(100, &[b"abcdef"]);
     let mut sink = Vec::new();
-    r.fill();
+    r.fill().unwrap();
     r.drain_into(&mut sink, 4).unwrap();
     assert_eq!(sink, b"abcd");
-    r.unread(&[&sink]);
+    r.park(Box::new(sink));
     assert_eq!(r.buffered(), b"abcdef");
+}
+
+/// A piece as an operation collects it, which says where its bytes lie.
+fn piece(bytes: &[u8]) -> Box<dyn Sink> {
+    Box::new(bytes.to_vec())
+}
+
+/// Takes everything, by reads of at most `most` bytes.
+fn take_all(reader: &mut Reader<Script>, most: usize) -> Vec<u8> {
+    let mut taken = Vec::new();
+    while reader.len() > 0 {
+        while reader.buffered().is_empty() {
+            reader.fill().unwrap();
+        }
+        let Some(Found::Complete(count)) = reader.find(&mut Want::Some(most)) else {
+            panic!("there are bytes, and they are not found");
+        };
+        taken.extend_from_slice(&reader.buffered()[..count]);
+        reader.consume(count);
+    }
+    taken
+}
+
+#[test]
+fn what_is_given_up_comes_back_in_its_order() {
+    let large: Vec<u8> = (0..3 * CHUNK).map(|i| (i % 251) as u8).collect();
+    for (first, second, third) in [(2, 3, 4), (2, 3 * CHUNK, 4), (3 * CHUNK, 2, 3 * CHUNK)] {
+        for most in [7, CHUNK, usize::MAX] {
+            let mut r = reader(100, &[]);
+            r.feed(&large[..third]).unwrap();
+            r.park(piece(&large[..second]));
+            r.park(piece(&large[..first]));
+            r.feed(b"last").unwrap();
+            let expected = [&large[..first], &large[..second], &large[..third], b"last"].concat();
+            assert_eq!(r.len(), expected.len());
+            assert!(take_all(&mut r, most) == expected);
+        }
+    }
+}
+
+#[test]
+fn giving_up_copies_nothing_and_the_next_collects_on() {
+    let mut r = reader(100, &[]);
+    let collected = vec![b'x'; 10 * CHUNK];
+    let place = collected.as_ptr();
+    r.park(Box::new(collected));
+    assert!(r.buffered().is_empty() && r.has_parked());
+    assert!(r.resume::<Vec<u8>>(10 * CHUNK - 1).is_none());
+    let resumed: Vec<u8> = r.resume(10 * CHUNK).unwrap();
+    assert_eq!((resumed.as_ptr(), resumed.len()), (place, 10 * CHUNK));
+    assert_eq!(r.len(), 0);
+}
+
+#[test]
+fn what_was_given_up_is_handed_out_in_steps() {
+    let mut r = reader(100, &[]);
+    r.park(piece(&vec![b'x'; 10 * CHUNK]));
+    r.feed_eof();
+    assert_eq!(r.find(&mut Want::Some(usize::MAX)), None);
+    assert_eq!(r.fill().unwrap(), Fill::Progress(CHUNK));
+    assert!(!r.at_eof() && !r.is_last());
+    let mut sink = Vec::new();
+    r.drain_into(&mut sink, usize::MAX).unwrap();
+    let filled = r.fill_sink(&mut sink, usize::MAX).unwrap();
+    assert_eq!(filled, Fill::Progress(BIG_CHUNK));
+    assert_eq!((sink.len(), r.len()), (CHUNK + BIG_CHUNK, 5 * CHUNK));
+}
+
+#[test]
+fn a_line_over_what_was_given_up_and_what_came_after() {
+    let mut r = reader(1 << 30, &[b"z\nrest"]);
+    r.park(piece(&vec![b'x'; 2 * CHUNK]));
+    r.feed(b"y").unwrap();
+    let found = run(&mut r, &mut until(&[b"\n"]));
+    assert_eq!(found, Some(Found::Complete(2 * CHUNK + 3)));
+}
+
+#[test]
+fn what_is_given_up_counts_as_read_ahead() {
+    let mut r = reader(100, &[b"more"]);
+    r.park(piece(b"little"));
+    assert!(r.wants_ahead());
+    r.park(piece(&vec![b'x'; 4 * CHUNK]));
+    assert!(!r.wants_ahead());
 }
