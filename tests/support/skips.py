@@ -173,7 +173,7 @@ POSIX_ONLY: Table = {
         "test_program_that_cannot_be_run": _MODES,
     },
     "api/test_examples.py": {
-        "test_readme_opens_with_commands_that_work": _SHELL_NAME,
+        "test_the_two_commands_of_the_readme_work": _SHELL_NAME,
         "test_run_commands": _SHELL_NAME,
     },
     "api/test_exec.py": {
