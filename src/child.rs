@@ -262,6 +262,32 @@ impl Child {
         self.guard.pid()
     }
 
+    /// A descriptor that names the child and is readable once it has ended: a pidfd of the caller's own,
+    /// for another event loop, or to be sent to another process. pidfd_open(2).
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// # let reactor = procio::Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = procio::Command::new("sleep").arg("100").kill_on_drop(true).spawn(&reactor).await?;
+    /// match child.pidfd() {
+    ///     Ok(pidfd) => println!("{pidfd:?}"),
+    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` when it has been reaped, `Unsupported` where the system has no such descriptors; when
+    /// there are no descriptors left.
+    #[cfg(unix)]
+    pub fn pidfd(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.guard.pidfd()
+    }
+
     /// How it ended, if it has: looks now, without waiting.
     ///
     /// ```

@@ -236,3 +236,21 @@ fn names_are_those_of_std() {
         assert!(text.starts_with(&format!("name {id}\n")), "{text}");
     });
 }
+
+/// On a system that has pidfds, and where they are not turned off.
+#[test]
+fn a_pidfd_is_the_callers_own() {
+    run(async |handle| {
+        let mut command = Command::new("cat");
+        let child = command.stdin(Stdio::piped()).spawn(&handle).await.unwrap();
+        let pidfd = match child.pidfd() {
+            Ok(pidfd) => pidfd,
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::Unsupported),
+        };
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", pidfd.as_raw_fd())).unwrap();
+        assert!(link.to_string_lossy().contains("pidfd"), "{link:?}");
+        child.wait().await.unwrap();
+        assert_eq!(child.pidfd().unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(pidfd.try_clone().is_ok());
+    });
+}

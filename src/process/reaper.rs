@@ -327,6 +327,15 @@ impl Reaper {
         Ok(handle)
     }
 
+    /// A descriptor of the caller's own that names it. `NotFound` when it has been reaped already,
+    /// `Unsupported` where the system has none.
+    #[cfg(unix)]
+    pub(crate) fn pidfd(&self) -> io::Result<sys::OwnedHandle> {
+        let state = lock(&self.state);
+        let process = state.process.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        sys::try_clone(&process.pidfd().ok_or(io::ErrorKind::Unsupported)?)
+    }
+
     /// One whose end is known already.
     pub(crate) fn ended(
         reactor: &Arc<Inner>,
