@@ -93,9 +93,8 @@ def _patch_all(loop_classes: tuple[type, ...]) -> None:
 def _try_patch_all(loop_classes: tuple[type, ...]) -> None:
     for loop_class in loop_classes:
         _patch_class(loop_class)
-    for module in (asyncio, asyncio.subprocess):
-        for name, function in _FUNCTIONS.items():
-            _patch(module, name, function)
+    for name, function in _FUNCTIONS.items():
+        _patch_function(name, function)
     _patch_class(asyncio.base_events.BaseEventLoop)
     # Not there yet while another thread is importing it; then its loader patches it.
     if uvloops_class := getattr(sys.modules.get("uvloop"), "Loop", None):
@@ -109,6 +108,19 @@ def _try_patch_all(loop_classes: tuple[type, ...]) -> None:
         except TypeError:
             text = f"procio cannot be installed in {running!r}: its attributes cannot be set"
             warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _patch_function(name: str, function: Any) -> None:
+    # Not the attribute of asyncio: pytest-subprocess replaces that by a module of fakes.
+    module = sys.modules["asyncio.subprocess"]
+    _patch(module, name, function)
+    there = vars(asyncio).get(name)
+    if getattr(there, "__module__", None) == "asyncio.subprocess" or there is function:
+        _patch(asyncio, name, function)
+    else:
+        # A fake or a wrapper is in front: what it calls is procio's already. It is restored from the
+        # module when it goes, so that procio's function is then here, too.
+        _saved.setdefault((asyncio, name), _saved.get((module, name), there))
 
 
 def _patch_class(loop_class: type) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -249,6 +250,32 @@ async def test_patch_on_top_of_ours_stays(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 ORIGINAL_EXEC = asyncio.base_events.BaseEventLoop.subprocess_exec
+
+
+async def test_a_fake_that_is_there_first_stays_in_front() -> None:
+    """As pytest-subprocess puts it: a module of fakes, and at the end what the real module has by then."""
+    real = sys.modules["asyncio.subprocess"]
+    before = asyncio.create_subprocess_exec
+
+    async def fake(*args: Any, **kwds: Any) -> Any:
+        return await real.create_subprocess_exec(*args, **kwds) if args == ("true",) else "fake"
+
+    fakes: Any = types.SimpleNamespace(create_subprocess_exec=fake)
+    asyncio.subprocess = fakes
+    setattr(asyncio, "create_subprocess_exec", fake)  # noqa: B010
+    try:
+        procio.install()
+        assert await asyncio.create_subprocess_exec("nosuch") == "fake"
+        proc = await asyncio.create_subprocess_exec("true")
+        assert isinstance(proc, procio.Process)
+        await proc.wait()
+    finally:
+        asyncio.subprocess = real
+        setattr(asyncio, "create_subprocess_exec", real.create_subprocess_exec)  # noqa: B010
+    assert asyncio.create_subprocess_exec is procio.create_subprocess_exec
+    procio.uninstall()
+    assert asyncio.create_subprocess_exec is before
+    assert real.create_subprocess_exec is before
 
 
 def test_install_again_after_the_original_was_restored() -> None:
