@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import re
 import subprocess
@@ -219,8 +220,9 @@ async def main() -> None:
 """
 
 
+@functools.cache
 def names_of_asyncio() -> list[str]:
-    """What a program can take from asyncio, and so by procio's name."""
+    """What a program can take from asyncio, and so by procio's name; before other tests import more of it."""
     return [name for name in dir(asyncio) if name[0] != "_" and name not in procio.__all__]
 
 
