@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 import procio
 import pytest
 import skips
-from support import PIPE, children, output, turns, until
+from support import PIPE, children, dead, gone, output, turns, until
 
 pytestmark = pytest.mark.differs
 
@@ -163,3 +164,28 @@ async def test_a_directory_named_by_a_descriptor(tmp_path: Path) -> None:
     for path in (f"/proc/self/fd/{fd}", f"/dev/fd/{fd}"):
         assert await output("pwd", "-P", cwd=path) == os.fsencode(tmp_path.resolve()) + b"\n"
     os.close(fd)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=skips.NOT_LINUX)
+@pytest.mark.usefixtures("no_deprecation")
+async def test_a_stranger_that_holds_the_report() -> None:
+    """A fork that does not execute keeps the pipe open on which the child tells that its program runs."""
+    read_end, write_end = os.pipe()
+    pids, pids_end = os.pipe()
+
+    def leave_a_copy() -> None:
+        if pid := os.fork():
+            os.write(pids_end, pid.to_bytes(4, "little"))
+        else:
+            os.close(write_end)
+            os.read(read_end, 1)  # until the test is over
+            os._exit(0)
+
+    proc = await procio.create_subprocess_exec("sleep", "1000", preexec_fn=leave_a_copy)
+    stranger = int.from_bytes(os.read(pids, 4), "little")
+    assert not dead(stranger)
+    proc.kill()
+    assert await proc.wait() == -9
+    for fd in (read_end, write_end, pids, pids_end):
+        os.close(fd)
+    await until(lambda: gone(stranger), "its end")

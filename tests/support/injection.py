@@ -72,7 +72,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "write": (errno.ENOMEM, errno.EPERM),  # the child's report; the parent writes to eventfds only, which takes nothing
     "mmap": (errno.ENOMEM, errno.EPERM),
     "mprotect": (errno.ENOMEM, errno.EACCES, errno.EPERM),
-    "writev": (errno.EINTR,),
+    "writev": (errno.EINTR, errno.EIO, errno.ENOMEM, errno.EPERM),
     "clone": (errno.EAGAIN, errno.ENOMEM, *_REFUSED),
     "clone3": (errno.EAGAIN, errno.ENOMEM, *_REFUSED),
     "execve": (errno.EACCES, errno.E2BIG, errno.ENOMEM, errno.EPERM),
@@ -152,7 +152,7 @@ def install(numbers, seccomp):
 def injecting(on):
     os.getpriority(os.PRIO_PGRP if on else os.PRIO_PROCESS, 0)
 
-DATA = bytes(range(256)) * 100
+DATA = bytes(range(256)) * 1024
 
 async def communicate():
     proc = await procio.create_subprocess_exec("/bin/cat", stdin=PIPE, stdout=PIPE)

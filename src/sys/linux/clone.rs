@@ -22,7 +22,8 @@
 //! What refuses clone3, among them seccomp filters that cannot look at its flags, gets clone(2) with
 //! the same flags before it gets a lower rung.
 //!
-//! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]).
+//! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]), and
+//! a process that has another identity to go back to waits for the exec.
 //!
 //! [`Plan::changes_identity`]: crate::sys::Plan::changes_identity
 
@@ -161,11 +162,26 @@ impl Cloner {
             return SpawnStrategy::Fork;
         }
         match self.refused.load(Ordering::Relaxed) {
+            0 if has_identities_to_change_to() => SpawnStrategy::Vfork,
             0 => SpawnStrategy::Asynchronous,
             1 => SpawnStrategy::Vfork,
             _ => SpawnStrategy::Fork,
         }
     }
+}
+
+/// Whether this process is two users at once: a set-user-ID program, or a service of root's that has
+/// put its privileges aside. Such a one is about to change its identity for good, which may come between
+/// the clone and the exec. getresuid(2), getresgid(2).
+fn has_identities_to_change_to() -> bool {
+    let mut ids = [0; 6];
+    let [a, b, c, d, e, f] = &mut ids;
+    // SAFETY: each pointer is to a live number.
+    let known = unsafe { libc::getresuid(a, b, c) == 0 && libc::getresgid(d, e, f) == 0 };
+    let [users @ .., _, _, _] = ids;
+    let [_, _, _, groups @ ..] = ids;
+    let differ = |ids: [u32; 3]| ids.iter().any(|id| *id != ids[0]);
+    known && (differ(users) || differ(groups))
 }
 
 /// What seccomp filters, gVisor, old kernels and emulators answer to flags they do not want.

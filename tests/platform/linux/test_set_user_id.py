@@ -80,3 +80,32 @@ run(main())
     assert returncode == 3
     assert [text for text in caught if "RuntimeWarning" in text and "signalled" in text]
     assert ("cancelled" in caught) is (how == "cancelled")
+
+
+CANCELLED_START = """
+def became_root():
+    return [pid for pid in children() if os.stat(f"/proc/{pid}").st_uid == 0 and state(pid) == "S"]
+
+async def main():
+    reader, writer = os.pipe()
+    task = asyncio.ensure_future(procio.create_subprocess_exec(program, stdin=reader, stdout=DEVNULL))
+    await asyncio.sleep(0)
+    until_sync(became_root, "the program as root")  # and the loop has not turned
+    task.cancel()
+    await asyncio.wait([task], timeout=20)
+    assert task.cancelled()
+    assert became_root()
+    os.write(writer, b"x")
+    await until(lambda: not children(), "reaped")
+    os.close(reader)
+    os.close(writer)
+
+run(main())
+"""
+
+
+@skips.needs_root
+@skips.needs_compiler
+def test_a_cancelled_start_does_not_wait_for_it(program: str, loop_name: str) -> None:
+    """The cancellation goes through at once; the reactor reaps the program whenever it ends."""
+    assert script_result(PRELUDE + CANCELLED_START, program, loop=loop_name) is None
