@@ -47,6 +47,16 @@ pub(crate) fn set_pipe_size(_fd: &impl AsFd, _bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// A pipe with a large buffer: the system makes it one by itself here.
+#[derive(Debug)]
+pub(crate) enum Enlarged {}
+
+impl Enlarged {
+    pub(crate) fn new(_fd: &impl AsFd, _bytes: usize) -> Option<Self> {
+        None
+    }
+}
+
 /// A read that has room for more empties a pipe here.
 pub(crate) fn holds_more(_fd: &impl AsFd, _count: usize) -> bool {
     false

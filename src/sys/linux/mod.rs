@@ -2,6 +2,7 @@
 
 mod clone;
 mod clone3;
+mod enlarged;
 mod epoll;
 pub(crate) mod exit;
 pub(crate) mod raw;
@@ -16,6 +17,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub(crate) use clone::{Cloner, SpawnStrategy};
+pub(crate) use enlarged::Enlarged;
 pub(crate) use epoll::{Notifier, Poller};
 pub(crate) use stack::Stack as Started;
 

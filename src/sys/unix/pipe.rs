@@ -15,12 +15,14 @@ use super::os;
 #[derive(Debug)]
 pub(crate) struct PipeReader {
     fd: OwnedFd,
+    enlarged: Option<os::Enlarged>,
 }
 
 /// The writing end of a pipe, a socket or a terminal. Never blocks.
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
     fd: OwnedFd,
+    enlarged: Option<os::Enlarged>,
 }
 
 impl PipeReader {
@@ -57,10 +59,12 @@ impl PipeReader {
         os::holds_more(&self.fd, count)
     }
 
-    /// Asks for a larger kernel buffer, in bytes. Best effort: the kernel's per-user budget may
-    /// refuse it. F_SETPIPE_SZ in fcntl(2).
+    /// Asks for a larger kernel buffer, in bytes. Best effort: what all pipes of
+    /// the process get together is bounded. F_SETPIPE_SZ in fcntl(2).
     pub(crate) fn enlarge(&mut self, bytes: usize) {
-        let _ = os::set_pipe_size(&self.fd, bytes);
+        if self.enlarged.is_none() {
+            self.enlarged = os::Enlarged::new(&self.fd, bytes);
+        }
     }
 }
 
@@ -74,7 +78,9 @@ impl PipeWriter {
 impl PipeWriter {
     /// As [`PipeReader::enlarge`].
     pub(crate) fn enlarge(&mut self, bytes: usize) {
-        let _ = os::set_pipe_size(&self.fd, bytes);
+        if self.enlarged.is_none() {
+            self.enlarged = os::Enlarged::new(&self.fd, bytes);
+        }
     }
 
     /// Nothing is written but by [`try_write`](PipeWriter::try_write).
@@ -100,7 +106,7 @@ impl TryFrom<OwnedFd> for PipeReader {
 
     fn try_from(fd: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&fd)?;
-        Ok(PipeReader { fd })
+        Ok(PipeReader { fd, enlarged: None })
     }
 }
 
@@ -109,7 +115,7 @@ impl TryFrom<OwnedFd> for PipeWriter {
 
     fn try_from(fd: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&fd)?;
-        Ok(PipeWriter { fd })
+        Ok(PipeWriter { fd, enlarged: None })
     }
 }
 
@@ -120,14 +126,22 @@ impl TryFrom<OwnedFd> for PipeWriter {
 pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = pipe(size)?;
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    Ok((PipeReader { fd: reader }, writer))
+    let ours = PipeReader {
+        fd: reader,
+        enlarged: None,
+    };
+    Ok((ours, writer))
 }
 
 /// A pipe that we write and the child reads: `(ours, the child's)`.
 pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, OwnedFd)> {
     let (reader, writer) = pipe(size)?;
     fcntl_setfl(&writer, OFlags::NONBLOCK)?;
-    Ok((PipeWriter { fd: writer }, reader))
+    let ours = PipeWriter {
+        fd: writer,
+        enlarged: None,
+    };
+    Ok((ours, reader))
 }
 
 /// Close-on-exec, and with no other flag set.
