@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import collections
 import functools
+import re
 
 import pytest
 import skips
-from support import TESTS
+from support import ROOT, TESTS
 
 
 @functools.cache
@@ -42,3 +43,15 @@ def test_names_of_tests_and_of_their_files_are_unique() -> None:
     names = collections.Counter(name for file in written().values() for name in file)
     files = collections.Counter(file.rsplit("/", 1)[-1] for file in written())
     assert [name for name, count in (names + files).items() if count > 1] == []
+
+
+@pytest.mark.project
+def test_every_test_that_the_documents_name_exists() -> None:
+    """A case in docs/differences.md is shown by a test; a test that was renamed shows nothing there."""
+    named = {
+        (path.name, file, test)
+        for path in ROOT.glob("docs/**/*.md")
+        for file, test in re.findall(r"([\w/]+\.py)::(test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    unknown = [name for name in sorted(named) if name[2] not in written().get(name[1].removeprefix("tests/"), [])]
+    assert unknown == []
