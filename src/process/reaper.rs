@@ -86,7 +86,7 @@ impl Reaper {
         };
         let watch = |guard: &Reaper, token| {
             let mut state = lock(&guard.state);
-            let Some(process) = state.process.take() else {
+            let Some(mut process) = state.process.take() else {
                 return Ok(());
             };
             let watched = reactor

@@ -78,7 +78,7 @@ impl Process {
 
     /// Reports `token` to the poller when the child ends: by its pidfd, by what else the system
     /// has, or else by a thread that waits for it.
-    pub(crate) fn watch(&self, poller: &Poller, token: usize) -> io::Result<()> {
+    pub(crate) fn watch(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
         if os::watch_exit(self.pid, self.pidfd(), poller, token)? {
             return Ok(());
         }
