@@ -130,6 +130,7 @@ def types(session: nox.Session) -> None:
     session.install(".[test]", "mypy", "pyright")
     allowlist = str(ROOT / ".stubtest-allowlist")
     pytest(session, "tests/api/test_types.py")
+    session.run("mypy", "noxfile.py", "tools", "benches", "--explicit-package-bases", "--ignore-missing-imports")
     session.chdir(session.create_tmp())  # where the installed package is found, and not the source
     session.run("mypy", "--strict", "-p", "procio")
     session.run("python", "-m", "mypy.stubtest", "procio", "--allowlist", allowlist)

@@ -1,6 +1,6 @@
-//! The core by itself: the ladder of starts, a turn of the reactor, lines.
+//! The core by itself: the strategies of a start, a turn of the reactor, lines.
 //!
-//! `cargo bench --no-default-features --features tokio --bench core`. Each rung of the ladder needs
+//! `cargo bench --no-default-features --features tokio --bench core`. Each strategy needs
 //! a process of its own, because the switch that forces it is read once.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
@@ -10,7 +10,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use procio::{Child, Command, Reactor, Stdio};
 
-const RUNGS: [&str; 2] = ["vfork", "fork"];
+const STRATEGIES: [&str; 2] = ["vfork", "fork"];
 
 fn main() {
     let forced = std::env::var("PROCIO_SPAWN");
@@ -19,10 +19,13 @@ fn main() {
     }
     divan::main();
     if forced.is_err() {
-        for rung in RUNGS {
-            println!("\nPROCIO_SPAWN={rung}:");
+        for strategy in STRATEGIES {
+            println!("\nPROCIO_SPAWN={strategy}:");
             let mut again = Std::new(std::env::current_exe().unwrap());
-            again.arg("--bench").arg("start").env("PROCIO_SPAWN", rung);
+            again
+                .arg("--bench")
+                .arg("start")
+                .env("PROCIO_SPAWN", strategy);
             assert!(again.status().unwrap().success());
         }
     }

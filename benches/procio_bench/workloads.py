@@ -100,8 +100,8 @@ async def run_process(kit: Kit, ctx: Context) -> Outcome:
     for _ in range(ctx["count"] // 20):
         for run, taken in times.items():
             taken.append(await series(run, 20))
-    taken, beside = median(times[whole]), median(times[in_two_steps])
-    return Outcome(taken, {"over_communicate": taken / beside})
+    alone, beside = median(times[whole]), median(times[in_two_steps])
+    return Outcome(alone, {"over_communicate": alone / beside})
 
 
 async def merged(kit: Kit, ctx: Context) -> Outcome:

@@ -1,7 +1,7 @@
 //! Making a child: fork(2).
 //!
-//! There is one rung only. The memory is copied, lazily, so the child half may take its time while
-//! we go on; nothing has to be kept alive for it. What it has in common with the Linux ladder:
+//! There is one strategy only. The memory is copied, lazily, so the child half may take its time while
+//! we go on; nothing has to be kept alive for it. What it has in common with the strategies of Linux:
 //!
 //! - The child is made by the calling thread, and inherits that thread's signal mask.
 //! - All signals are blocked round the fork, so no handler of the parent can run in the child. The

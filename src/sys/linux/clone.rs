@@ -1,6 +1,6 @@
-//! The ladder of ways to make a child, and the race-free birth of its pidfd.
+//! The strategies to make a child, each the fallback of the one before, and the race-free birth of its pidfd.
 //!
-//! # The top rung: asynchronous vfork
+//! # The first strategy: asynchronous vfork
 //!
 //! `clone(CLONE_VM)` without `CLONE_VFORK`: the child borrows our memory, so nothing is copied
 //! however large we are, and we go on at once, so a slow exec (a cold disk, NFS, thousands of
@@ -20,7 +20,7 @@
 //!   could already have been recycled.
 //!
 //! What refuses clone3, among them seccomp filters that cannot look at its flags, gets clone(2) with
-//! the same flags before it gets a lower rung.
+//! the same flags before it gets the next strategy.
 //!
 //! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]), and
 //! a process that has another identity to go back to waits for the exec.
@@ -81,7 +81,7 @@ impl SpawnStrategy {
 pub(crate) struct Cloner {
     spare: Mutex<Vec<Stack>>,
     refused: AtomicU8,
-    /// Whether the clone is asked for a pidfd. Emulators and filters refuse the flag on any rung.
+    /// Whether the clone is asked for a pidfd. Emulators and filters refuse the flag with any strategy.
     pidfd: AtomicBool,
     /// Whether clone3 is tried.
     clone3: AtomicBool,
@@ -97,7 +97,7 @@ impl Cloner {
         }
     }
 
-    /// Starts `entry(job)` in a new process, on the highest rung that the system allows. Returns
+    /// Starts `entry(job)` in a new process, by the first strategy that the system allows. Returns
     /// its pid, its pidfd where the kernel has them, and the stack on which it runs: to be given
     /// to [`recycle`](Cloner::recycle) once the child has let go of our memory.
     ///

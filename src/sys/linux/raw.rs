@@ -3,8 +3,8 @@
 //! # Safety
 //! The child of an asynchronous clone shares its parent's thread-local storage, so even storing
 //! `errno` would race with the parent. On the architectures listed here the calls are made by hand;
-//! on others libc's `syscall` is used, and [`LEAVES_ERRNO_ALONE`] keeps the ladder off the
-//! asynchronous rung. Each wrapper passes pointers to memory that is valid for the call, with its
+//! on others libc's `syscall` is used, and [`LEAVES_ERRNO_ALONE`] rules out the
+//! asynchronous strategy. Each wrapper passes pointers to memory that is valid for the call, with its
 //! true length; that is what the SAFETY lines below rely on.
 
 use std::ffi::{CStr, c_char, c_int, c_long};
