@@ -199,7 +199,7 @@ class StreamWriter(_core.StreamWriter, asyncio.StreamWriter, metaclass=_AsAsynci
         return asyncio.get_running_loop()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """``"pipe"`` gives an object with the descriptor's ``fileno()``."""
+        """Return what the transport knows: ``"pipe"`` gives an object with the descriptor's ``fileno()``."""
         return self.transport.get_extra_info(name, default)
 
     def __repr__(self) -> str:

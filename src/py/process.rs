@@ -61,8 +61,7 @@ impl Process {
         self.guard.returncode(py)
     }
 
-    /// Waits for the end of the process, even while other processes hold its pipes, and returns `returncode`.
-    /// Cancelled, it loses nothing.
+    // Documented by procio.Process, through which it is called.
     fn wait(&self) -> Awaitable {
         Awaitable::new(
             &self.binding,
@@ -73,10 +72,7 @@ impl Process {
         )
     }
 
-    /// Writes `input` (bytes, a bytearray or a memoryview) to standard input and closes it, reads
-    /// standard output and error to their ends, waits for the end of the process, and returns
-    /// `(stdout, stderr)`, with None for what is no pipe. That the child does not read its input
-    /// is no error. Cancelled, it loses nothing: the next call returns everything.
+    // Documented by procio.Process, through which it is called.
     #[pyo3(signature = (input=None))]
     fn communicate(&self, input: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
         let input = input
@@ -95,7 +91,7 @@ impl Process {
         Ok(Awaitable::new(&self.binding, op))
     }
 
-    /// Sends a signal to the process group that it leads, because it was started with
+    /// Send a signal to the process group that it leads, because it was started with
     /// `start_new_session` or `process_group=0`. Raises ProcessLookupError when it leads none, the
     /// group has ended, or `returncode` is known. It never reaches another group.
     fn send_signal_to_group(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -103,7 +99,7 @@ impl Process {
         self.sent(py, self.guard.signal_group(number))
     }
 
-    /// The descriptor that names the process (a pidfd), readable once it has ended. It belongs to
+    /// Return the descriptor that names the process (a pidfd), readable once it has ended. It belongs to
     /// the process, which closes it when its last reference goes.
     fn fileno(&self, py: Python<'_>) -> PyResult<sys::RawHandle> {
         let shown = self.guard.expose();
@@ -179,7 +175,7 @@ impl Process {
         Ok(Detached::of(parts))
     }
 
-    /// Sends a signal. Raises ProcessLookupError once `returncode` is known; before that it may
+    /// Send a signal. Raises ProcessLookupError once `returncode` is known; before that it may
     /// reach a child that has just ended, and nothing happens. It never reaches another process.
     ///
     /// On Windows SIGTERM ends the process, CTRL_C_EVENT and CTRL_BREAK_EVENT go to its process
@@ -194,12 +190,12 @@ impl Process {
         self.sent(py, self.guard.signal(number))
     }
 
-    /// Sends SIGTERM. Raises as `send_signal`.
+    /// Send SIGTERM. Raises as `send_signal`.
     fn terminate(&self, py: Python<'_>) -> PyResult<()> {
         self.sent(py, self.guard.signal(15))
     }
 
-    /// Sends SIGKILL; on Windows the same as `terminate`. Raises as `send_signal`.
+    /// Send SIGKILL; on Windows the same as `terminate`. Raises as `send_signal`.
     fn kill(&self, py: Python<'_>) -> PyResult<()> {
         self.sent(py, self.guard.kill())
     }

@@ -142,8 +142,7 @@ impl StreamReader {
         self.stream.pipe.lock().limit()
     }
 
-    /// At most `n` bytes, as soon as there are any; all until the end if `n` is negative. `b""` at
-    /// the end. Cancelled, it loses nothing.
+    // Documented by procio.StreamReader, through which it is called.
     #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
     fn read<'py>(slf: &Bound<'py, Self>, n: isize) -> AwaitableResult<'py> {
         match usize::try_from(n) {
@@ -152,15 +151,12 @@ impl StreamReader {
         }
     }
 
-    /// A line with its newline; what is left at the end; `b""` after it. Raises ValueError for a
-    /// line longer than the limit, which stays to be read. Cancelled, it loses nothing.
+    // Documented by procio.StreamReader, through which it is called.
     fn readline<'py>(slf: &Bound<'py, Self>) -> AwaitableResult<'py> {
         awaitable(slf, Want::Until(Separators::newline()), Shape::Line)
     }
 
-    /// All bytes up to and with the first separator: bytes, or a tuple of them. Raises
-    /// IncompleteReadError at the end, LimitOverrunError above the limit. Cancelled, it loses
-    /// nothing.
+    // Documented by procio.StreamReader, through which it is called.
     #[pyo3(signature = (separator=None), text_signature = "($self, separator=b'\\n')")]
     fn readuntil<'py>(
         slf: &Bound<'py, Self>,
@@ -187,7 +183,7 @@ impl StreamReader {
         awaitable(slf, Want::Until(separators), Shape::Until)
     }
 
-    /// Exactly `n` bytes. Raises IncompleteReadError at the end. Cancelled, it loses nothing.
+    // Documented by procio.StreamReader, through which it is called.
     fn readexactly<'py>(slf: &Bound<'py, Self>, n: isize) -> AwaitableResult<'py> {
         let count = usize::try_from(n)
             .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
@@ -205,12 +201,12 @@ impl StreamReader {
         awaitable(slf, Want::Until(Separators::newline()), Shape::Next)
     }
 
-    /// Whether the end was reached and everything was taken.
+    /// Return whether the end was reached and everything was read.
     fn at_eof(&self) -> bool {
         self.stream.pipe.lock().at_eof()
     }
 
-    /// What `set_exception` was given, or the error that ended reading.
+    /// Return what `set_exception` was given, or the error that ended reading; None if there is none.
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         if let Some(exception) = &*lock(&self.stream.exception) {
             return Some(exception.clone_ref(py));
@@ -221,7 +217,7 @@ impl StreamReader {
             .map(|error| os_error(py, error, None).into_value(py).into_any())
     }
 
-    /// Makes every reading method raise `exc`.
+    /// Make every reading method raise `exc`.
     fn set_exception(&self, py: Python<'_>, exc: Py<PyAny>) -> PyResult<()> {
         *lock(&self.stream.exception) = Some(exc);
         self.stream.failed.store(true, Ordering::Release);
@@ -229,7 +225,7 @@ impl StreamReader {
         self.binding.run_completions(py)
     }
 
-    /// Adds bytes as if the child had written them.
+    /// Add bytes as if the child had written them.
     fn feed_data(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.stream.pipe.lock().has_ended() {
             return Err(PyAssertionError::new_err("feed_data after feed_eof"));
@@ -243,14 +239,14 @@ impl StreamReader {
         self.binding.run_completions(py)
     }
 
-    /// Marks the end as if the child had closed the stream, which is closed.
+    /// Signal the end to readers, and close our end of the pipe.
     fn feed_eof(&self, py: Python<'_>) -> PyResult<()> {
         self.stream.pipe.change(Reader::feed_eof);
         self.binding.run_completions(py)
     }
 
-    /// Closes our end. A child that goes on writing gets SIGPIPE. What was read before stays to
-    /// be taken; after that comes the end.
+    /// Close our end of the pipe. A child that goes on writing gets SIGPIPE. What was read before can
+    /// still be had; after that comes the end.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.stream.pipe.close();
         self.binding.run_completions(py)

@@ -55,22 +55,21 @@ impl StreamWriter {
         })
     }
 
-    /// Writes bytes, a bytearray or a memoryview: at once what the pipe takes, the rest in the
-    /// background. Never waits; use `drain()`. After the end, bytes are dropped.
+    /// Write bytes, a bytearray or a memoryview: at once what the pipe takes, the rest in the
+    /// background. It never waits: use `drain()`. After the end, bytes are dropped.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         write(py, &self.pipe, &to_bytes(data)?);
         self.binding.run_completions(py)
     }
 
-    /// Writes each of an iterable.
+    /// Write each of an iterable.
     fn writelines(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let empty = PyBytes::new(py, b"");
         let joined = empty.call_method1("join", (data,))?;
         self.write(py, &joined)
     }
 
-    /// Waits until at most the low-water mark is queued, if more than the high-water mark was.
-    /// Raises BrokenPipeError or ConnectionResetError when the child no longer reads.
+    // Documented by procio.StreamWriter, through which it is called.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Awaitable>> {
         let op = DrainOp {
             pipe: self.pipe.clone(),
@@ -80,34 +79,34 @@ impl StreamWriter {
         slots::awaitable(py, Op::Drain(self.binding.clone(), op))
     }
 
-    /// Closes once everything is written.
+    /// Close the pipe once everything is written.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.pipe.close();
         self.binding.run_completions(py)
     }
 
-    /// As `close()`: the end of a pipe is its close.
+    /// Close the pipe once everything is written, which ends the child's input.
     fn write_eof(&self, py: Python<'_>) -> PyResult<()> {
         self.close(py)
     }
 
-    /// Always true.
+    /// Return True.
     fn can_write_eof(&self) -> bool {
         true
     }
 
-    /// Closes at once; what is queued is lost.
+    /// Close the pipe at once; what is queued is lost.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         self.pipe.abort();
         self.binding.run_completions(py)
     }
 
-    /// Whether it was closed, or the child no longer reads.
+    /// Return whether it was closed, or the child no longer reads.
     fn is_closing(&self) -> bool {
         self.pipe.lock().is_closing()
     }
 
-    /// Waits until it is closed and everything is written. Raises the error that ended writing.
+    // Documented by procio.StreamWriter, through which it is called.
     fn wait_closed(&self) -> Awaitable {
         Awaitable::new(
             &self.binding,
@@ -118,17 +117,17 @@ impl StreamWriter {
         )
     }
 
-    /// Bytes that wait to be written.
+    /// Return the number of bytes that wait to be written.
     fn get_write_buffer_size(&self) -> usize {
         self.pipe.lock().queued()
     }
 
-    /// The low-water and the high-water mark, in bytes.
+    /// Return the low-water and the high-water mark, in bytes.
     fn get_write_buffer_limits(&self) -> (usize, usize) {
         self.pipe.lock().limits()
     }
 
-    /// Sets the marks, in bytes, as asyncio derives one from the other.
+    /// Set the marks, in bytes, as asyncio derives one from the other.
     #[pyo3(signature = (high=None, low=None))]
     fn set_write_buffer_limits(
         &self,

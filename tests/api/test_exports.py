@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.resources
 import inspect
 import pkgutil
+import pydoc
 import subprocess
 import sys
 from types import ModuleType
@@ -101,3 +102,31 @@ def test_import_takes_nothing_from_the_standard_library_but_asyncio() -> None:
     program = "import sys, asyncio; known = set(sys.modules); import procio; print(*sorted(set(sys.modules) - known))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert [name for name in done.stdout.split() if name.partition(".")[0] != "procio"] == []
+
+
+@needs_procio
+@pytest.mark.parametrize("owner", ["Process", "StreamReader", "StreamWriter"])
+def test_methods_are_documented_in_the_imperative(owner: str) -> None:
+    """`Wait for`, not `Waits for`; each has a docstring of its own."""
+    cls = getattr(procio, owner)
+    for base in cls.__mro__[:2]:
+        for name, value in vars(base).items():
+            if name[0] == "_" or not callable(value) or getattr(value, "__doc__", None) is None:
+                continue
+            first = value.__doc__.split()[0].rstrip(".:,;")
+            assert first[0].isupper(), (name, first)
+            assert not first.endswith("s") or first in ("Process",), (name, first)
+            assert first not in ("The", "At", "A", "All", "Exactly", "Whether", "What", "Always", "Bytes"), name
+    assert cls.__doc__
+
+
+@needs_procio
+def test_help_of_a_process_shows_its_attributes() -> None:
+    text = pydoc.plain(pydoc.render_doc(procio.Process))
+    for line in ("pid (int)", "stdin (StreamWriter | None)", "stdout (StreamReader | None)", "stderr (StreamReader"):
+        assert line in text
+    keywords = ["stdin", "limit", "executable", "cwd", "env", "close_fds", "pass_fds", "pipesize", "preexec_fn"]
+    keywords += ["restore_signals", "start_new_session", "process_group", "user", "group", "extra_groups", "umask"]
+    keywords += ["startupinfo", "creationflags"]
+    text = procio.create_subprocess_exec.__doc__ or ""
+    assert [name for name in keywords if name not in text] == []
