@@ -251,7 +251,11 @@ def run(
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> _T:
-    """:func:`asyncio.run` on a loop which, when nothing else is said, is procio's."""
+    """Run a coroutine to its end, as :func:`asyncio.run` does, and return its result.
+
+    ``loop_factory`` makes the event loop; not given, it is :func:`new_event_loop`. Raises RuntimeError
+    within a running event loop.
+    """
     if asyncio._get_running_loop() is not None:
         main.close()
         raise RuntimeError("run() cannot be called from a running event loop")
