@@ -148,6 +148,10 @@ impl LoopBinding {
         self.has_ready.store(true, Ordering::Release);
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.reactor.is_closed()
+    }
+
     /// A future belongs to the loop that runs now: it must be the one that drives us. Returns it.
     pub(super) fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let running = running_loop(py)?;

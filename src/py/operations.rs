@@ -131,6 +131,10 @@ impl Operation for ReadOp {
         Ok(())
     }
 
+    fn may_end_elsewhere(&self) -> bool {
+        true
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.stream().has_exception() {
             return Poll::Ready(());
@@ -252,6 +256,10 @@ impl Operation for CollectOp {
         Ok(())
     }
 
+    fn may_end_elsewhere(&self) -> bool {
+        true
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(collect) = &mut self.collect else {
             return Poll::Ready(());
@@ -299,6 +307,10 @@ pub(super) struct WaitOp {
 impl Operation for WaitOp {
     fn name(&self) -> &'static str {
         "Process.wait"
+    }
+
+    fn may_end_elsewhere(&self) -> bool {
+        self.guard.exit().is_some()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -447,6 +459,10 @@ impl Operation for CommunicateOp {
             stderr,
         ));
         Ok(())
+    }
+
+    fn may_end_elsewhere(&self) -> bool {
+        self.guard.exit().is_some()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -33,12 +33,30 @@ pub struct Process {
 }
 
 impl Process {
+    /// Popen looks first whether the child has ended, and then sends nothing.
+    fn audit(&self, py: Python<'_>, signal: i32) -> PyResult<()> {
+        match self.guard.exit() {
+            Some(_) => Ok(()),
+            None => audit(py, "os.kill", self.guard.pid(), signal),
+        }
+    }
+
     fn sent(&self, py: Python<'_>, result: std::io::Result<()>) -> PyResult<()> {
         result.map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => PyProcessLookupError::new_err(()),
             _ => os_error(py, &error, None),
         })
     }
+}
+
+/// Raises the audit event of the function by which Popen would send the signal. (On Windows it
+/// terminates by a handle, and has no such event.)
+fn audit(py: Python<'_>, event: &str, pid: u32, signal: i32) -> PyResult<()> {
+    if cfg!(unix) {
+        py.import("sys")?
+            .call_method1("audit", (event, pid, signal))?;
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -96,6 +114,7 @@ impl Process {
     /// group has ended, or `returncode` is known. It never reaches another group.
     fn send_signal_to_group(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
         let number = popen::signal_number(signal)?;
+        audit(py, "os.killpg", self.guard.pid(), number)?;
         self.sent(py, self.guard.signal_group(number))
     }
 
@@ -187,16 +206,19 @@ impl Process {
             }
             number => number?,
         };
+        self.audit(py, number)?;
         self.sent(py, self.guard.signal(number))
     }
 
     /// Send SIGTERM. Raises as `send_signal`.
     fn terminate(&self, py: Python<'_>) -> PyResult<()> {
+        self.audit(py, 15)?;
         self.sent(py, self.guard.signal(15))
     }
 
     /// Send SIGKILL; on Windows the same as `terminate`. Raises as `send_signal`.
     fn kill(&self, py: Python<'_>) -> PyResult<()> {
+        self.audit(py, 9)?;
         self.sent(py, self.guard.kill())
     }
 

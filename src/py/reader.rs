@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use pyo3::exceptions::{PyAssertionError, PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyAssertionError, PyMemoryError, PyOverflowError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -128,6 +130,16 @@ fn awaitable<'py>(
     slots::awaitable(reader.py(), Op::Read(op))
 }
 
+/// A number of bytes. More than there can be is the most there can be.
+fn saturated(n: &Bound<'_, PyAny>) -> PyResult<isize> {
+    match n.extract::<isize>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(n.py()) => {
+            Ok(if n.lt(0)? { isize::MIN } else { isize::MAX })
+        }
+        number => number,
+    }
+}
+
 #[pymethods]
 impl StreamReader {
     #[new]
@@ -144,7 +156,10 @@ impl StreamReader {
 
     // Documented by procio.StreamReader, through which it is called.
     #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
-    fn read<'py>(slf: &Bound<'py, Self>, n: isize) -> AwaitableResult<'py> {
+    fn read<'py>(
+        slf: &Bound<'py, Self>,
+        #[pyo3(from_py_with = saturated)] n: isize,
+    ) -> AwaitableResult<'py> {
         match usize::try_from(n) {
             Ok(count) => awaitable(slf, Want::Some(count), Shape::Read),
             Err(_) => slf.get().collect(slf.py(), None),
@@ -184,7 +199,10 @@ impl StreamReader {
     }
 
     // Documented by procio.StreamReader, through which it is called.
-    fn readexactly<'py>(slf: &Bound<'py, Self>, n: isize) -> AwaitableResult<'py> {
+    fn readexactly<'py>(
+        slf: &Bound<'py, Self>,
+        #[pyo3(from_py_with = saturated)] n: isize,
+    ) -> AwaitableResult<'py> {
         let count = usize::try_from(n)
             .map_err(|_| PyValueError::new_err("readexactly size can not be less than zero"))?;
         if count > COLLECT {

@@ -204,3 +204,64 @@ def test_recycled_pid_is_never_signalled(loop_name: str) -> None:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(skips.PID_NOT_CHOSEN)
     assert script_result(RECYCLED, loop=loop_name, prefix=private) is None
+
+
+AUDITED = """
+events = []
+sys.addaudithook(lambda name, args: events.append([name, *args]) if name in ("os.kill", "os.killpg") else None)
+
+
+async def main():
+    proc = await procio.create_subprocess_exec("cat", stdin=-1, start_new_session=True)
+    proc.send_signal(0)
+    proc.send_signal_to_group(signal.SIGCONT)
+    proc.terminate()
+    proc.kill()
+    await proc.wait()
+    try:
+        proc.kill()
+    except ProcessLookupError:
+        pass
+    assert events == [
+        ["os.kill", proc.pid, 0],
+        ["os.killpg", proc.pid, signal.SIGCONT],
+        ["os.kill", proc.pid, 15],
+        ["os.kill", proc.pid, 9],
+    ], events
+
+
+run(main())
+"""
+
+
+def test_signals_are_audited(loop_name: str) -> None:
+    """By the events of the functions with which Popen's users send them."""
+    assert script_result(AUDITED, loop=loop_name) is None
+
+
+REFUSED = """
+def refuse(name, args):
+    if name == "os.kill":
+        raise PermissionError("refused")
+
+
+async def main():
+    proc = await procio.create_subprocess_exec("cat", stdin=-1)
+    sys.addaudithook(refuse)
+    for send in (proc.kill, proc.terminate, lambda: proc.send_signal(9)):
+        try:
+            send()
+        except PermissionError:
+            pass
+        else:
+            raise AssertionError
+    assert await proc.communicate(b"") == (None, None)
+    assert proc.returncode == 0
+
+
+run(main())
+"""
+
+
+def test_a_refused_signal_is_not_sent(loop_name: str) -> None:
+    assert script_result(REFUSED, loop=loop_name) is None

@@ -17,6 +17,7 @@ from support import (
     kill_stray,
     resume,
     running,
+    script_result,
     sh,
     standing_still,
     state,
@@ -220,3 +221,53 @@ async def test_exit_of_another_thread_is_not_the_end() -> None:
     await turns(10)
     assert proc.returncode is None
     await finish(proc)
+
+
+ANOTHER_LOOP = """
+import contextlib
+
+KEEP_OPEN = {keep_open}
+
+
+async def start():
+    proc = await procio.create_subprocess_exec(
+        "sh", "-c", "echo one; echo two; echo -n three", stdout=-1, stderr=-1
+    )
+    sleeping = await procio.create_subprocess_exec("sleep", "60", stdout=-1)
+    assert await proc.stdout.readline() == b"one\\n"
+    assert await proc.wait() == 0
+    return proc, sleeping
+
+
+async def elsewhere(proc, sleeping):
+    assert proc.returncode == 0
+    assert await proc.wait() == 0
+    assert await proc.stdout.readline() == b"two\\n"
+    assert await proc.communicate() == (b"three", b"")
+    assert await proc.stdout.read() == b""
+    for method in (sleeping.wait, sleeping.stdout.read, sleeping.stdout.readline, sleeping.communicate):
+        try:
+            await method()
+        except RuntimeError as error:
+            assert "different event loop" in str(error)
+        else:
+            raise AssertionError(method)
+    sleeping.kill()
+    return True
+
+
+with contextlib.ExitStack() as stack:
+    first = asyncio.Runner(loop_factory=new_loop)
+    pair = first.run(start())
+    if not KEEP_OPEN:
+        first.close()
+    asyncio.run(elsewhere(*pair))
+    if KEEP_OPEN:
+        assert first.run(pair[1].wait()) == -9
+        first.close()
+"""
+
+
+@pytest.mark.parametrize("keep_open", [False, True])
+def test_what_needs_no_waiting_is_had_from_another_loop(loop_name: str, keep_open: bool) -> None:
+    assert script_result(ANOTHER_LOOP.replace("{keep_open}", str(keep_open)), loop=loop_name) is None

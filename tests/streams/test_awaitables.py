@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import io
 import sys
 import weakref
 from typing import Any
@@ -114,3 +115,43 @@ async def test_awaitable_awaited_by_two() -> None:
             await line
         proc.stdin.write(b"x\n")
         assert await first == b"x\n"
+
+
+async def test_an_awaitable_takes_weak_references(pair: procio.Process) -> None:
+    """Each dies with its awaitable, and does not come back with one that is made later."""
+    pair.stdin.write(b"0\n1\n2\n3\n")
+    first = pair.stdout.readline()
+    seen = weakref.ref(first)
+    assert seen() is first
+    assert await first == b"0\n"
+    later = weakref.ref(first)
+    del first
+    assert seen() is None
+    assert later() is None
+    second = pair.stdout.readline()
+    assert await second == b"1\n"
+    after_the_end = weakref.ref(second)
+    del second
+    third = pair.stdout.readline()
+    assert after_the_end() is not third
+    assert await third == b"2\n"
+
+
+async def test_the_state_of_an_awaitable(pair: procio.Process) -> None:
+    """inspect tells it as of a coroutine, and a task that waits for it can show its stack."""
+    read = pair.stdout.readexactly(1)
+    assert inspect.getcoroutinestate(read) == inspect.CORO_CREATED
+    assert read.cr_frame.f_code.co_name == "StreamReader.readexactly"
+    task = asyncio.ensure_future(read)
+    assert len(task.get_stack()) == 1
+    await turns(3)
+    assert inspect.getcoroutinestate(read) == inspect.CORO_SUSPENDED
+    assert inspect.getcoroutinelocals(read) == {}
+    assert len(task.get_stack()) == 1
+    report = io.StringIO()
+    task.print_stack(file=report)
+    assert "readexactly" in report.getvalue()
+    pair.stdin.write(b"a")
+    assert await task == b"a"
+    assert inspect.getcoroutinestate(read) == inspect.CORO_CLOSED
+    assert task.get_stack() == []

@@ -450,3 +450,20 @@ async def test_records_that_came_together() -> None:
             assert await asyncio.wait_for(proc.stdout.readline(), 20) == record
         proc.stdin.write(b"x")
         assert await proc.stdout.read() == b"end\n"
+
+
+@pytest.mark.parametrize("count", [1 << 70, -1 << 70])
+async def test_more_bytes_than_there_can_be(count: int) -> None:
+    """As of asyncio's reader: what is there, or, of a negative number, everything."""
+    proc = await emitted("abc")
+    assert await proc.stdout.read(count) == b"abc"
+    assert await proc.stdout.read(count) == b""
+    assert await proc.wait() == 0
+
+
+async def test_exactly_more_bytes_than_there_can_be() -> None:
+    proc = await emitted("abc")
+    with pytest.raises(asyncio.IncompleteReadError) as caught:
+        await proc.stdout.readexactly(1 << 70)
+    assert caught.value.partial == b"abc"
+    assert await proc.wait() == 0

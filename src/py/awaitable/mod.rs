@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pyo3::exceptions::{
-    PyException, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError,
+    PyException, PyOSError, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -38,6 +38,10 @@ pub(super) trait Operation: Send + Sync {
     /// Runs once, if that was not so.
     fn start(&mut self, _py: Python<'_>) -> PyResult<()> {
         Ok(())
+    }
+    /// Whether it may be tried where another loop runs: it ends at once, or leaves no trace.
+    fn may_end_elsewhere(&self) -> bool {
+        false
     }
     /// Goes on as far as it can without waiting.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
@@ -276,7 +280,7 @@ impl Drop for Slot {
 
 /// What the stream and process methods return: a coroutine to `await`, `create_task`, `wait_for`,
 /// `gather` and `TaskGroup`, implemented in Rust.
-#[pyclass(frozen, module = "procio._core")]
+#[pyclass(frozen, module = "procio._core", weakref)]
 pub struct Awaitable {
     state: Mutex<State>,
     /// How `__next__` is to give a result; see [`slots`].
@@ -340,7 +344,10 @@ impl Awaitable {
     }
 
     fn first(&self, py: Python<'_>, mut op: Op) -> PyResult<Step> {
-        let running = op.binding().check_loop(py)?;
+        let running = match op.binding().check_loop(py) {
+            Ok(running) => running,
+            Err(error) => return elsewhere(py, op, error).map(Step::Return),
+        };
         op.start(py)?;
         // Most operations end here, so they are not given a waker of their own yet.
         if op.poll(&mut Context::from_waker(Waker::noop())).is_ready() {
@@ -415,6 +422,28 @@ impl Awaitable {
             )),
         }
     }
+}
+
+/// What needs no event of its own loop any more, such as the status of a child that has ended, can
+/// be had while another loop runs; `error` is raised for what has to wait. That loop may be
+/// another thread's, so none of its futures is touched here.
+fn elsewhere(py: Python<'_>, mut op: Op, error: PyErr) -> PyResult<Py<PyAny>> {
+    if !op.may_end_elsewhere() {
+        return Err(error);
+    }
+    op.start(py)?;
+    if op
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
+    {
+        return Err(error);
+    }
+    let closed = op.binding().is_closed();
+    op.finish(py).map_err(|failed| {
+        // Not the child's own failure: it would have had to wait for a loop that is closed.
+        let waits = closed && failed.is_instance_of::<PyOSError>(py);
+        if waits { error } else { failed }
+    })
 }
 
 impl State {
@@ -541,6 +570,24 @@ impl Awaitable {
     #[getter]
     fn cr_running(&self) -> bool {
         false
+    }
+
+    #[getter]
+    fn cr_suspended(&self) -> bool {
+        matches!(
+            &*lock(&self.state),
+            State::Waiting(_) | State::Cancelling(..)
+        )
+    }
+
+    /// A frame without code of its own, for `inspect` and for tools that show stacks; None once it
+    /// is done.
+    #[getter]
+    fn cr_frame<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if matches!(&*lock(&self.state), State::Done) {
+            return Ok(None);
+        }
+        slots::frame(py, self.__qualname__()).map(Some)
     }
 
     fn __repr__(&self) -> String {

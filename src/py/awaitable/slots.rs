@@ -152,8 +152,27 @@ fn raise(value: Bound<'_, PyAny>) {
     }
 }
 
-/// A free list of awaitables that are done. The class has no weak references, so a reference count
-/// of 1 means that the list holds the only reference.
+/// A frame that runs nothing and has the name of a method, as coroutines in C have it in tracebacks.
+pub(in crate::py) fn frame<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let name = std::ffi::CString::new(name)?;
+    let globals = pyo3::types::PyDict::new(py);
+    // SAFETY: attached; both functions give a new reference or null and an exception, and the frame
+    // takes references of its own to the code and the dictionary, which live until the end.
+    unsafe {
+        let code = ffi::PyCode_NewEmpty(c"<procio>".as_ptr(), name.as_ptr(), 1);
+        let code = Bound::from_owned_ptr_or_err(py, code.cast())?;
+        let frame = ffi::PyFrame_New(
+            ffi::PyThreadState_Get(),
+            code.as_ptr().cast(),
+            globals.as_ptr(),
+            ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(py, frame.cast())
+    }
+}
+
+/// A free list of awaitables that are done. None of them has weak references when it is used
+/// again, so a reference count of 1 means that the list holds the only reference.
 struct FreeList(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
 
 static FREE_LIST: FreeList = FreeList(UnsafeCell::new(Vec::new()));
@@ -168,7 +187,8 @@ unsafe impl Sync for FreeList {}
 
 impl FreeList {
     fn keep(&self, object: &Bound<'_, Awaitable>) {
-        if !HAS_LOCK {
+        // A weak reference has to die with the last reference of the program.
+        if !HAS_LOCK || has_weak_references(object) {
             return;
         }
         // SAFETY: attached; the borrow ends in this function, which runs no Python code and drops
@@ -190,7 +210,17 @@ impl FreeList {
             unsafe { Bound::from_owned_ptr(py, kept.as_ptr()).cast_into_unchecked::<Awaitable>() };
         // SAFETY: an object that we have a reference to.
         let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
-        (count == 1).then_some(object)
+        (count == 1 && !has_weak_references(&object)).then_some(object)
+    }
+}
+
+fn has_weak_references(object: &Bound<'_, Awaitable>) -> bool {
+    // SAFETY: at this offset from its start an instance has the head of the list of its weak
+    // references, an object or null; 0 is no offset. Attached.
+    unsafe {
+        let offset = (*ffi::Py_TYPE(object.as_ptr())).tp_weaklistoffset;
+        let list = object.as_ptr().byte_offset(offset);
+        offset > 0 && !list.cast::<*mut ffi::PyObject>().read().is_null()
     }
 }
 
