@@ -1,7 +1,7 @@
 """The compiled half of procio. Private: import ``procio``."""
 
 from collections.abc import Callable, Generator, Iterable
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
@@ -55,6 +55,10 @@ class Awaitable(Generic[_T]):
     def __qualname__(self) -> str: ...
     @property
     def cr_running(self) -> bool: ...
+    @property
+    def cr_suspended(self) -> bool: ...
+    @property
+    def cr_frame(self) -> FrameType | None: ...
 
 @final
 class _Handle: ...
