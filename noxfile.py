@@ -7,9 +7,11 @@ nox -s "forced(PROCIO_SPAWN=fork)"             on one forced path
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import nox
@@ -156,6 +158,48 @@ def rust(session: nox.Session) -> None:
             session.run("cargo", "test", "--quiet", "--doc", *features, env=env)
         else:
             session.run("cargo", "test", "--quiet", *features, env=env)
+
+
+@nox.session(venv_backend="none")
+def crate(session: nox.Session) -> None:
+    """A program that depends on the packaged crate alone, on the declared Rust version.
+
+    With the newest and with the lowest versions of the dependencies, which a nightly cargo chooses.
+    """
+    with open("Cargo.toml", "rb") as file:
+        version = tomllib.load(file)["package"]["rust-version"]
+    session.run("cargo", "package", "--no-verify", "--allow-dirty", "--quiet")
+    metadata = session.run("cargo", "metadata", "--no-deps", "--format-version", "1", silent=True)
+    (packed,) = Path(json.loads(metadata)["target_directory"], "package").glob("procio-*.crate")
+    scratch = Path(session.create_tmp()).resolve()
+    session.run("tar", "xzf", str(packed), "-C", str(scratch))
+    source = scratch / packed.stem
+    for features in ([], ["tokio"]):
+        for lowest in (False, True):
+            program = scratch / "-".join(["program", *features, *(["lowest"] if lowest else [])])
+            (program / "src").mkdir(parents=True, exist_ok=True)
+            (program / "src" / "main.rs").write_text(SCRATCH)
+            (program / "Cargo.toml").write_text(
+                f'[package]\nname = "scratch"\nedition = "2024"\n[workspace]\n[dependencies]\n'
+                f'procio = {{ path = "{source}", default-features = false, features = {json.dumps(features)} }}\n'
+            )
+            with session.chdir(program):
+                if lowest:
+                    session.run("cargo", "+nightly", "update", "--quiet", "-Zminimal-versions")
+                session.run("cargo", f"+{version}.0", "run", "--quiet", env={"CARGO_TARGET_DIR": str(scratch / "target")})
+
+
+SCRATCH = """
+use procio::{Command, Reactor};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let reactor = Reactor::new()?;
+    let mut command = Command::new("echo");
+    let output = reactor.run_until(command.arg("hi").output(&reactor))??;
+    assert_eq!(output.stdout, b"hi\\n");
+    Ok(())
+}
+"""
 
 
 @nox.session(venv_backend="none")
