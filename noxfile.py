@@ -186,7 +186,8 @@ def crate(session: nox.Session) -> None:
             with session.chdir(program):
                 if lowest:
                     session.run("cargo", "+nightly", "update", "--quiet", "-Zminimal-versions")
-                session.run("cargo", f"+{version}.0", "run", "--quiet", env={"CARGO_TARGET_DIR": str(scratch / "target")})
+                env = {"CARGO_TARGET_DIR": str(scratch / "target")}
+                session.run("cargo", f"+{version}.0", "run", "--quiet", env=env)
 
 
 SCRATCH = """
