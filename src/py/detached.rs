@@ -8,10 +8,12 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::bytes_sink::new_bytes;
 use super::errors::os_error;
 use crate::child::Child;
 use crate::process::transfer::{DetachedChild, DetachedOutput, DetachedStdin};
 use crate::status::{Exit, ExitStatus, Usage};
+use crate::stream::buffer::copy_of;
 use crate::sync::lock;
 use crate::sys;
 
@@ -36,12 +38,13 @@ pub struct WireChild {
     leads: bool,
     kill_on_drop: bool,
     /// The descriptor, what is queued, and whether that is all.
-    stdin: Option<(sys::RawHandle, Py<PyBytes>, bool)>,
+    stdin: Option<WireWriter>,
     stdout: Option<WireReader>,
     stderr: Option<WireReader>,
 }
 
 /// The descriptor, what was read ahead, and the longest line.
+type WireWriter = (sys::RawHandle, Py<PyBytes>, bool);
 type WireReader = (Option<sys::RawHandle>, Py<PyBytes>, usize);
 
 impl Detached {
@@ -121,10 +124,15 @@ impl WireChild {
         let usage = parts.exit.map(|exit| exit.usage).unwrap_or_default();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let reading = |output: &Option<DetachedOutput>| {
-            let output = output.as_ref()?;
-            let handle = output.handle.as_ref().map(sys::raw);
-            let ahead = PyBytes::new(py, &output.ahead).unbind();
-            Some((handle, ahead, output.limit))
+            let wire = |output: &DetachedOutput| -> PyResult<WireReader> {
+                let handle = output.handle.as_ref().map(sys::raw);
+                Ok((handle, new_bytes(py, &output.ahead)?, output.limit))
+            };
+            output.as_ref().map(wire).transpose()
+        };
+        let writing = |input: &DetachedStdin| -> PyResult<WireWriter> {
+            let queued = new_bytes(py, &input.queued)?;
+            Ok((sys::raw(&input.handle), queued, input.closing))
         };
         let handle = match (&parts.process, &parts.group) {
             (Some(process), _) => process.handle(),
@@ -144,12 +152,9 @@ impl WireChild {
             usage: (micros(usage.user), micros(usage.system), usage.max_resident),
             leads: parts.leads,
             kill_on_drop: parts.kill_on_drop,
-            stdin: parts.stdin.as_ref().map(|input| {
-                let queued = PyBytes::new(py, &input.queued).unbind();
-                (sys::raw(&input.handle), queued, input.closing)
-            }),
-            stdout: reading(&parts.stdout),
-            stderr: reading(&parts.stderr),
+            stdin: parts.stdin.as_ref().map(writing).transpose()?,
+            stdout: reading(&parts.stdout)?,
+            stderr: reading(&parts.stderr)?,
         })
     }
 
@@ -158,7 +163,7 @@ impl WireChild {
             let output = reading.map(|(handle, ahead, limit)| {
                 std::io::Result::Ok(DetachedOutput {
                     handle: handle.map(sys::duplicate).transpose()?,
-                    ahead: ahead.as_bytes(py).to_vec(),
+                    ahead: copy_of(ahead.as_bytes(py))?,
                     limit,
                 })
             });
@@ -167,7 +172,7 @@ impl WireChild {
         let stdin = self.stdin.map(|(handle, queued, closing)| {
             std::io::Result::Ok(DetachedStdin {
                 handle: sys::duplicate(handle)?,
-                queued: queued.as_bytes(py).to_vec(),
+                queued: copy_of(queued.as_bytes(py))?,
                 closing,
             })
         });

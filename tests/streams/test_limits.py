@@ -177,3 +177,26 @@ async def test_readline_over_the_limit_tells_how_much_can_be_read() -> None:
     assert await proc.stdout.readexactly(cause.consumed) + await proc.stdout.readline() == b"abcdefgh\n"
     assert await proc.stdout.read() == b"ij\n"
     await proc.wait()
+
+
+async def test_what_was_given_up_is_handed_out_within_the_budget_of_a_turn() -> None:
+    """The loop serves its other tasks meanwhile, although nothing has to be waited for."""
+    count = 32 * MEGABYTE
+    wait, go = os.pipe()
+    script = f"head -c {count} /dev/zero; echo written >&2; head -c 1 /dev/fd/{wait} >/dev/null"
+    async with running("sh", "-c", script, stdout=PIPE, stderr=PIPE, pass_fds=[wait]) as proc:
+        os.close(wait)
+        task = asyncio.create_task(proc.stdout.readexactly(count + 1))
+        # What is still in the pipe is a small part.
+        assert await proc.stderr.readline() == b"written\n"
+        task.cancel()
+        await asyncio.wait([task])
+        assert len(await proc.stdout.readexactly(10)) == 10
+        passed = 0
+        task = asyncio.create_task(proc.stdout.readexactly(count // 2))
+        while not task.done():
+            await turns(1)
+            passed += 1
+        # A turn's budget is 1 MiB, and some loops look for events more than once in a turn.
+        assert passed >= 8
+        os.close(go)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from typing import Any
 
 import procio
@@ -321,3 +322,17 @@ async def test_drain_that_ends_with_everything_written_and_closed() -> None:
     await proc.stdin.drain()
     assert (await proc.stdout.read()).split() == [b"300000"]
     await proc.wait()
+
+
+async def test_drain_waits_for_the_low_water_mark_only() -> None:
+    """Not until the queue is empty: the child reads once and then no more."""
+    script = "import os; os.read(0, 65536); os.read(int(os.sys.argv[1]), 1)"
+    wait, go = os.pipe()
+    async with running(sys.executable, "-c", script, str(wait), stdin=PIPE, pass_fds=[wait]) as proc:
+        os.close(wait)
+        # A full pipe, what makes room for the child's read, and half of the low-water mark.
+        proc.stdin.write(bytes(65536 + 65536 + 8192))
+        assert proc.stdin.transport.get_write_buffer_size() > 65536
+        await asyncio.wait_for(proc.stdin.drain(), 20)
+        assert proc.stdin.transport.get_write_buffer_size() == 8192
+        os.close(go)
