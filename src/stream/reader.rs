@@ -157,7 +157,7 @@ pub(crate) struct Reader<S> {
     ready: bool,
     hangup: bool,
     /// A short read may leave something behind: a terminal gives a line, a socket a message.
-    pieces: bool,
+    message_oriented: bool,
     full_reads: u32,
     /// Callback mode: one read is capped at `CHUNK`, so that each `bytes` object stays below the
     /// threshold above which malloc maps memory, and the protocol gets it early.
@@ -191,7 +191,7 @@ impl<S: ReadIo> Reader<S> {
             high_water: ahead.saturating_mul(2),
             ready: false,
             hangup: false,
-            pieces: false,
+            message_oriented: false,
             full_reads: 0,
             small_reads: false,
             read_ahead_paused: false,
@@ -361,7 +361,7 @@ impl<S: ReadIo> Reader<S> {
     #[cfg(any(test, feature = "python"))]
     pub(crate) fn mark_foreign(&mut self) {
         self.ready = true;
-        self.pieces = true;
+        self.message_oriented = true;
     }
 
     /// Whether a read would find something, for all we know.
@@ -453,7 +453,7 @@ impl<S: ReadIo> Reader<S> {
                 // event of a hang-up comes only once, so after it reading goes on to the end. A pipe
                 // of records gives one at a time, and their event came before the first was read.
                 let full = count == capacity || count >= chunk;
-                let more = full || self.hangup || self.pieces;
+                let more = full || self.hangup || self.message_oriented;
                 self.ready = more || self.io.as_ref().is_some_and(|io| io.holds_more(count));
                 self.count_full_read(count >= CHUNK);
                 Fill::Progress(count)
