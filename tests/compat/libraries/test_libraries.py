@@ -375,3 +375,18 @@ def test_their_tests(suite: Suite, loop_name: str) -> None:
     if not shim.ACTIVE:
         assert report["spawned"] >= suite.spawned
         assert report["opened"] >= suite.opened
+
+
+@skips.needs_proc
+def test_commands_on_a_cluster() -> None:
+    """The example: nothing is lost and nothing is left, with a command cancelled and a worker killed."""
+    require("distributed")
+    command = [sys.executable, str(FOLDER / "commands_on_a_cluster.py")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    cancelled = report["returncodes"].pop(3)
+    assert cancelled in (-15, -9)  # asked to end, or not asked any more when its worker was killed
+    assert report["returncodes"] == [0] * 199
+    assert report["done"] == 199
+    assert report["pids"] >= 200
