@@ -153,19 +153,16 @@ impl BytesSink {
         if needed <= self.capacity {
             return Ok(());
         }
-        if !sys::GROWS_IN_PLACE && self.capacity >= PART {
+        let grown = needed.max(self.capacity.saturating_add(self.capacity / 2));
+        // Python frees an object that cannot grow: one that may not be able to stays as it is.
+        if self.capacity >= PART && !(sys::GROWS_IN_PLACE && can_grow(grown)) {
             let mut next = BytesSink::default();
             Python::attach(|py| next.resize(py, more.max(PART)))?;
             self.set_aside();
             (self.bytes, self.capacity) = (next.bytes.take(), next.capacity);
             return Ok(());
         }
-        let grown = needed.max(self.capacity.saturating_add(self.capacity / 2));
-        let sizes = [grown, needed];
-        let size = sizes
-            .into_iter()
-            .find(|size| can_grow(self.capacity, *size));
-        // Python frees an object that cannot grow: one that may not be able to stays as it is.
+        let size = [grown, needed].into_iter().find(|size| can_grow(*size));
         Python::attach(|py| self.resize(py, size.ok_or(OutOfMemory)?))
     }
 
@@ -263,19 +260,10 @@ pub(super) fn new_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyBytes>> {
     Ok(object.unbind())
 }
 
-/// Whether an object can probably grow. The system moves the pages of a large one, and counts only what
-/// is added; a smaller one may be copied.
-fn can_grow(capacity: usize, grown: usize) -> bool {
-    const MOVED: usize = 64 * 1024 * 1024;
-    if grown < LARGE {
-        return true;
-    }
-    let asked = if capacity < MOVED {
-        grown
-    } else {
-        grown - capacity
-    };
+/// Whether an object can grow, even if it has to be copied: the system moves the pages of a large one, but not
+/// if the allocator has it in its heap.
+fn can_grow(grown: usize) -> bool {
     // Some is left for others, who are to report that memory has run out.
-    let asked = asked.saturating_add(4 * PART);
-    Vec::<u8>::new().try_reserve_exact(asked).is_ok()
+    let asked = grown.saturating_add(4 * PART);
+    grown < LARGE || Vec::<u8>::new().try_reserve_exact(asked).is_ok()
 }
