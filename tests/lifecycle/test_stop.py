@@ -104,6 +104,35 @@ async def test_a_dropped_stop_kills_at_once() -> None:
     assert await proc.wait() == KILLED
 
 
+async def test_a_process_that_is_being_stopped_cannot_be_handed_over() -> None:
+    proc = await session(*family("ignore", "ignore"))
+    both = await pids(proc)
+    stop = asyncio.ensure_future(proc.stop(grace=0.1))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError):
+        proc._detach()
+    assert await stop == KILLED
+    await all_dead(*both)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.05])
+async def test_a_wait_that_times_out_can_be_repeated(timeout: float) -> None:
+    async with running("sleep", "1000", stdout=PIPE) as proc:
+        for operation in (proc.wait, proc.communicate):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(operation(), timeout)
+        assert proc.returncode is None
+
+
+async def test_a_wait_of_any_length() -> None:
+    for timeout in (math.inf, 365 * 86400.0, None):
+        async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+            proc.stdin.close()
+            if asyncio.get_running_loop().__class__.__module__.startswith("uvloop") and timeout == math.inf:
+                continue  # its timers take no infinity
+            assert await asyncio.wait_for(proc.wait(), timeout) == 0
+
+
 async def test_a_hundred_stops_at_once() -> None:
     procs = [await procio.create_subprocess_exec("sleep", "1000", start_new_session=True) for _ in range(100)]
     assert await asyncio.gather(*(proc.stop() for proc in procs)) == [TERMINATED] * 100
@@ -150,6 +179,18 @@ async def test_a_signal_to_the_group_reaches_its_members() -> None:
     proc.send_signal_to_group(signal.SIGTERM)
     assert await proc.wait() == TERMINATED
     await all_dead(*both)
+
+
+async def test_signal_zero_to_the_group_only_asks() -> None:
+    proc = await session(*family())
+    await pids(proc)
+    proc.send_signal_to_group(0)
+    assert proc.returncode is None
+    with pytest.raises(OSError, match="Invalid argument"):
+        proc.send_signal_to_group(4096)
+    await proc.stop()
+    with pytest.raises(ProcessLookupError):
+        proc.send_signal_to_group(0)
 
 
 async def test_no_group_no_signal() -> None:

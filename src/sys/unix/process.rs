@@ -20,7 +20,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::process::pidfd_send_signal;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 use super::os::exit::{self, Wait};
 use super::os::{self, Poller};
@@ -163,7 +163,10 @@ impl Process {
     /// Sends a signal to the process group that it leads; ESRCH if it leads none. As long as it has
     /// not been reaped no other group has its number.
     pub(crate) fn signal_group(&self, signal: i32) -> io::Result<()> {
-        let checked = signal_from(signal).ok_or(io::Error::from_raw_os_error(libc::EINVAL))?;
+        let checked = signal_from(signal);
+        if signal != 0 && checked.is_none() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         if let Some(pidfd) = &self.pidfd {
             match os::signal_group(pidfd.as_fd(), signal) {
                 Err(error) if lacks_group_signal(&error) => {
@@ -180,7 +183,11 @@ impl Process {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(kill_process_group(pid, checked)?)
+        match checked {
+            Some(signal) => Ok(kill_process_group(pid, signal)?),
+            // Signal 0 only asks.
+            None => Ok(test_kill_process_group(pid)?),
+        }
     }
 
     /// Sends SIGKILL to the process group that it leads. As [`signal_group`](Process::signal_group).
