@@ -84,7 +84,11 @@ async def main():
     }[args[0]]
     task = asyncio.ensure_future(start())
     before = resident()
-    while resident() < before + COUNT * 9 // 10:
+    last = still = 0
+    while still < 25:  # everything is collected: what still grew would need room
+        now = resident()
+        still = still + 1 if now == last >= before + COUNT * 9 // 10 else 0
+        last = now
         await asyncio.sleep(0.01)
     # No room for a second copy, however often it is given up.
     with memory(50 << 20):
