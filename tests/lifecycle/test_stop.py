@@ -43,10 +43,10 @@ async def test_stop_ends_the_group(leader: str, member: str, grace: float, statu
     assert await proc.stop() == status
 
 
-@skips.needs_pidfds  # without them a thread reaps the leader, and its group's number may be another's
 async def test_stop_of_a_leader_that_has_ended_ends_what_it_left() -> None:
-    proc = await session(*family("obey", "ignore", "end"))
+    proc = await session(*family("obey", "ignore", "end"), stdin=PIPE)
     leader, member = await pids(proc)
+    proc.stdin.write(b"x")
     until_sync(lambda: dead(leader), "end of the leader")  # before the loop can reap it
     assert await proc.stop() == 0
     await all_dead(member)
