@@ -10,8 +10,8 @@ import procio
 from support import PYTHON, dead, until
 
 # A leader and a member of its group; both print their pids. What each does with SIGTERM is its first
-# two arguments: "obey" or "ignore". The third: whether the leader ends by itself, once there is a byte or the end on its
-# standard input, and the member stays.
+# two arguments: "obey" or "ignore". The third: whether the leader ends by itself, once there is a byte or the end
+# on its standard input, and the member stays.
 FAMILY = """
 import os, signal, sys, time
 leader, member, ends = sys.argv[1:4]
