@@ -131,6 +131,21 @@ FORCED: dict[tuple[str, str], Table] = {
             "test_loop_goes_on_while_path_is_searched": _HELD,
         },
     },
+    # The C library's functions may run only while the parent waits.
+    ("PROCIO_EXEC", "libc"): {
+        "lifecycle/test_slow_spawn.py": {
+            "test_a_child_that_starts_slowly_holds_nothing_of_others": _HELD,
+            "test_loop_goes_on_while_path_is_searched": _HELD,
+        },
+        "platform/linux/test_refused_system_calls.py": {
+            "test_refused_clone3": "is about the start for which nothing waits",
+        },
+    },
+    ("PROCIO_PIDFD", "0"): {
+        "streams/test_memory.py": {
+            "test_more_than_there_is_memory_for": "each child needs a thread, for which there may be no memory",
+        },
+    },
     ("PROCIO_POLL_THREAD", "1"): {
         "lifecycle/test_fork.py": {
             "test_forked_child_that_exits_leaves_the_parents_process_alone": _SHARED_EPOLL,
