@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use super::{PlatformOptions, RawHandle, os};
-use crate::sys::spec::{Attributes, Environment, Groups, Spec};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::sys::spec::Groups;
+use crate::sys::spec::{Attributes, Environment, Spec};
 
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
