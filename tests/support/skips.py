@@ -286,6 +286,7 @@ POSIX_ONLY: Table = {
         ALL: _OWNED,
     },
     "streams/test_stream_writer.py": {
+        "test_drain_waits_for_the_low_water_mark_only": _PASSES,
         "test_extra_info": _PASSES,
     },
     "transports/test_extra_info.py": {
