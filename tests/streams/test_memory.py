@@ -63,7 +63,6 @@ run(main())
 
 
 @skips.needs_proc
-@skips.only_on_311
 @pytest.mark.parametrize("method", ["read", "readexactly", "readline", "readuntil", "anext", "communicate"])
 def test_more_than_there_is_memory_for(method: str, loop_name: str) -> None:
     """MemoryError, and nothing that was read is lost."""

@@ -277,7 +277,10 @@ class Injector:
     def close(self) -> None:
         """End it."""
         self._process.kill()
-        self._process.communicate()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()  # not read to its end, which a child that was lost would hold up
+        self._process.wait()
         os.close(self._stop[1])
         self._thread.join()
         os.close(self._stop[0])

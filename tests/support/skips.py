@@ -26,7 +26,6 @@ POSIX_PIPES = "POSIX only: on Windows connect_read_pipe and connect_write_pipe s
 POSIX_OPTIONS = "POSIX only: options that Windows has not"
 PID_NOT_CHOSEN = "we may not make a pid namespace, where the next pid can be chosen"
 NO_SECCOMP_NUMBERS = "the numbers of the system calls are not listed for this processor"
-ONLY_ON_311 = "runs on 3.11 only: on newer versions it hangs or fails now and then, for reasons not yet found"
 NO_COMPILER = "there is no C compiler"
 NO_VALGRIND = "valgrind is not installed"
 NO_FUSE = "we may not mount a file system that never answers"
@@ -67,7 +66,6 @@ def processors() -> int:
 
 HAVE_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
-only_on_311 = pytest.mark.skipif(sys.version_info >= (3, 12), reason=ONLY_ON_311)
 HAVE_PIDFDS = hasattr(os, "pidfd_open") and os.environ.get("PROCIO_PIDFD") != "0"
 needs_pidfds = pytest.mark.skipif(not HAVE_PIDFDS, reason=NO_PIDFDS)
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason=NO_COMPILER)

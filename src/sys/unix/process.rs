@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::io::Errno;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::process::pidfd_send_signal;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
@@ -149,7 +151,9 @@ impl Process {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Some(pidfd) = &self.pidfd {
             match pidfd_send_signal(pidfd, signal) {
-                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
+                // The call is refused, in whatever words: the signal and the flags are valid. A child
+                // that cannot be killed would outlive its guard.
+                Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {}
                 result => return Ok(result?),
             }
         }

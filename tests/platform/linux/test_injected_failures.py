@@ -20,7 +20,6 @@ pytestmark = [
 ]
 
 
-@skips.only_on_311
 def test_a_call_that_fails(loop_name: str) -> None:
     """Of each kind the first one, and all."""
     assert not [str(failure) for failure in failures(loop_name, {}, whole=False)]
