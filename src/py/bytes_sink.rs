@@ -156,8 +156,9 @@ impl BytesSink {
         let grown = needed.max(self.capacity.saturating_add(self.capacity / 2));
         // Python frees an object that cannot grow: one that may not be able to stays as it is.
         if self.capacity >= PART && !(sys::GROWS_IN_PLACE && can_grow(grown)) {
+            let size = Some(more.max(PART)).filter(|size| can_grow(*size));
             let mut next = BytesSink::default();
-            Python::attach(|py| next.resize(py, more.max(PART)))?;
+            Python::attach(|py| next.resize(py, size.ok_or(OutOfMemory)?))?;
             self.set_aside();
             (self.bytes, self.capacity) = (next.bytes.take(), next.capacity);
             return Ok(());
@@ -258,6 +259,20 @@ pub(super) fn new_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyBytes>> {
         Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked()
     };
     Ok(object.unbind())
+}
+
+/// A new object with the first of these bytes: as many as there is memory for, and all of a few. For
+/// what may give less than it was asked for. Raises MemoryError.
+pub(super) fn new_bytes_up_to(py: Python<'_>, bytes: &[u8]) -> PyResult<(Py<PyBytes>, usize)> {
+    const FEW: usize = 4096;
+    let mut count = bytes.len();
+    loop {
+        match new_bytes(py, bytes.get(..count).unwrap_or_default()) {
+            Ok(object) => return Ok((object, count)),
+            Err(error) if count <= FEW => return Err(error),
+            Err(_) => count /= 2,
+        }
+    }
 }
 
 /// Whether an object can grow, even if it has to be copied: the system moves the pages of a large one, but not

@@ -191,10 +191,7 @@ impl Operation for MergedOp {
             if source.stream.has_exception() {
                 return None;
             }
-            let make = |bytes: &[u8]| {
-                let count = bytes.len();
-                new_bytes(py, bytes).map(|bytes| (bytes, count))
-            };
+            let make = |bytes: &[u8]| new_bytes(py, bytes).map(|object| (object, bytes.len()));
             let pipe = &source.stream.pipe;
             if let Some(taken) = pipe.take_now(want, make) {
                 let (bytes, count) = match taken {

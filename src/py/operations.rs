@@ -11,7 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::awaitable::Operation;
-use super::bytes_sink::{BytesSink, new_bytes};
+use super::bytes_sink::{BytesSink, new_bytes, new_bytes_up_to};
 use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
@@ -32,6 +32,17 @@ pub(super) enum Shape {
     Line,
     /// As a line, but the end ends the iteration.
     Next,
+}
+
+impl Shape {
+    /// What the method returns of the bytes that were found for it, and how many that are: where
+    /// memory is short, `read` gives fewer.
+    fn bytes_of(self, py: Python<'_>, found: &[u8]) -> PyResult<(Py<PyBytes>, usize)> {
+        match self {
+            Shape::Read => new_bytes_up_to(py, found),
+            _ => new_bytes(py, found).map(|bytes| (bytes, found.len())),
+        }
+    }
 }
 
 /// One of the reader's methods that finds its answer in the buffer. It holds the reader as Python
@@ -65,7 +76,8 @@ impl ReadOp {
 
     fn take(&self, py: Python<'_>, count: usize) -> PyResult<Py<PyBytes>> {
         let mut reader = self.stream().pipe.lock();
-        let bytes = new_bytes(py, reader.buffered().get(..count).unwrap_or_default())?;
+        let found = reader.buffered().get(..count).unwrap_or_default();
+        let (bytes, count) = self.shape.bytes_of(py, found)?;
         reader.consume(count);
         Ok(bytes)
     }
@@ -115,13 +127,14 @@ impl Operation for ReadOp {
         if self.stream().has_exception() || self.stream().is_reserved() {
             return None;
         }
-        let take = |bytes: &[u8]| new_bytes(py, bytes).map(Py::into_any);
+        let shape = self.shape;
         // No bytes are there for everybody, even while another operation waits.
         if matches!(self.want, Want::Some(0) | Want::Exactly(0)) {
-            return Some(take(&[]));
+            return Some(new_bytes(py, &[]).map(Py::into_any));
         }
-        let stream = &self.reader.get().stream;
-        stream.pipe.take_now(&mut self.want, take)
+        let pipe = &self.reader.get().stream.pipe;
+        let taken = pipe.take_now(&mut self.want, |found| shape.bytes_of(py, found))?;
+        Some(taken.map(|(bytes, _)| bytes.into_any()))
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {

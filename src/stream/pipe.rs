@@ -142,13 +142,13 @@ impl ReadPipe {
     }
 
     /// Answers `want` if that can be done with what is in the buffer, no other operation reads, and
-    /// the turn's budget allows it: gives the bytes to `take` and consumes them.
+    /// the turn's budget allows it: gives the bytes to `take`, and consumes as many as that says.
     #[cfg(feature = "python")]
     pub(crate) fn take_now<R, E>(
         &self,
         want: &mut Want,
-        take: impl FnOnce(&[u8]) -> Result<R, E>,
-    ) -> Option<Result<R, E>> {
+        take: impl FnOnce(&[u8]) -> Result<(R, usize), E>,
+    ) -> Option<Result<(R, usize), E>> {
         let mut reader = self.lock();
         if reader.claimed || self.0.reactor.budget_exhausted() {
             return None;
@@ -157,8 +157,8 @@ impl ReadPipe {
             return None;
         };
         let taken = take(reader.buffered().get(..count).unwrap_or_default());
-        if taken.is_ok() {
-            reader.consume(count);
+        if let Ok((_, count)) = &taken {
+            reader.consume(*count);
         }
         self.0.finish(&mut reader);
         Some(taken)

@@ -375,10 +375,13 @@ class Player:
 
     async def do_cancelled_read(self, number: int, fd: int, kind: str, argument: Any, text: str, after: int) -> None:
         child = self.children[number]
-        allowed = self.decide(lambda: not self.waiting(child, fd)) and not self.waiting(child, fd)
-        if not allowed:
+        allowed = self.decide(lambda: not self.waiting(child, fd))
+        # On a stream that was raced for, an operation may still wait in one run and not in the other.
+        if not allowed or self.waiting(child, fd):
             if text:
-                self.note(await child.ask("say", fd, f"{text}*1"))
+                answer = await child.ask("say", fd, f"{text}*1")
+                if not allowed:
+                    self.note(answer)
             return
         child.raced.add(fd)
         operation = self.start(child, fd, self.read(child, fd, kind, argument))
