@@ -1,7 +1,7 @@
 """What no published linter knows of this project: its layers, its words, and the map of its files.
 
 python tools/lint.py            check; exit with 1 if anything is found
-python tools/lint.py --write    write the map in docs/design.md anew, then check
+python tools/lint.py --write    write the map in docs/dev/design.md anew, then check
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ EXCEPTIONS = {
 WORDS = re.compile(r"\b(nobody|somebody|whoever|so\s+many)\b", re.IGNORECASE)
 WORDS_IN = ("src/**/*.rs", "python/**/*.py", "python/**/*.pyi", "docs/**/*.md", "*.md")
 
-MAP = ROOT / "docs" / "design.md"
+MAP = ROOT / "docs" / "dev" / "design.md"
 BEGIN, END = "<!-- map: tools/lint.py --write -->", "<!-- end of the map -->"
 
 
