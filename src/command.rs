@@ -33,8 +33,8 @@ pub struct Command {
     pub(crate) stdin: Stdio,
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
-    /// Those of the descriptors to be passed that are ours.
-    passed: Vec<Arc<OwnedHandle>>,
+    /// The descriptors in `spec` that are ours.
+    owned: Vec<Arc<OwnedHandle>>,
     pub(crate) hook: Option<sys::PreExec>,
     pub(crate) pipe_size: Option<usize>,
     pub(crate) read_limit: usize,
@@ -57,7 +57,7 @@ impl Command {
             stdin: Stdio::default(),
             stdout: Stdio::default(),
             stderr: Stdio::default(),
-            passed: Vec::new(),
+            owned: Vec::new(),
             hook: None,
             pipe_size: None,
             read_limit: 0,
@@ -178,7 +178,26 @@ impl Command {
     /// command.current_dir("/");
     /// ```
     pub fn current_dir(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
-        self.spec.cwd = Some(dir.into());
+        self.spec.cwd = Some(sys::Directory::Path(dir.into()));
+        self
+    }
+
+    /// The child's working directory, by a descriptor. The command owns it. Unix; elsewhere the start is
+    /// [`Unsupported`](std::io::ErrorKind::Unsupported). `fchdir(2)`.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// # use procio::Command;
+    /// use std::os::fd::OwnedFd;
+    /// let mut command = Command::new("ls");
+    /// command.current_dir_fd(OwnedFd::from(std::fs::File::open("/")?));
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn current_dir_fd(&mut self, dir: impl Into<OwnedHandle>) -> &mut Self {
+        let dir = dir.into();
+        self.spec.cwd = Some(sys::Directory::Descriptor(sys::raw(&dir)));
+        self.owned.push(Arc::new(dir));
         self
     }
 
@@ -246,94 +265,7 @@ impl Command {
     pub fn pass_fd(&mut self, fd: impl Into<OwnedHandle>) -> &mut Self {
         let fd = fd.into();
         self.spec.pass_fds.push(sys::raw(&fd));
-        self.passed.push(Arc::new(fd));
-        self
-    }
-
-    /// Whether SIGPIPE and SIGXFSZ, which Python and Rust ignore, get their default action back in
-    /// the child. On by default.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.restore_signals(false);
-    /// ```
-    pub fn restore_signals(&mut self, restore: bool) -> &mut Self {
-        self.spec.attributes.restore_signals = restore;
-        self
-    }
-
-    /// Makes the child the leader of a new session. `setsid(2)`.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.setsid(true);
-    /// ```
-    pub fn setsid(&mut self, yes: bool) -> &mut Self {
-        self.spec.attributes.new_session = yes;
-        self
-    }
-
-    /// Puts the child into this process group; 0 makes a new one. `setpgid(2)`.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.process_group(0);
-    /// ```
-    pub fn process_group(&mut self, group: i32) -> &mut Self {
-        self.spec.attributes.process_group = Some(group);
-        self
-    }
-
-    /// The user as whom the child runs. `setreuid(2)`. Unless [`groups`](Command::groups) says which
-    /// supplementary groups it has, it has none, if the parent may give them up.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.uid(1000);
-    /// ```
-    pub fn uid(&mut self, user: u32) -> &mut Self {
-        self.spec.attributes.user = Some(user);
-        self
-    }
-
-    /// The group as which the child runs. `setregid(2)`.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.gid(1000);
-    /// ```
-    pub fn gid(&mut self, group: u32) -> &mut Self {
-        self.spec.attributes.group = Some(group);
-        self
-    }
-
-    /// The child's supplementary groups. `setgroups(2)`.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.groups([1000, 1001]);
-    /// ```
-    pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
-        let groups = groups.into_iter().collect();
-        self.spec.attributes.groups = sys::Groups::Set(groups);
-        self
-    }
-
-    /// The child's file mode creation mask. `umask(2)`.
-    ///
-    /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.umask(0o077);
-    /// ```
-    pub fn umask(&mut self, mask: u32) -> &mut Self {
-        self.spec.attributes.umask = Some(mask);
+        self.owned.push(Arc::new(fd));
         self
     }
 
@@ -452,7 +384,7 @@ impl Command {
         self.spec.env.changes()
     }
 
-    /// The child's working directory; `None` is the parent's.
+    /// The child's working directory; `None` is the parent's, or one that is given as a descriptor.
     ///
     /// ```
     /// use std::path::Path;
@@ -461,7 +393,10 @@ impl Command {
     /// ```
     #[must_use]
     pub fn get_current_dir(&self) -> Option<&Path> {
-        self.spec.cwd.as_deref()
+        match &self.spec.cwd {
+            Some(sys::Directory::Path(dir)) => Some(dir),
+            _ => None,
+        }
     }
 
     /// Whether the child will be the leader of a group that may have to be signalled.

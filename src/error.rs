@@ -22,6 +22,18 @@ pub enum Stage {
     Setup,
     /// Changing to the working directory.
     Chdir,
+    /// Entering the control group.
+    Cgroup,
+    /// Setting the resource limits.
+    Limits,
+    /// Setting the niceness.
+    Nice,
+    /// Choosing the processors that it may run on.
+    Affinity,
+    /// Tying its life to that of its parent.
+    ParentExit,
+    /// Forgoing new privileges.
+    NoNewPrivs,
     /// The hook that runs in the child between fork and exec.
     PreExec,
     /// Executing the program.
@@ -110,6 +122,12 @@ impl fmt::Display for SpawnError {
         let step = match self.stage {
             Stage::Setup => "could not prepare the child",
             Stage::Chdir => "could not change to the working directory",
+            Stage::Cgroup => "could not enter the control group",
+            Stage::Limits => "could not set the resource limits",
+            Stage::Nice => "could not set the niceness",
+            Stage::Affinity => "could not set the CPU affinity",
+            Stage::ParentExit => "could not tie the child to its parent",
+            Stage::NoNewPrivs => "could not forgo new privileges",
             Stage::PreExec => "the hook before exec failed",
             Stage::Exec => "could not execute the program",
         };

@@ -66,6 +66,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod attributes;
 mod child;
 mod child_stdio;
 mod command;

@@ -21,7 +21,7 @@ RUST_LAYERS = (
     ("sys",),
     ("reactor",),
     ("stream", "stdio"),
-    ("command",),
+    ("command", "attributes"),
     ("process",),
     ("child_stdio", "child"),
     ("tokio", "py"),

@@ -42,7 +42,7 @@ class Request(TypedDict):
     args: list[bytes] | list[str]
     executable: bytes | str | None
     env: list[tuple[bytes, bytes]] | list[tuple[str, str]] | None
-    cwd: bytes | str | None
+    cwd: bytes | str | int | None
     stdin: int | None
     stdout: int | None
     stderr: int | None
@@ -53,7 +53,7 @@ class Request(TypedDict):
     owned: bool
     platform: Platform
     program: StrOrBytesPath
-    directory: StrOrBytesPath | None
+    directory: StrOrBytesPath | int | None
 
 
 def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions:
@@ -147,7 +147,7 @@ def prepare(
         "env": None if env is None else _system.environment(env),
         "executable": None if executable is None else _system.encode(executable),
         "args": [_system.encode(arg) for arg in args],
-        "cwd": None if cwd is None else _system.encode(cwd),
+        "cwd": None if cwd is None else _system.directory(cwd),
         "limit": limit,
         "read_ahead": True,
         "close_fds": bool(close_fds),

@@ -22,6 +22,9 @@ class Platform(TypedDict):
 
 _INT_MAX = 2**31 - 1
 _ID_MAX = 2**32 - 1
+_CPU_MAX = 2**16 - 1
+# A limit of which the system says that it is none.
+_NO_LIMIT = 2**64 - 1
 
 
 def check(options: PopenOptions, close_fds: bool) -> bool:
@@ -39,7 +42,7 @@ def check(options: PopenOptions, close_fds: bool) -> bool:
 def audit(
     args: Sequence[StrOrBytesPath],
     executable: StrOrBytesPath | None,
-    cwd: StrOrBytesPath | None,
+    cwd: StrOrBytesPath | int | None,
     env: Mapping[Any, Any] | None,
 ) -> None:
     """Raise the audit event of ``Popen``."""
@@ -50,8 +53,10 @@ def audit(
 def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: bool) -> Platform:
     """The options that only POSIX systems have."""
     given: dict[str, Any] = {**options}
+    if given.get("cgroup_kill") and given.get("cgroup") is None:
+        raise ValueError("cgroup_kill needs a cgroup")
     return {
-        "attributes": {name: check(given.get(name, default)) for name, (default, check) in ATTRIBUTES.items()},
+        "attributes": {name: check(given[name]) for name, check in ATTRIBUTES.items() if name in given},
         "pass_fds": _kept(options.get("pass_fds", ())),
         "preexec_fn": options.get("preexec_fn"),
     }
@@ -63,6 +68,19 @@ def encode(value: StrOrBytesPath) -> bytes:
     if b"\0" in encoded:
         raise ValueError("embedded null byte")
     return encoded
+
+
+def directory(value: StrOrBytesPath | int) -> bytes | int:
+    """A directory as the system takes it: its name, or a descriptor."""
+    return _descriptor_number(value) if isinstance(value, int) else encode(value)
+
+
+def _descriptor_number(value: int) -> int:
+    if isinstance(value, bool):
+        raise TypeError("a directory is a path or a descriptor, not bool")
+    if not -_INT_MAX <= value <= _INT_MAX:
+        raise OverflowError("fd is out of range")
+    return value
 
 
 def descriptor(stream: File) -> int | None:
@@ -155,16 +173,97 @@ def _groups(groups: Iterable[str | int] | None) -> list[int] | None:
     return numbers
 
 
-# An option of Popen that the child applies to itself -> its default, and what checks and converts it.
-# In the order in which Popen checks them.
-ATTRIBUTES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "group": (None, _group),
-    "extra_groups": (None, _groups),
-    "user": (None, _user),
-    "restore_signals": (True, bool),
-    "start_new_session": (False, bool),
-    "process_group": (None, _optional_number),
-    "umask": (-1, _number),
+def _limits(limits: Mapping[int, tuple[int, int]] | None) -> list[tuple[int, int, int]]:
+    if limits is None:
+        return []
+    import resource
+
+    known = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    checked = []
+    for number, pair in limits.items():
+        if operator.index(number) not in known:
+            raise ValueError(f"invalid resource specified: {number}")
+        soft, hard = (_limit(value, resource.RLIM_INFINITY) for value in _pair(pair))
+        if soft > hard:
+            raise ValueError("current limit exceeds maximum limit")
+        checked.append((operator.index(number), soft, hard))
+    return checked
+
+
+def _pair(pair: Any) -> Any:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError("a limit is a pair of the soft and the hard one")
+    return pair
+
+
+def _limit(value: int, infinity: int) -> int:
+    number = operator.index(value)
+    if number in (infinity, -1):
+        return _NO_LIMIT
+    if number < 0:
+        raise ValueError(f"a limit cannot be negative, got {number}")
+    if number > _NO_LIMIT:
+        raise OverflowError("a limit is too large")
+    return number
+
+
+def _nice(value: int | None) -> int | None:
+    if value is None:
+        return None
+    number = operator.index(value)
+    if not -20 <= number <= 19:
+        raise ValueError(f"nice is from -20 to 19, got {number}")
+    return number
+
+
+def _processors(processors: Iterable[int] | None) -> list[int] | None:
+    if processors is None:
+        return None
+    numbers = [operator.index(processor) for processor in processors]
+    if not numbers:
+        raise ValueError("cpu_affinity is empty")
+    if min(numbers) < 0:
+        raise ValueError("negative CPU number")
+    if max(numbers) > _CPU_MAX:
+        raise OverflowError("CPU number too large")
+    return numbers
+
+
+def _cgroup(value: StrOrBytesPath | int | None) -> bytes | int | None:
+    return None if value is None else directory(value)
+
+
+def _on_linux(name: str, check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The check, or where there is no such thing the refusal of what asks for it."""
+    if sys.platform in ("linux", "android"):
+        return check
+
+    def refuse(value: Any) -> Any:
+        checked = check(value)
+        if checked is not None and checked is not False:
+            raise NotImplementedError(f"{name} is not to be had on this platform")
+        return checked
+
+    return refuse
+
+
+# An option that the child applies to itself -> what checks and converts it. Those of Popen in the order in
+# which it checks them.
+ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
+    "group": _group,
+    "extra_groups": _groups,
+    "user": _user,
+    "restore_signals": bool,
+    "start_new_session": bool,
+    "process_group": _optional_number,
+    "umask": _number,
+    "rlimits": _limits,
+    "nice": _nice,
+    "cpu_affinity": _on_linux("cpu_affinity", _processors),
+    "no_new_privs": _on_linux("no_new_privs", bool),
+    "cgroup": _on_linux("cgroup", _cgroup),
+    "cgroup_kill": _on_linux("cgroup_kill", bool),
+    "kill_on_parent_exit": _on_linux("kill_on_parent_exit", bool),
 }
 
 

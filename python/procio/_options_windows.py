@@ -23,6 +23,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         show_window: int
         standard: tuple[int, int, int]
         handle_list: list[int]
+        kill_on_parent_exit: bool
 
     class _Shell(list[StrOrBytesPath]):
         """The one argument is a whole command line, for the shell."""
@@ -38,14 +39,14 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
     def audit(
         args: Sequence[StrOrBytesPath],
         executable: StrOrBytesPath | None,
-        cwd: StrOrBytesPath | None,
+        cwd: StrOrBytesPath | int | None,
         env: Mapping[Any, Any] | None,
     ) -> None:
         """Raise the audit event of ``Popen``, whose second argument is here a command line."""
         line = args[0] if isinstance(args, _Shell) else subprocess.list2cmdline(args)
         program = None if executable is None else os.fsdecode(executable)
-        directory = None if cwd is None else os.fsdecode(cwd)
-        sys.audit("subprocess.Popen", program, line, directory, env)
+        path = cwd if cwd is None or isinstance(cwd, int) else os.fsdecode(cwd)
+        sys.audit("subprocess.Popen", program, line, path, env)
 
     def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: bool) -> Platform:
         """The options that only Windows has.
@@ -56,6 +57,9 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
             if options.get(name) is not None:
                 text = f"The '{name}' parameter is not supported on the current platform"
                 raise ValueError(text)
+        for name in ("rlimits", "nice", "cpu_affinity", "no_new_privs", "cgroup", "cgroup_kill"):
+            if options.get(name) not in (None, False):
+                raise NotImplementedError(f"{name} is not to be had on this platform")
         startupinfo = options.get("startupinfo")
         # As Popen, leave the caller's object alone.
         startup = subprocess.STARTUPINFO() if startupinfo is None else startupinfo
@@ -76,6 +80,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
             "show_window": show,
             "standard": (_number(standard[0]), _number(standard[1]), _number(standard[2])),
             "handle_list": [int(handle) for handle in handles],
+            "kill_on_parent_exit": bool(options.get("kill_on_parent_exit", False)),
         }
 
     def _number(handle: Any) -> int:
@@ -87,6 +92,12 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         if "\0" in decoded:
             raise ValueError("embedded null character")
         return decoded
+
+    def directory(value: StrOrBytesPath | int) -> str:
+        """A directory as the system takes it. Raises NotImplementedError for a descriptor."""
+        if isinstance(value, int):
+            raise NotImplementedError("a descriptor as cwd is not to be had on this platform")
+        return encode(value)
 
     def descriptor(stream: File) -> int | None:
         """The handle of a stream, or one of the constants."""

@@ -13,7 +13,7 @@ class PopenOptions(TypedDict, total=False):
     """The keywords of :class:`subprocess.Popen` that every start of a process takes."""
 
     executable: StrOrBytesPath | None
-    cwd: StrOrBytesPath | None
+    cwd: StrOrBytesPath | int | None
     env: Environment | None
     close_fds: bool
     pass_fds: Iterable[int]
@@ -27,6 +27,15 @@ class PopenOptions(TypedDict, total=False):
     group: str | int | None
     extra_groups: Iterable[str | int] | None
     umask: int
+    rlimits: Mapping[int, tuple[int, int]] | None
+    nice: int | None
+    # Linux.
+    cpu_affinity: Iterable[int] | None
+    no_new_privs: bool
+    cgroup: StrOrBytesPath | int | None
+    cgroup_kill: bool
+    # Linux and Windows.
+    kill_on_parent_exit: bool
     # Windows. A subprocess.STARTUPINFO, which type checkers know on Windows only.
     startupinfo: Any
     creationflags: int

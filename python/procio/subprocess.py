@@ -191,7 +191,7 @@ async def create_subprocess_exec(
             ahead of each pipe while no task reads. Not given, a line may be up to 1 GiB long, and
             128 KiB are read ahead.
         executable: The program to execute, where ``program`` is only to be its name in ``argv[0]``.
-        cwd: The directory to start in.
+        cwd: The directory to start in; on POSIX systems also a descriptor of it.
         env: The environment, in place of the parent's.
         close_fds, pass_fds: Whether the child is left no descriptors but the standard ones, and
             those that it is left all the same.
@@ -204,9 +204,19 @@ async def create_subprocess_exec(
         user, group, extra_groups, umask: The identity and the mask of the child: numbers or names
             for the first three (POSIX).
         startupinfo, creationflags: As of :class:`subprocess.Popen` (Windows).
+        rlimits: Resource limits, ``{resource.RLIMIT_NOFILE: (soft, hard)}`` (POSIX).
+        nice: The niceness, from -20 to 19 (POSIX).
+        cpu_affinity: The numbers of the processors that it may run on (Linux).
+        no_new_privs: Whether it forgoes privileges that a program could gain (Linux).
+        cgroup, cgroup_kill: The directory of the control group that it is born in, as a path or a
+            descriptor; and whether what is left there is killed wherever its session would be (Linux).
+        kill_on_parent_exit: Whether it is killed when this program ends, however that comes (Linux, from
+            the main thread before Linux 7.1; Windows).
 
     Raises what ``Popen`` raises: ValueError and TypeError for bad arguments, OSError with the
     file's name for a program that cannot be executed or a directory that cannot be entered.
+    NotImplementedError is for what this platform does not have, RuntimeError for
+    ``kill_on_parent_exit`` in a thread that may end before the program.
     Cancelled, it leaves nothing: no child, no zombie, no descriptor.
     """
     if (method := own_method("subprocess_exec")) is not None:

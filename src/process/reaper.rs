@@ -14,7 +14,7 @@ use crate::reactor::{Inner, Source};
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sync::lock;
 use crate::sys::Readiness;
-use crate::sys::{self, Group, Process};
+use crate::sys::{self, CgroupKill, Group, Process};
 
 /// How long the last one out waits for a killed child, before a thread takes over.
 const REAP_TIMEOUT: Duration = Duration::from_millis(100);
@@ -45,6 +45,8 @@ struct ReaperState {
     exit: Option<Exit>,
     /// From the time it is reaped: its group, or the descriptor that was given to the user.
     group: Option<Group>,
+    /// What kills all that is in its control group.
+    cgroup: Option<CgroupKill>,
     /// How many need the number of its group: until they are done it is not reaped.
     pins: usize,
     /// The user has its descriptor, which stays open as long as there is a guard.
@@ -59,13 +61,14 @@ impl Reaper {
     /// Watches `process`. If it cannot be watched it is killed, reaped, and the error returned.
     pub(crate) fn watch(
         reactor: &Arc<Inner>,
-        process: Process,
+        mut process: Process,
         kill_on_drop: bool,
         leads: bool,
         kill_group_on_drop: bool,
     ) -> io::Result<ChildGuard> {
         let pid = process.pid();
         let mut state = Some(ReaperState {
+            cgroup: process.take_cgroup_kill(),
             process: Some(process),
             pins: usize::from(kill_group_on_drop),
             ..ReaperState::default()
@@ -287,6 +290,10 @@ impl Reaper {
             let text = "the process is owned by a block, or is being stopped";
             return Err(io::Error::other(text));
         }
+        if state.process.as_ref().is_some_and(Process::is_tied) || state.cgroup.is_some() {
+            let text = "a process that ends with this program or its control group stays here";
+            return Err(io::Error::other(text));
+        }
         let mut wakers = Vec::new();
         state.detached = true;
         state.waiters.take(&mut wakers);
@@ -306,11 +313,14 @@ impl Reaper {
     #[cfg(feature = "python")]
     pub(crate) fn forget_group(&self) {
         let mut state = lock(&self.state);
-        if !state.exposed {
-            let group = state.group.take();
-            drop(state);
-            drop(group);
-        }
+        let group = if state.exposed {
+            None
+        } else {
+            state.group.take()
+        };
+        let cgroup = state.cgroup.take();
+        drop(state);
+        drop((group, cgroup));
     }
 
     /// The descriptor that names it, for the user to wait for; it stays open as long as there is a
@@ -435,13 +445,25 @@ impl Reaper {
         }
     }
 
-    /// Kills the group that it leads, if it leads one, and itself if it has not ended. The error is
-    /// that of the kill that was refused: another user's process.
+    /// Kills the group that it leads, if it leads one, its control group, if that was asked for, and
+    /// itself if it has not ended. The error is that of the kill that was refused: another user's
+    /// process.
     pub(crate) fn kill_with_group(&self) -> io::Result<()> {
         let group = self.reach_group(Process::kill_group, Group::kill);
         let refused = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() != io::ErrorKind::NotFound);
         let own = self.kill();
-        [own, group].into_iter().find(refused).unwrap_or(Ok(()))
+        let cgroup = self.kill_cgroup();
+        let results = [own, group, cgroup];
+        results.into_iter().find(refused).unwrap_or(Ok(()))
+    }
+
+    /// Kills all that is in its control group, if that was asked for. `NotFound` if the group is gone.
+    fn kill_cgroup(&self) -> io::Result<()> {
+        let state = lock(&self.state);
+        match &state.cgroup {
+            Some(cgroup) if !self.reactor.in_forked_child() => cgroup.kill(),
+            _ => Ok(()),
+        }
     }
 
     fn reach_group(
@@ -482,7 +504,10 @@ impl Reaper {
         if self.kill_group_on_drop() {
             self.kill_owned();
         } else if self.kill_on_drop() {
-            let _ = self.kill();
+            // After its end, another child may have been started into the same control group.
+            if self.kill().is_ok() {
+                let _ = self.kill_cgroup();
+            }
         } else {
             return;
         }

@@ -46,7 +46,7 @@ impl PendingSpawn {
         reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
-        let plan = Plan::new(&command.spec).map_err(SpawnError::setup)?;
+        let plan = Plan::new(&command.spec)?;
         for stdio in [&command.stdin, &command.stdout, &command.stderr] {
             if let Target::Raw(handle) = stdio.0 {
                 sys::check_open(handle).map_err(SpawnError::setup)?;

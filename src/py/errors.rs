@@ -3,7 +3,8 @@
 use std::io;
 
 use pyo3::exceptions::{
-    PyBrokenPipeError, PyMemoryError, PyOSError, PyProcessLookupError, PyValueError,
+    PyBrokenPipeError, PyMemoryError, PyNotImplementedError, PyOSError, PyProcessLookupError,
+    PyRuntimeError, PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,6 +17,7 @@ use crate::sys;
 pub(super) struct Names {
     pub program: Py<PyAny>,
     pub cwd: Py<PyAny>,
+    pub cgroup: Option<Py<PyAny>>,
 }
 
 /// Runs Python code in a destructor: an exception may be under way there, and must be there
@@ -40,15 +42,44 @@ pub(super) fn warn(py: Python<'_>, class: &Bound<'_, PyType>, text: String) {
     }
 }
 
-/// What `subprocess.Popen` raises for the same failure: same class, errno and filename.
+/// What `subprocess.Popen` raises for the same failure: same class, errno and filename. For what `Popen`
+/// does not have, the text of the error names the keyword.
 pub(super) fn spawn_error(py: Python<'_>, error: &SpawnError, names: &Names) -> PyErr {
-    let file = match error.stage() {
-        Stage::Chdir => Some(&names.cwd),
-        Stage::Exec => Some(&names.program),
+    let source = error.io_error();
+    let (file, keyword) = match error.stage() {
+        Stage::Chdir => (Some(&names.cwd), None),
+        Stage::Exec => (Some(&names.program), None),
         Stage::PreExec => return preexec_error(py),
-        _ => None,
+        Stage::Cgroup => (names.cgroup.as_ref(), Some("cgroup")),
+        Stage::Limits => (None, Some("rlimits")),
+        Stage::Nice => (None, Some("nice")),
+        Stage::Affinity => (None, Some("cpu_affinity")),
+        Stage::NoNewPrivs => (None, Some("no_new_privs")),
+        Stage::ParentExit => (None, Some("kill_on_parent_exit")),
+        _ => (None, None),
     };
-    os_error(py, error.io_error(), file)
+    match (source.raw_os_error(), source.kind(), keyword) {
+        (None, io::ErrorKind::Unsupported, _) => PyNotImplementedError::new_err(source.to_string()),
+        (None, io::ErrorKind::Other, Some(_)) => PyRuntimeError::new_err(source.to_string()),
+        (Some(code), _, Some(keyword)) => error_of_keyword(py, code, file, keyword),
+        _ => os_error(py, source, file),
+    }
+}
+
+fn error_of_keyword(py: Python<'_>, code: i32, file: Option<&Py<PyAny>>, keyword: &str) -> PyErr {
+    let text = match strerror(py, code) {
+        Ok(text) => format!("{text} ({keyword})"),
+        Err(error) => return error,
+    };
+    match file {
+        Some(file) => PyOSError::new_err((code, text, file.clone_ref(py))),
+        None => PyOSError::new_err((code, text)),
+    }
+}
+
+fn strerror(py: Python<'_>, code: i32) -> PyResult<Bound<'_, PyAny>> {
+    static STRERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    STRERROR.import(py, "os", "strerror")?.call1((code,))
 }
 
 fn preexec_error(py: Python<'_>) -> PyErr {
@@ -61,7 +92,6 @@ fn preexec_error(py: Python<'_>) -> PyErr {
 
 /// `OSError(errno, strerror[, filename])`, which picks its subclass by the errno.
 pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny>>) -> PyErr {
-    static STRERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let Some(code) = error.raw_os_error() else {
         return match error.kind() {
             io::ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
@@ -78,10 +108,7 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
         let nothing: Option<()> = None;
         return PyOSError::new_err((0, text, nothing, code, nothing));
     }
-    let strerror = STRERROR
-        .import(py, "os", "strerror")
-        .and_then(|f| f.call1((code,)));
-    match (strerror, file) {
+    match (strerror(py, code), file) {
         (Err(error), _) => error,
         (Ok(text), None) => PyOSError::new_err((code, text.unbind())),
         (Ok(text), Some(file)) => PyOSError::new_err((code, text.unbind(), file.clone_ref(py))),

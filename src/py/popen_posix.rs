@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::event_loop::LoopBinding;
 use super::fork::PythonFork;
@@ -13,7 +15,7 @@ use crate::command::Command;
 use crate::error::SpawnError;
 use crate::process::spawn::PendingSpawn;
 use crate::reactor::{Inner, Reactor};
-use crate::sys::{self, Attributes, Groups, Spec};
+use crate::sys::{self, Attributes, Directory, Groups, Limit, Spec};
 
 from_dict! {
     /// As `procio._options_posix` prepares them.
@@ -24,18 +26,23 @@ from_dict! {
     }
 }
 
-/// Takes the options that a child sets about itself from the dictionary in which Python has them, under
-/// the names of `Popen`.
+/// Takes the options that a child sets about itself from the dictionary in which Python has those that
+/// were given, under the names of `Popen`.
 macro_rules! attributes_from_dict {
     ($($field:ident: $name:literal,)*) => {
         impl<'py> FromPyObject<'_, 'py> for Attributes {
             type Error = PyErr;
 
             fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-                let py = object.py();
-                Ok(Attributes {
-                    $($field: object.get_item(pyo3::intern!(py, $name))?.extract()?,)*
-                })
+                let given = object.cast::<PyDict>()?;
+                let mut attributes = Attributes { restore_signals: true, ..Attributes::default() };
+                if given.is_empty() {
+                    return Ok(attributes);
+                }
+                $(if let Some(value) = given.get_item(pyo3::intern!(given.py(), $name))? {
+                    attributes.$field = value.extract()?;
+                })*
+                Ok(attributes)
             }
         }
     };
@@ -49,6 +56,26 @@ attributes_from_dict! {
     group: "group",
     groups: "extra_groups",
     umask: "umask",
+    limits: "rlimits",
+    nice: "nice",
+    cpu_affinity: "cpu_affinity",
+    cgroup: "cgroup",
+    cgroup_kill: "cgroup_kill",
+    no_new_privs: "no_new_privs",
+    kill_on_parent_exit: "kill_on_parent_exit",
+}
+
+impl<'py> FromPyObject<'_, 'py> for Limit {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let (resource, soft, hard) = object.extract()?;
+        Ok(Limit {
+            resource,
+            soft,
+            hard,
+        })
+    }
 }
 
 impl<'py> FromPyObject<'_, 'py> for Groups {
@@ -61,6 +88,15 @@ impl<'py> FromPyObject<'_, 'py> for Groups {
 }
 
 impl Platform {
+    /// The control group as it was given, for the exceptions.
+    pub(super) fn cgroup(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match &self.attributes.cgroup {
+            None => Ok(None),
+            Some(Directory::Descriptor(fd)) => Ok(Some(fd.into_py_any(py)?)),
+            Some(Directory::Path(path)) => Ok(Some(path.as_os_str().into_py_any(py)?)),
+        }
+    }
+
     pub(super) fn apply(&self, spec: &mut Spec) {
         spec.pass_fds.clone_from(&self.pass_fds);
         spec.attributes.clone_from(&self.attributes);

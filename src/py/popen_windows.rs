@@ -24,11 +24,18 @@ from_dict! {
         show_window: u16,
         standard: [sys::RawHandle; 3],
         handle_list: Vec<sys::RawHandle>,
+        kill_on_parent_exit: bool,
     }
 }
 
 impl Platform {
+    /// There are none.
+    pub(super) fn cgroup(&self, _py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(None)
+    }
+
     pub(super) fn apply(&self, spec: &mut Spec) {
+        spec.attributes.kill_on_parent_exit = self.kill_on_parent_exit;
         spec.platform = sys::PlatformOptions {
             creation_flags: self.creationflags,
             startup_flags: self.startup_flags,

@@ -18,7 +18,7 @@ use crate::process::reaper::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::stdio::Stdio;
 use crate::sync::lock;
-use crate::sys::{self, Environment};
+use crate::sys::{self, Directory, Environment};
 
 /// Declares a struct and how it is taken from a dictionary with its fields as keys. (What PyO3
 /// derives makes a new string of each key, for each child.)
@@ -53,7 +53,7 @@ from_dict! {
         args: Vec<OsBytes>,
         executable: Option<OsBytes>,
         env: Option<Vec<(OsBytes, OsBytes)>>,
-        cwd: Option<OsBytes>,
+        cwd: Option<Directory>,
         stdin: Option<i64>,
         stdout: Option<i64>,
         stderr: Option<i64>,
@@ -85,6 +85,18 @@ impl<'py> FromPyObject<'_, 'py> for OsBytes {
     }
 }
 
+impl<'py> FromPyObject<'_, 'py> for Directory {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(descriptor) = object.extract() {
+            return Ok(Directory::Descriptor(descriptor));
+        }
+        let path: OsBytes = object.extract()?;
+        Ok(Directory::Path(path.0.into()))
+    }
+}
+
 impl Request {
     /// Starts the child. The loop goes on while its program is being executed.
     pub(super) fn begin(&self, py: Python<'_>, binding: &LoopBinding) -> PyResult<PendingSpawn> {
@@ -104,6 +116,10 @@ impl Request {
         let names = Names {
             program: self.program.clone_ref(py),
             cwd: self.directory.clone_ref(py),
+            cgroup: match self.platform.cgroup(py) {
+                Ok(cgroup) => cgroup,
+                Err(error) => return error,
+            },
         };
         spawn_error(py, error, &names)
     }
@@ -118,7 +134,7 @@ impl Request {
             Some(env) => Environment::Exactly(env.iter().map(pair).collect()),
             None => Environment::Own,
         };
-        spec.cwd = self.cwd.as_ref().map(|dir| dir.0.clone().into());
+        spec.cwd.clone_from(&self.cwd);
         spec.close_fds = self.close_fds;
         spec.kill_group_on_drop = self.owned;
         self.platform.apply(spec);

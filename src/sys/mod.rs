@@ -27,6 +27,7 @@
 //! | [`PreExec`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
+//! | [`CgroupKill`] | what kills everything in a child's control group; where there are none, a type without values |
 //! | [`PlatformOptions`] | the options that a [`Spec`] has on this platform only |
 //!
 //! Every descriptor that a platform creates is close-on-exec and above 2; every handle is one that
@@ -52,7 +53,7 @@ pub(crate) use windows::*;
 
 #[cfg(all(unix, feature = "python"))]
 pub(crate) use spec::Attributes;
-pub(crate) use spec::{Environment, Groups, Spec};
+pub(crate) use spec::{Directory, Environment, Groups, Limit, Spec};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;

@@ -15,7 +15,7 @@ pub(crate) struct Spec {
     pub args: Vec<OsString>,
     pub executable: Option<OsString>,
     pub env: Environment,
-    pub cwd: Option<PathBuf>,
+    pub cwd: Option<Directory>,
     pub close_fds: bool,
     /// Kept open in the child under the same numbers.
     pub pass_fds: Vec<RawHandle>,
@@ -58,6 +58,33 @@ pub(crate) struct Attributes {
     pub group: Option<u32>,
     pub groups: Groups,
     pub umask: Option<u32>,
+    pub limits: Vec<Limit>,
+    pub nice: Option<i32>,
+    /// The numbers of the processors that it may run on.
+    pub cpu_affinity: Option<Vec<usize>>,
+    /// The control group that it is born in, or enters before anything else.
+    pub cgroup: Option<Directory>,
+    /// What is left in the control group is killed where a process group would be.
+    pub cgroup_kill: bool,
+    pub no_new_privs: bool,
+    pub kill_on_parent_exit: bool,
+}
+
+/// A limit of a resource, by the system's number of it. The highest number is none.
+#[derive(Clone, Copy)]
+#[cfg_attr(windows, expect(dead_code, reason = "refused there, whatever it is"))]
+pub(crate) struct Limit {
+    pub resource: i32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// A directory, by its name or by a descriptor that is open for as long as it is needed.
+#[derive(Clone)]
+pub(crate) enum Directory {
+    Path(PathBuf),
+    #[cfg_attr(windows, expect(dead_code, reason = "refused there, whatever it is"))]
+    Descriptor(RawHandle),
 }
 
 /// A child's supplementary groups.

@@ -45,6 +45,7 @@ COMPARES_WITH_ASYNCIO = "compares procio with asyncio"
 NO_COMPILER = "needs a C compiler"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
+NO_CGROUP = "we may not make a control group of that version"
 NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
 NO_CARGO = "no cargo to build the embedded service with"
 NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"

@@ -93,6 +93,9 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
+# The user without privileges.
+NOBODY = 65534
+
 # --- what the kernel says ------------------------------------------------------------------------
 
 

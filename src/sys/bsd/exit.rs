@@ -22,6 +22,11 @@ pub(crate) enum Wait {
     Block,
 }
 
+/// No child is reaped by the kernel here.
+pub(crate) fn wait_autoreaped(_pidfd: BorrowedFd<'_>, _how: Wait) -> io::Result<Option<Exit>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Waits for a child. `None` if it has not ended, and after [`Wait::Block`]; ECHILD if other code
 /// has reaped it. What a child that was only looked at consumed is known when it is reaped.
 pub(crate) fn wait(

@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::{raw, switches};
+use crate::error::SpawnError;
 use crate::sys::Job;
 
 /// A way to make a child.
@@ -52,11 +53,12 @@ impl Cloner {
         &self,
         job: &Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
-    ) -> io::Result<(i32, Option<OwnedFd>, Started)> {
-        let pid = match self.strategy {
+    ) -> Result<(i32, Option<OwnedFd>, Started), SpawnError> {
+        let made = match self.strategy {
             // SAFETY: the caller's promise.
-            SpawnStrategy::Fork => unsafe { fork(job, entry)? },
+            SpawnStrategy::Fork => unsafe { fork(job, entry) },
         };
+        let pid = made.map_err(SpawnError::setup)?;
         Ok((pid, None, Started))
     }
 

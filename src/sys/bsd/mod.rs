@@ -3,6 +3,7 @@
 //! There is no descriptor for a process here, so a child is named by its number; what keeps a
 //! signal off a stranger is the lock round reaping and signalling (see `unix/process.rs`).
 
+pub(crate) mod cgroup;
 pub(crate) mod exit;
 mod fork;
 mod kqueue;
@@ -19,6 +20,7 @@ pub(crate) use fork::{Cloner, SpawnStrategy, Started};
 pub(crate) use kqueue::{Notifier, Poller};
 
 use super::{Interest, above_stdio, current_pid, switches};
+use crate::sys::spec::Attributes;
 
 /// pipe2(2).
 #[cfg(not(target_vendor = "apple"))]
@@ -70,6 +72,23 @@ pub(crate) fn prefault(_pages: &mut [MaybeUninit<u8>]) {}
 pub(crate) fn max_fd() -> i32 {
     // SAFETY: takes no arguments and cannot fail.
     unsafe { libc::getdtablesize() }
+}
+
+/// Refuses what only Linux has.
+pub(crate) fn check(given: &Attributes) -> io::Result<()> {
+    let name = match given {
+        _ if given.cpu_affinity.is_some() => "cpu_affinity",
+        _ if given.no_new_privs => "no_new_privs",
+        _ if given.kill_on_parent_exit => "kill_on_parent_exit",
+        _ => return Ok(()),
+    };
+    let text = format!("{name} is not to be had on this system");
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// Not asked here: no child is tied to a thread.
+pub(crate) fn in_main_thread() -> bool {
+    true
 }
 
 /// Not known here before the report or the child has ended.

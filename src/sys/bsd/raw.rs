@@ -14,6 +14,7 @@ use std::mem;
 use std::ptr;
 
 use crate::sys::RawHandle;
+use crate::sys::spec::Limit;
 
 /// An error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,58 @@ pub(crate) fn exit(code: c_int) -> ! {
 pub(crate) fn chdir(dir: &CStr) -> Result<(), Errno> {
     // SAFETY: see the head of this module.
     check(unsafe { libc::chdir(dir.as_ptr()) }).map(drop)
+}
+
+/// fchdir(2).
+pub(crate) fn fchdir(dir: RawHandle) -> Result<(), Errno> {
+    // SAFETY: only numbers.
+    check(unsafe { libc::fchdir(dir) }).map(drop)
+}
+
+/// setrlimit(2). A bare system call on these systems.
+pub(crate) fn set_limit(limit: &Limit) -> Result<(), Errno> {
+    let number = |value: u64| match value {
+        u64::MAX => libc::RLIM_INFINITY,
+        value => value as libc::rlim_t,
+    };
+    let new = libc::rlimit {
+        rlim_cur: number(limit.soft),
+        rlim_max: number(limit.hard),
+    };
+    // SAFETY: see the head of this module.
+    check(unsafe { libc::setrlimit(limit.resource as c_int, &raw const new) }).map(drop)
+}
+
+/// setpriority(2) of the caller. A bare system call on these systems.
+pub(crate) fn set_nice(nice: c_int) -> Result<(), Errno> {
+    // SAFETY: only numbers.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS as c_int, 0, nice) }).map(drop)
+}
+
+/// Not to be had here.
+pub(crate) fn enter_cgroup(_dir: RawHandle) -> Result<(), Errno> {
+    Err(Errno(libc::ENOSYS))
+}
+
+/// Not to be had here.
+pub(crate) fn set_affinity(_processors: &[usize]) -> Result<(), Errno> {
+    Err(Errno(libc::ENOSYS))
+}
+
+/// Not to be had here.
+pub(crate) fn forgo_new_privileges() -> Result<(), Errno> {
+    Err(Errno(libc::ENOSYS))
+}
+
+/// Not to be had here.
+pub(crate) fn die_with_parent() -> Result<(), Errno> {
+    Err(Errno(libc::ENOSYS))
+}
+
+/// getppid(2).
+pub(crate) fn parent() -> i32 {
+    // SAFETY: no arguments, and it cannot fail.
+    unsafe { libc::getppid() }
 }
 
 /// umask(2).

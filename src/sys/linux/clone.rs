@@ -19,6 +19,9 @@
 //! - The pidfd is made by the clone itself: there is no moment at which the child has a pid that
 //!   could already have been recycled.
 //!
+//! A child that is to end with this program is tied to its pidfd by the kernel, where that can be done
+//! (CLONE_PIDFD_AUTOKILL); else it ties itself to the thread that makes it, by PR_SET_PDEATHSIG.
+//!
 //! What refuses clone3, among them seccomp filters that cannot look at its flags, gets clone(2) with
 //! the same flags before it gets the next strategy.
 //!
@@ -37,6 +40,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 
 use super::stack::Stack;
 use super::{clone3, open_pidfd, raw};
+use crate::error::{SpawnError, Stage};
 use crate::sys::{Job, switches};
 
 /// Stacks that are kept for the next child.
@@ -85,6 +89,20 @@ pub(crate) struct Cloner {
     pidfd: AtomicBool,
     /// Whether clone3 is tried.
     clone3: AtomicBool,
+    /// Whether the kernel may know how to kill a child whose pidfd is closed.
+    autokill: AtomicBool,
+}
+
+/// What the kernel is asked for. What it does not do is left to the child, or not done.
+#[derive(Clone, Copy)]
+struct Attempt {
+    strategy: SpawnStrategy,
+    pidfd: bool,
+    clone3: bool,
+    /// The child is born in its control group: CLONE_INTO_CGROUP, Linux 5.7.
+    into_cgroup: bool,
+    /// The child is killed when the pidfd is closed: CLONE_PIDFD_AUTOKILL, Linux 7.1.
+    autokill: bool,
 }
 
 impl Cloner {
@@ -94,10 +112,11 @@ impl Cloner {
             refused: AtomicU8::new(switches().first_strategy as u8),
             pidfd: AtomicBool::new(switches().pidfd),
             clone3: AtomicBool::new(switches().clone3),
+            autokill: AtomicBool::new(switches().autokill),
         }
     }
 
-    /// Starts `entry(job)` in a new process, by the first strategy that the system allows. Returns
+    /// Starts `entry(job)` in a new process, by the first attempt that the system allows. Returns
     /// its pid, its pidfd where the kernel has them, and the stack on which it runs: to be given
     /// to [`recycle`](Cloner::recycle) once the child has let go of our memory.
     ///
@@ -108,44 +127,31 @@ impl Cloner {
         &self,
         job: &mut Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
-    ) -> io::Result<(i32, Option<OwnedFd>, Stack)> {
-        let stack = match self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-        {
-            Some(stack) => stack,
-            None => Stack::new()?,
-        };
-        let mut strategy = self.strategy(job);
+    ) -> Result<(i32, Option<OwnedFd>, Stack), SpawnError> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let stack = { spare }.pop().map_or_else(Stack::new, Ok);
+        let stack = stack.map_err(SpawnError::setup)?;
+        let mut attempt = self.first_attempt(job);
         loop {
-            let wants_pidfd = self.pidfd.load(Ordering::Relaxed);
-            let by_clone3 = self.clone3.load(Ordering::Relaxed);
-            job.inherits_handlers = !by_clone3;
+            job.inherits_handlers = !attempt.clone3;
+            job.enters_cgroup = !attempt.into_cgroup;
+            job.autokill = attempt.autokill;
+            job.tie_to_parent()?;
             // SAFETY: the caller's promise, and `stack` is unused and outlives the child half.
-            match unsafe { clone(job, entry, &stack, strategy, wants_pidfd) } {
+            match unsafe { clone(job, entry, &stack, attempt) } {
                 Ok((pid, pidfd)) => {
                     // The child has not been reaped, so its number is still its own.
                     let pidfd = pidfd.or_else(|| open_pidfd(pid).ok().flatten());
                     if !job.plan.changes_identity() {
-                        self.refused.fetch_max(strategy as u8, Ordering::Relaxed);
+                        self.refused
+                            .fetch_max(attempt.strategy as u8, Ordering::Relaxed);
                     }
                     return Ok((pid, pidfd, stack));
                 }
-                Err(error) if by_clone3 && refused(&error) => {
-                    self.clone3.store(false, Ordering::Relaxed);
-                }
-                Err(error) if refused(&error) => match strategy.lower() {
-                    Some(lower) => strategy = lower,
-                    None if wants_pidfd => {
-                        self.pidfd.store(false, Ordering::Relaxed);
-                        strategy = self.strategy(job);
-                        continue;
-                    }
-                    None => return Err(error),
+                Err(error) => match self.next_attempt(attempt, &error, job) {
+                    Some(next) => attempt = next,
+                    None => return Err(SpawnError::new(stage_of(attempt, &error), error)),
                 },
-                Err(error) => return Err(error),
             }
         }
     }
@@ -155,6 +161,57 @@ impl Cloner {
         if spare.len() < SPARE_STACKS {
             spare.push(stack);
         }
+    }
+
+    fn first_attempt(&self, job: &Job) -> Attempt {
+        let pidfd = self.pidfd.load(Ordering::Relaxed);
+        let clone3 = self.clone3.load(Ordering::Relaxed);
+        let autokill = job.plan.attributes.kill_on_parent_exit && clone3 && pidfd;
+        Attempt {
+            strategy: self.strategy(job),
+            pidfd,
+            clone3,
+            into_cgroup: job.plan.cgroup.is_some() && clone3,
+            autokill: autokill && self.autokill.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What is tried after the kernel has refused an attempt, if anything is. What was refused for all
+    /// children is remembered, what only for this one is not.
+    fn next_attempt(&self, last: Attempt, error: &io::Error, job: &Job) -> Option<Attempt> {
+        let errno = error.raw_os_error();
+        // A control group of version 1 can only be entered.
+        if last.into_cgroup && (refused(error) || errno == Some(libc::EBADF)) {
+            return Some(Attempt {
+                into_cgroup: false,
+                ..last
+            });
+        }
+        if !refused(error) {
+            return None;
+        }
+        if last.autokill {
+            // EPERM is about this child, which could gain privileges.
+            if errno == Some(libc::EINVAL) {
+                self.autokill.store(false, Ordering::Relaxed);
+            }
+            return Some(Attempt {
+                autokill: false,
+                ..self.first_attempt(job)
+            });
+        }
+        if last.clone3 {
+            self.clone3.store(false, Ordering::Relaxed);
+            return Some(Attempt {
+                clone3: false,
+                ..last
+            });
+        }
+        if let Some(strategy) = last.strategy.lower() {
+            return Some(Attempt { strategy, ..last });
+        }
+        self.pidfd.store(false, Ordering::Relaxed);
+        last.pidfd.then(|| self.first_attempt(job))
     }
 
     fn strategy(&self, job: &Job) -> SpawnStrategy {
@@ -167,6 +224,18 @@ impl Cloner {
             1 => SpawnStrategy::Vfork,
             _ => SpawnStrategy::Fork,
         }
+    }
+}
+
+/// Which step an error is about: what is wrong with a control group shows in the clone already.
+fn stage_of(attempt: Attempt, error: &io::Error) -> Stage {
+    match error.raw_os_error() {
+        Some(libc::EBUSY | libc::ENODEV | libc::ENOENT | libc::EOPNOTSUPP)
+            if attempt.into_cgroup =>
+        {
+            Stage::Cgroup
+        }
+        _ => Stage::Setup,
     }
 }
 
@@ -200,18 +269,23 @@ unsafe fn clone(
     job: &Job,
     entry: extern "C" fn(*mut c_void) -> c_int,
     stack: &Stack,
-    strategy: SpawnStrategy,
-    wants_pidfd: bool,
+    attempt: Attempt,
 ) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut pidfd: c_int = -1;
-    let pidfd_flag = if wants_pidfd { libc::CLONE_PIDFD } else { 0 };
-    let flags = strategy.flags() | pidfd_flag;
-    let by_clone3 = !job.inherits_handlers;
+    let pidfd_flag = if attempt.pidfd { libc::CLONE_PIDFD } else { 0 };
+    let flags = attempt.strategy.flags() | pidfd_flag;
+    let cgroup = job.plan.cgroup.as_ref().filter(|_| attempt.into_cgroup);
+    let request = clone3::Request {
+        flags,
+        cgroup: cgroup.map(AsRawFd::as_raw_fd),
+        autokill: attempt.autokill,
+        no_new_privs: job.plan.attributes.no_new_privs,
+    };
     let job = (&raw const *job).cast_mut().cast();
     let caller = raw::set_signal_mask(&!0);
-    let made = if by_clone3 {
+    let made = if attempt.clone3 {
         // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.
-        unsafe { clone3::clone3(flags, &mut pidfd, stack, entry, job) }
+        unsafe { clone3::clone3(&request, &mut pidfd, stack, entry, job) }
             .map_err(|error| io::Error::from_raw_os_error(error.0))
     } else {
         let (top, flags) = (stack.top().cast(), flags | libc::SIGCHLD);

@@ -12,11 +12,60 @@ use std::ffi::{c_int, c_void};
 
 use super::raw::{self, Errno};
 use super::stack::Stack;
+use crate::sys::RawHandle;
 
-/// CLONE_CLEAR_SIGHAND, which not all of the C libraries have.
+/// The flags that only clone3 has, which not all of the C libraries know: `linux/sched.h`.
 const CLEAR_SIGHAND: u64 = 1 << 32;
+const INTO_CGROUP: u64 = 1 << 33;
+const AUTOREAP: u64 = 1 << 34;
+const NNP: u64 = 1 << 35;
+const PIDFD_AUTOKILL: u64 = 1 << 36;
 
-/// The kernel's `struct clone_args` as Linux 5.3 had it; what was added later is not needed.
+/// What a child is to be.
+pub(super) struct Request {
+    /// What clone(2) has, too.
+    pub flags: c_int,
+    /// The directory of the control group that it is born in. CLONE_INTO_CGROUP, Linux 5.7.
+    pub cgroup: Option<RawHandle>,
+    /// It is killed when its pidfd is closed: CLONE_PIDFD_AUTOKILL, Linux 7.1, commit c8134b5f13ae. That
+    /// takes CLONE_AUTOREAP (merge a2900f5aa4e7): the child leaves no zombie and sends no signal, and
+    /// its pidfd tells how it ended.
+    pub autokill: bool,
+    /// CLONE_NNP, Linux 7.1, commit 24baca56fafc. Without it, to be killed takes CAP_SYS_ADMIN, since
+    /// a program that gains privileges would be killed, too.
+    pub no_new_privs: bool,
+}
+
+impl Request {
+    fn flags(&self) -> u64 {
+        let cgroup = self.cgroup.map_or(0, |_| INTO_CGROUP);
+        let autokill = match (self.autokill, self.no_new_privs) {
+            (false, _) => 0,
+            (true, false) => AUTOREAP | PIDFD_AUTOKILL,
+            (true, true) => AUTOREAP | PIDFD_AUTOKILL | NNP,
+        };
+        self.flags as u64 | CLEAR_SIGHAND | cgroup | autokill
+    }
+
+    fn exit_signal(&self) -> u64 {
+        if self.autokill {
+            0
+        } else {
+            libc::SIGCHLD as u64
+        }
+    }
+
+    /// How many bytes of [`Args`] are needed: an old kernel does not know more.
+    fn size(&self) -> usize {
+        if self.cgroup.is_some() {
+            size_of::<Args>()
+        } else {
+            std::mem::offset_of!(Args, set_tid)
+        }
+    }
+}
+
+/// The kernel's `struct clone_args` as Linux 5.7 has it.
 #[repr(C, align(8))]
 #[derive(Default)]
 struct Args {
@@ -28,16 +77,19 @@ struct Args {
     stack: u64,
     stack_size: u64,
     tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
 }
 
-/// Starts `entry(job)` on `stack` in a new process, which has `flags` in common with us and none of
-/// our signal handlers. Returns its pid. The pidfd is stored in `pidfd`, if `flags` ask for it.
+/// Starts `entry(job)` on `stack` in a new process, which is as requested and has none of our signal
+/// handlers. Returns its pid. The pidfd is stored in `pidfd`, if the flags ask for it.
 ///
 /// # Safety
 /// `entry` does not return, and may run with `job` in such a process. No other code uses `stack`
 /// until the child has executed a program or ended.
 pub(super) unsafe fn clone3(
-    flags: c_int,
+    request: &Request,
     pidfd: &mut c_int,
     stack: &Stack,
     entry: extern "C" fn(*mut c_void) -> c_int,
@@ -45,21 +97,23 @@ pub(super) unsafe fn clone3(
 ) -> Result<i32, Errno> {
     let (stack, stack_size) = stack.area();
     let args = Args {
-        flags: flags as u64 | CLEAR_SIGHAND,
+        flags: request.flags(),
         pidfd: (&raw mut *pidfd).expose_provenance() as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: request.exit_signal(),
         stack: stack.expose_provenance() as u64,
         stack_size: stack_size as u64,
+        cgroup: request.cgroup.map_or(0, |fd| fd as u64),
         ..Args::default()
     };
     // SAFETY: `args` is what the kernel expects, and the rest is the caller's promise.
-    unsafe { call(&args, entry, job) }.map(|pid| pid as i32)
+    unsafe { call(&args, request.size(), entry, job) }.map(|pid| pid as i32)
 }
 
 /// # Safety
 /// As [`clone3`], with the stack and flags in `args`.
 unsafe fn call(
     args: &Args,
+    size: usize,
     entry: extern "C" fn(*mut c_void) -> c_int,
     job: *mut c_void,
 ) -> Result<usize, Errno> {
@@ -78,7 +132,7 @@ unsafe fn call(
             "ud2",
             "2:",
             inlateout("rax") libc::SYS_clone3 as isize => result,
-            in("rdi") &raw const *args, in("rsi") size_of::<Args>(),
+            in("rdi") &raw const *args, in("rsi") size,
             in("r8") entry, in("r9") job,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
@@ -97,7 +151,7 @@ unsafe fn call(
             "2:",
             in("x8") libc::SYS_clone3,
             inlateout("x0") &raw const *args => result,
-            in("x1") size_of::<Args>(),
+            in("x1") size,
             in("x2") entry, in("x3") job,
             options(nostack),
         );
@@ -108,7 +162,7 @@ unsafe fn call(
         target_pointer_width = "64"
     )))]
     {
-        let _ = (args, entry, job);
+        let _ = (args, size, entry, job);
         result = -(libc::ENOSYS as isize);
     }
     raw::check(result)

@@ -44,6 +44,27 @@ pub(crate) fn wait(pid: i32, pidfd: Option<BorrowedFd<'_>>, how: Wait) -> io::Re
     }
 }
 
+/// The end of a child that the kernel reaps: waitid(2) knows nothing of it. Its pidfd becomes readable with
+/// its end, and has hung up when it was reaped; from then on it tells how it ended.
+pub(crate) fn wait_autoreaped(pidfd: BorrowedFd<'_>, how: Wait) -> io::Result<Option<Exit>> {
+    /// Between the two events the child's last thread goes from one line of the kernel to another.
+    const REAPED_WITHIN: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    let at_once = Timespec::default();
+    let timeout = (how != Wait::Block).then_some(&at_once);
+    if !has_ended(pidfd, timeout)? || how == Wait::Block {
+        return Ok(None);
+    }
+    let mut polled = [PollFd::new(&pidfd, PollFlags::empty())];
+    retry_on_intr(|| poll(&mut polled, Some(&REAPED_WITHIN)))?;
+    Ok(Some(Exit {
+        status: status_of_reaped(Some(pidfd)),
+        usage: Usage::default(),
+    }))
+}
+
 fn waitid(kind: libc::idtype_t, id: i32, how: Wait) -> io::Result<Option<Exit>> {
     let options = libc::WEXITED
         | match how {

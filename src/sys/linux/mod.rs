@@ -1,5 +1,6 @@
 //! Linux: epoll, pidfds, and a clone that shares memory and does not wait.
 
+pub(crate) mod cgroup;
 mod clone;
 mod clone3;
 mod enlarged;
@@ -21,7 +22,8 @@ pub(crate) use enlarged::Enlarged;
 pub(crate) use epoll::{Notifier, Poller};
 pub(crate) use stack::Stack as Started;
 
-use super::{Interest, above_stdio, switches};
+use super::{Interest, above_stdio, current_pid, switches};
+use crate::sys::spec::Attributes;
 
 /// pipe2(2).
 pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -65,6 +67,16 @@ pub(crate) fn prefault(pages: &mut [MaybeUninit<u8>]) {
             )
         };
     }
+}
+
+/// Linux has all that a child can be told to make of itself.
+pub(crate) fn check(_given: &Attributes) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether the calling thread is the one that ends last. gettid(2).
+pub(crate) fn in_main_thread() -> bool {
+    u32::try_from(raw::thread()).is_ok_and(|thread| thread == current_pid())
 }
 
 /// Not needed here: without close_range(2) there is `/proc/self/fd`.

@@ -10,6 +10,7 @@
 use std::ffi::{CStr, c_char, c_int, c_long};
 
 use crate::sys::RawHandle;
+use crate::sys::spec::Limit;
 
 /// An error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,73 @@ pub(crate) fn exit(code: c_int) -> ! {
 /// chdir(2).
 pub(crate) fn chdir(dir: &CStr) -> Result<(), Errno> {
     call!(libc::SYS_chdir, dir.as_ptr()).map(drop)
+}
+
+/// fchdir(2).
+pub(crate) fn fchdir(dir: RawHandle) -> Result<(), Errno> {
+    call!(libc::SYS_fchdir, dir).map(drop)
+}
+
+/// Puts the caller into the control group of that directory: the process 0 is who writes. cgroups(7).
+pub(crate) fn enter_cgroup(dir: RawHandle) -> Result<(), Errno> {
+    const FLAGS: c_int = libc::O_WRONLY | libc::O_CLOEXEC;
+    let (name, this) = (c"cgroup.procs", b"0");
+    let procs = call!(libc::SYS_openat, dir, name.as_ptr(), FLAGS, 0)?;
+    let written = call!(libc::SYS_write, procs, this.as_ptr(), this.len());
+    let _ = call!(libc::SYS_close, procs);
+    written.map(drop)
+}
+
+/// prlimit(2) of the caller.
+pub(crate) fn set_limit(limit: &Limit) -> Result<(), Errno> {
+    let new = [limit.soft, limit.hard];
+    let (this, none) = (0, 0);
+    call!(
+        libc::SYS_prlimit64,
+        this,
+        limit.resource,
+        new.as_ptr(),
+        none
+    )
+    .map(drop)
+}
+
+/// setpriority(2) of the caller.
+pub(crate) fn set_nice(nice: c_int) -> Result<(), Errno> {
+    let this = 0;
+    call!(libc::SYS_setpriority, libc::PRIO_PROCESS, this, nice).map(drop)
+}
+
+/// sched_setaffinity(2) of the caller: a bit for each processor.
+pub(crate) fn set_affinity(processors: &[usize]) -> Result<(), Errno> {
+    let this = 0;
+    call!(
+        libc::SYS_sched_setaffinity,
+        this,
+        size_of_val(processors),
+        processors.as_ptr()
+    )
+    .map(drop)
+}
+
+/// PR_SET_NO_NEW_PRIVS of prctl(2).
+pub(crate) fn forgo_new_privileges() -> Result<(), Errno> {
+    call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).map(drop)
+}
+
+/// Has the kernel kill the caller when the thread that made it ends. PR_SET_PDEATHSIG of prctl(2).
+pub(crate) fn die_with_parent() -> Result<(), Errno> {
+    call!(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL).map(drop)
+}
+
+/// The number of the calling thread: in the main thread that of the process. gettid(2).
+pub(crate) fn thread() -> i32 {
+    call!(libc::SYS_gettid).map_or(0, |tid| tid as i32)
+}
+
+/// getppid(2): 0 if the parent is in another pid namespace.
+pub(crate) fn parent() -> i32 {
+    call!(libc::SYS_getppid).map_or(0, |pid| pid as i32)
 }
 
 /// umask(2).

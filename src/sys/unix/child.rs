@@ -11,13 +11,20 @@
 //! are closed before the working directory is entered. A directory on a dead network disk may hold
 //! the child for minutes, and its copies of the parent's descriptors would keep other children from
 //! the end of their input, and peers from the end of their connections, for as long.
+//!
+//! What CPython does not have comes where nothing that follows can undo it or be hindered by it: the
+//! tie to the parent first, and again once the identity has changed, which unties it; then the control
+//! group, so that all that follows is accounted there; limits, niceness and affinity before the
+//! identity, for the privilege that they may take; and to forgo new privileges last.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::os::raw::{self, Errno};
-use super::{Plan, RawHandle, plan};
-use crate::error::Stage;
+use super::{Plan, RawHandle, current_pid, os, plan};
+use crate::error::{SpawnError, Stage};
 use crate::sys::spec::{Attributes, Groups};
 
 /// What the child half works on. Lives, unchanged, until the child has called exec or has ended.
@@ -38,10 +45,45 @@ pub(crate) struct Job {
     pub library_exec: bool,
     /// Whether the child is born with its parent's signal handlers. Known to who makes it.
     pub inherits_handlers: bool,
+    /// Whether the child has to enter its control group: it was not born there.
+    pub enters_cgroup: bool,
+    /// The kernel kills the child when its pidfd is closed, and reaps it.
+    pub autokill: bool,
+    /// Whether the child has to tie itself to the process that makes it, whose number this is.
+    pub dies_with: Option<i32>,
 }
 
-/// The stages in the order of their codes in a report.
-pub(super) const STAGES: [Stage; 4] = [Stage::Setup, Stage::Chdir, Stage::PreExec, Stage::Exec];
+impl Job {
+    /// Has the child tie itself to its parent, if it is to, and the kernel does not do it. The tie is to
+    /// the thread that makes it; only the main one lasts as long as the program.
+    pub(crate) fn tie_to_parent(&mut self) -> Result<(), SpawnError> {
+        self.dies_with = None;
+        if !self.plan.attributes.kill_on_parent_exit || self.autokill {
+            return Ok(());
+        }
+        if !os::in_main_thread() {
+            let text = "kill_on_parent_exit would end the child with this thread: \
+                        only the main thread can start it";
+            return Err(SpawnError::new(Stage::ParentExit, io::Error::other(text)));
+        }
+        self.dies_with = i32::try_from(current_pid()).ok();
+        Ok(())
+    }
+}
+
+/// The stages that a report can name, in the order of their codes.
+pub(super) const STAGES: [Stage; 10] = [
+    Stage::Setup,
+    Stage::Chdir,
+    Stage::Cgroup,
+    Stage::Limits,
+    Stage::Nice,
+    Stage::Affinity,
+    Stage::ParentExit,
+    Stage::NoNewPrivs,
+    Stage::PreExec,
+    Stage::Exec,
+];
 
 struct Failure(Stage, Errno);
 
@@ -57,7 +99,8 @@ type InChild<'a> = &'a mut dyn FnMut() -> Result<(), i32>;
 pub(super) unsafe fn run(job: &Job, hook: Option<InChild<'_>>) -> ! {
     // SAFETY: passed on from the caller.
     let Failure(stage, Errno(errno)) = unsafe { exec(job, hook) };
-    let words = [stage as u32, errno as u32];
+    let code = STAGES.iter().position(|known| *known == stage);
+    let words = [code.unwrap_or(0) as u32, errno as u32];
     let mut bytes = [0; 8];
     bytes[..4].copy_from_slice(&words[0].to_ne_bytes());
     bytes[4..].copy_from_slice(&words[1].to_ne_bytes());
@@ -73,7 +116,6 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
     let plan = &job.plan;
     // The environment is the one that the hook leaves behind, as with `execv`.
     let inherits = hook.is_some() && plan.inherits_env;
-    let setup = |result: Result<(), Errno>| result.map_err(|errno| Failure(Stage::Setup, errno));
     let steps = || -> Result<(), Failure> {
         // A handler that ran here would run in the memory of a parent that goes on. It would take a
         // signal between two instructions to see that from outside, so it is looked at here; tests have
@@ -81,15 +123,19 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
         if cfg!(debug_assertions) && hook.is_none() && !raw::blocks_all_signals() {
             return Err(Failure(Stage::Setup, Errno(libc::EDEADLK)));
         }
-        setup(inherit(job))?;
-        setup(standard_streams(job.stdio))?;
+        die_with_parent(job)?;
+        if let (Some(dir), true) = (&plan.cgroup, job.enters_cgroup) {
+            step(Stage::Cgroup, raw::enter_cgroup(dir.as_raw_fd()))?;
+        }
+        step(Stage::Setup, inherit(job))?;
+        step(Stage::Setup, standard_streams(job.stdio))?;
         // A hook may use any descriptor of the parent's; so may a `cwd` that names one.
         let early = hook.is_none() && !plan.cwd_names_descriptor();
         if plan.close_fds && early {
             close_from_3(job);
         }
         if let Some(dir) = &plan.cwd {
-            raw::chdir(dir).map_err(|errno| Failure(Stage::Chdir, errno))?;
+            step(Stage::Chdir, dir.enter())?;
         }
         if let Some(mask) = plan.attributes.umask {
             raw::umask(mask);
@@ -98,12 +144,18 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
             raw::default_action(libc::SIGPIPE);
             raw::default_action(libc::SIGXFSZ);
         }
-        setup(identity(&plan.attributes))?;
+        step(Stage::Setup, session(&plan.attributes))?;
+        resources(plan)?;
+        step(Stage::Setup, identity(&plan.attributes))?;
+        die_with_parent(job)?;
         if let Some(hook) = hook {
-            hook().map_err(|errno| Failure(Stage::PreExec, Errno(errno)))?;
+            step(Stage::PreExec, hook().map_err(Errno))?;
         }
         if plan.close_fds && !early {
             close_from_3(job);
+        }
+        if plan.attributes.no_new_privs {
+            step(Stage::NoNewPrivs, raw::forgo_new_privileges())?;
         }
         Ok(())
     };
@@ -186,13 +238,48 @@ fn standard_streams(stdio: [Option<RawHandle>; 3]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn identity(new: &Attributes) -> Result<(), Errno> {
+fn step(stage: Stage, result: Result<(), Errno>) -> Result<(), Failure> {
+    result.map_err(|errno| Failure(stage, errno))
+}
+
+/// A parent that has ended before it could be named is no longer ours: there is no one left to tell.
+fn die_with_parent(job: &Job) -> Result<(), Failure> {
+    let Some(parent) = job.dies_with else {
+        return Ok(());
+    };
+    step(Stage::ParentExit, raw::die_with_parent())?;
+    // 0 is a parent in another pid namespace, of whom nothing can be known.
+    match raw::parent() {
+        0 => Ok(()),
+        pid if pid == parent => Ok(()),
+        _ => raw::exit(255),
+    }
+}
+
+fn resources(plan: &Plan) -> Result<(), Failure> {
+    for limit in &plan.attributes.limits {
+        step(Stage::Limits, raw::set_limit(limit))?;
+    }
+    if let Some(nice) = plan.attributes.nice {
+        step(Stage::Nice, raw::set_nice(nice))?;
+    }
+    if let Some(processors) = &plan.processors {
+        step(Stage::Affinity, raw::set_affinity(processors))?;
+    }
+    Ok(())
+}
+
+fn session(new: &Attributes) -> Result<(), Errno> {
     if new.new_session {
         raw::setsid()?;
     }
     if let Some(group) = new.process_group {
         raw::setpgid(group)?;
     }
+    Ok(())
+}
+
+fn identity(new: &Attributes) -> Result<(), Errno> {
     match &new.groups {
         Groups::Set(groups) => raw::setgroups(groups)?,
         // As std does it: without the privilege they stay.

@@ -44,7 +44,6 @@ pub(crate) fn try_clone(fd: &impl AsFd) -> io::Result<OwnedFd> {
 
 /// A copy of a descriptor that other code owns. It stays what it is when theirs is closed and its number
 /// goes to another file. F_DUPFD_CLOEXEC in fcntl(2).
-#[cfg(feature = "python")]
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     check_open(fd)?;
     // SAFETY: it was open just now, and the kernel checks the number again.

@@ -23,9 +23,12 @@ use super::bsd as os;
 use super::linux as os;
 
 pub(crate) use child::Job;
-pub(crate) use fd::{above_stdio, check_open, never_blocks, open_null, set_blocking, try_clone};
 #[cfg(feature = "python")]
-pub(crate) use fd::{duplicate, has_events};
+pub(crate) use fd::has_events;
+pub(crate) use fd::{
+    above_stdio, check_open, duplicate, never_blocks, open_null, set_blocking, try_clone,
+};
+pub(crate) use os::cgroup::CgroupKill;
 pub(crate) use os::{Notifier, Poller, prefault};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;

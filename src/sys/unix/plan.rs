@@ -2,13 +2,17 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
-use super::{PlatformOptions, RawHandle, os};
+use super::os::cgroup::{self, CgroupKill};
+use super::os::raw;
+use super::{PlatformOptions, RawHandle, duplicate, os};
+use crate::error::{SpawnError, Stage};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::spec::Groups;
-use crate::sys::spec::{Attributes, Environment, Spec};
+use crate::sys::spec::{Attributes, Directory, Environment, Spec};
 
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -64,21 +68,48 @@ pub(crate) struct Plan {
     /// The command sets no environment of its own.
     pub inherits_env: bool,
     pub candidates: Vec<CString>,
-    pub cwd: Option<CString>,
+    pub cwd: Option<Cwd>,
     pub close_fds: bool,
     /// Ascending, all above 2.
     pub keep: Vec<RawHandle>,
     /// As given: made inheritable, also 0 to 2.
     pub inherit: Vec<RawHandle>,
     pub attributes: Attributes,
+    /// A bit for each processor that the child may run on.
+    pub processors: Option<Vec<usize>>,
+    /// The directory of its control group.
+    pub cgroup: Option<OwnedFd>,
+    /// By which all that is in the control group is killed.
+    pub cgroup_kill: Option<CgroupKill>,
     /// No descriptor is at or above this: for systems that must close them one by one.
     pub max_fd: RawHandle,
 }
 
 impl Plan {
-    /// Checks and converts `spec`. A NUL anywhere is `InvalidInput`.
-    pub(crate) fn new(spec: &Spec) -> io::Result<Self> {
+    /// Checks and converts `spec`, and opens what it names. A NUL anywhere is `InvalidInput`,
+    /// and what the system does not have is `Unsupported`.
+    pub(crate) fn new(spec: &Spec) -> Result<Self, SpawnError> {
+        let cgroup = spec.attributes.cgroup.as_ref().map(cgroup::open);
+        let cgroup = cgroup.transpose().map_err(at(Stage::Cgroup))?;
+        let kill = || cgroup.as_ref().map(CgroupKill::open).transpose();
+        let cgroup_kill = if spec.attributes.cgroup_kill {
+            kill().map_err(at(Stage::Cgroup))?
+        } else {
+            None
+        };
+        let cwd = spec.cwd.as_ref().map(Cwd::new).transpose();
+        let plan = Plan {
+            cwd: cwd.map_err(at(Stage::Chdir))?,
+            cgroup,
+            cgroup_kill,
+            ..Plan::without_directories(spec).map_err(SpawnError::setup)?
+        };
+        Ok(plan)
+    }
+
+    fn without_directories(spec: &Spec) -> io::Result<Self> {
         let PlatformOptions {} = spec.platform;
+        check(&spec.attributes)?;
         let mut argv = Strings::default();
         for arg in &spec.args {
             argv.push(&[arg.as_bytes()])?;
@@ -91,17 +122,20 @@ impl Plan {
         let mut keep: Vec<_> = spec.pass_fds.iter().copied().filter(above_2).collect();
         keep.sort_unstable();
         keep.dedup();
-        let cwd = spec.cwd.as_ref().map(|dir| c_string(dir.as_os_str()));
+        let processors = spec.attributes.cpu_affinity.as_deref();
         Ok(Plan {
             argv: argv.finish(),
             envp: envp.finish(),
             inherits_env: spec.env.is_inherited(),
             candidates,
-            cwd: cwd.transpose()?,
+            cwd: None,
             close_fds: spec.close_fds,
             keep,
             inherit: spec.pass_fds.clone(),
             attributes: spec.attributes.clone(),
+            processors: processors.map(bits).transpose()?,
+            cgroup: None,
+            cgroup_kill: None,
             max_fd: os::max_fd(),
         })
     }
@@ -117,7 +151,10 @@ impl Plan {
     /// Whether the working directory is reached through a descriptor by its number, which must not be
     /// closed before.
     pub(crate) fn cwd_names_descriptor(&self) -> bool {
-        let dir = self.cwd.as_deref().map_or(&b""[..], CStr::to_bytes);
+        let Some(Cwd::Path(dir)) = &self.cwd else {
+            return self.cwd.is_some();
+        };
+        let dir = dir.to_bytes();
         dir.starts_with(b"/proc/") || dir.starts_with(b"/dev/fd")
     }
 
@@ -129,6 +166,68 @@ impl Plan {
         let this = &self.attributes;
         this.user.is_some() || this.group.is_some() || matches!(this.groups, Groups::Set(_))
     }
+}
+
+/// A child's working directory.
+pub(crate) enum Cwd {
+    Path(CString),
+    /// A copy that is above 2, so that no standard stream takes its place.
+    Descriptor(OwnedFd),
+}
+
+impl Cwd {
+    fn new(dir: &Directory) -> io::Result<Self> {
+        match dir {
+            Directory::Path(path) => c_string(path).map(Cwd::Path),
+            Directory::Descriptor(fd) => duplicate(*fd).map(Cwd::Descriptor),
+        }
+    }
+
+    /// chdir(2), fchdir(2).
+    pub(super) fn enter(&self) -> Result<(), raw::Errno> {
+        match self {
+            Cwd::Path(path) => raw::chdir(path),
+            Cwd::Descriptor(fd) => raw::fchdir(fd.as_raw_fd()),
+        }
+    }
+}
+
+/// What needs no system to be refused.
+fn check(given: &Attributes) -> io::Result<()> {
+    os::check(given)?;
+    let text = match given {
+        _ if given.limits.iter().any(|limit| limit.soft > limit.hard) => {
+            "a soft limit is above the hard one"
+        }
+        _ if given.nice.is_some_and(|nice| !(-20..20).contains(&nice)) => {
+            "a niceness is from -20 to 19"
+        }
+        _ if given.cgroup_kill && given.cgroup.is_none() => "cgroup_kill needs a cgroup",
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+fn at(stage: Stage) -> impl Fn(io::Error) -> SpawnError {
+    move |error| SpawnError::new(stage, error)
+}
+
+/// A bit for each of the numbers, in words as the kernel has them.
+fn bits(numbers: &[usize]) -> io::Result<Vec<usize>> {
+    // No system has more processors: Linux can be built for 8192.
+    const MOST: usize = 1 << 16;
+    let Some(last) = numbers.iter().max().filter(|last| **last < MOST) else {
+        let text = "no such set of processors";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    };
+    let width = usize::BITS as usize;
+    let mut words = vec![0; last / width + 1];
+    for number in numbers {
+        if let Some(word) = words.get_mut(number / width) {
+            *word |= 1 << (number % width);
+        }
+    }
+    Ok(words)
 }
 
 /// The strings of an environment, and its `PATH`.
@@ -261,7 +360,7 @@ mod tests {
         let changes: [fn(&mut Spec); 5] = [
             |spec| spec.args.push("a\0b".into()),
             |spec| spec.executable = Some("/a\0b".into()),
-            |spec| spec.cwd = Some("a\0b".into()),
+            |spec| spec.cwd = Some(Directory::Path("a\0b".into())),
             |spec| spec.env.set(OsStr::new("a\0b"), Some(OsStr::new("x"))),
             |spec| spec.env.set(OsStr::new("x"), Some(OsStr::new("a\0b"))),
         ];

@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use rustix::process::pidfd_send_signal;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
+use super::os::cgroup::CgroupKill;
 use super::os::exit::{self, Wait};
 use super::os::{self, Poller};
 use crate::status::{Exit, ExitStatus, Usage};
@@ -39,6 +40,10 @@ pub(crate) struct Process {
     /// Its end was seen, here or by the thread that waits for it: from then on, without a pidfd, its
     /// number may be another's, if it was reaped.
     ended: Arc<AtomicBool>,
+    /// The kernel reaps it, and kills it when the pidfd is closed.
+    pub(super) autokill: bool,
+    /// What kills all that is in its control group.
+    pub(super) cgroup_kill: Option<CgroupKill>,
 }
 
 impl Process {
@@ -47,6 +52,8 @@ impl Process {
             pid,
             pidfd,
             ended: Arc::default(),
+            autokill: false,
+            cgroup_kill: None,
         }
     }
 
@@ -127,7 +134,11 @@ impl Process {
     }
 
     fn wait(&self, how: Wait) -> io::Result<Option<Exit>> {
-        match exit::wait(self.pid, self.pidfd(), how) {
+        let found = match self.pidfd() {
+            Some(pidfd) if self.autokill => exit::wait_autoreaped(pidfd, how),
+            pidfd => exit::wait(self.pid, pidfd, how),
+        };
+        match found {
             Ok(Some(exit)) => {
                 // The look may have reaped it.
                 self.ended.store(true, Ordering::SeqCst);
@@ -210,8 +221,18 @@ impl Process {
     }
 
     /// What can still signal the group when its leader has been reaped, where the system has that.
-    pub(crate) fn into_group(self) -> Option<Group> {
-        self.pidfd.map(Group)
+    pub(crate) fn into_group(mut self) -> Option<Group> {
+        self.pidfd.take().map(Group)
+    }
+
+    /// What can still kill its control group.
+    pub(crate) fn take_cgroup_kill(&mut self) -> Option<CgroupKill> {
+        self.cgroup_kill.take()
+    }
+
+    /// Whether the kernel ends it with this program: another would not know how to wait for it.
+    pub(crate) fn is_tied(&self) -> bool {
+        self.autokill
     }
 
     /// Whether no process survives that signal.
@@ -252,7 +273,7 @@ impl Process {
 
     /// Blocks until the child has ended and reaps it.
     pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
-        let blocked = exit::wait(self.pid, self.pidfd(), Wait::Block);
+        let blocked = self.wait(Wait::Block);
         loop {
             match self.try_wait() {
                 Ok(Some(exit)) => return exit.status,
@@ -260,6 +281,15 @@ impl Process {
                 Ok(None) if blocked.is_err() => std::thread::sleep(BLIND_INTERVAL),
                 _ => return ExitStatus::Lost,
             }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // What was not to be killed lives on until the program ends, and so does its pidfd.
+        if self.autokill && !self.ended.load(Ordering::SeqCst) {
+            std::mem::forget(self.pidfd.take());
         }
     }
 }

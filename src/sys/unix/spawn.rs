@@ -57,12 +57,19 @@ impl Spawner {
             close_range: switches().close_range,
             library_exec: switches().library_exec,
             inherits_handlers: true,
+            enters_cgroup: true,
+            autokill: false,
+            dies_with: None,
         });
-        let (process, started) = match fork {
-            Some(fork) => forked(&job, fork),
-            None => self.cloned(&mut job),
-        }
-        .map_err(SpawnError::setup)?;
+        let cgroup_kill = job.plan.cgroup_kill.take();
+        let (mut process, started) = match fork {
+            Some(fork) => {
+                job.tie_to_parent()?;
+                forked(&job, fork).map_err(SpawnError::setup)?
+            }
+            None => self.cloned(&mut job)?,
+        };
+        process.cgroup_kill = cgroup_kill;
         drop(writer);
         let report = ExecReport {
             report,
@@ -75,11 +82,13 @@ impl Spawner {
         Ok((process, Some(report)))
     }
 
-    fn cloned(&self, job: &mut Job) -> io::Result<(Process, Option<Started>)> {
+    fn cloned(&self, job: &mut Job) -> Result<(Process, Option<Started>), SpawnError> {
         // SAFETY: the job is boxed and goes into the outcome, which gives it up only when the
         // child has executed a program or ended; `entry` does not return.
         let (pid, pidfd, started) = unsafe { self.cloner.start(job, entry)? };
-        Ok((Process::new(pid, pidfd), Some(started)))
+        let mut process = Process::new(pid, pidfd);
+        process.autokill = job.autokill;
+        Ok((process, Some(started)))
     }
 }
 

@@ -22,6 +22,13 @@ pub(crate) struct Switches {
         expect(dead_code)
     )]
     pub clone3: bool,
+    /// `PROCIO_AUTOKILL=0`: have a child that is to end with us tie itself to our thread, as before
+    /// Linux 7.1.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code)
+    )]
+    pub autokill: bool,
     /// `PROCIO_GROUP_SIGNAL=0`: signal a group by its number, as before Linux 6.9.
     #[cfg_attr(
         not(any(target_os = "linux", target_os = "android")),
@@ -57,6 +64,7 @@ pub(crate) fn switches() -> &'static Switches {
             library_exec,
             pidfd: !is("PROCIO_PIDFD", "0"),
             clone3: !is("PROCIO_CLONE3", "0"),
+            autokill: !is("PROCIO_AUTOKILL", "0"),
             group_signal: !is("PROCIO_GROUP_SIGNAL", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
             // That one kqueue is woken by another is not proven on macOS.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
+use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::JobObjects::{
@@ -38,6 +39,18 @@ impl Job {
             )
         })?;
         Ok(job)
+    }
+
+    /// That of this program: nothing closes it but the end of the program, however that comes.
+    pub(super) fn of_program() -> io::Result<&'static Self> {
+        static JOB: OnceLock<Job> = OnceLock::new();
+        match JOB.get() {
+            Some(job) => Ok(job),
+            None => {
+                let made = Job::new()?;
+                Ok(JOB.get_or_init(|| made))
+            }
+        }
     }
 
     pub(super) fn raw(&self) -> HANDLE {

@@ -29,7 +29,7 @@ pub(crate) use named_pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_chi
 pub(crate) use plan::Plan;
 #[cfg(feature = "python")]
 pub(crate) use process::SIGNALS;
-pub(crate) use process::{Group, Process};
+pub(crate) use process::{CgroupKill, Group, Process};
 #[cfg(feature = "python")]
 pub(crate) use shared_port::{Packet, PacketSink};
 pub(crate) use spawn::{ExecReport, Fork, PreExec, Spawner};

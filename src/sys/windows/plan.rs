@@ -8,7 +8,8 @@ use std::ptr;
 use windows_sys::Win32::Storage::FileSystem::GetFullPathNameW;
 
 use super::{PlatformOptions, command_line};
-use crate::sys::spec::{Environment, Groups, Spec};
+use crate::error::SpawnError;
+use crate::sys::spec::{Directory, Environment, Groups, Spec};
 
 /// Everything that `CreateProcessW` is told of a [`Spec`]; every string ends with a null.
 pub(crate) struct Plan {
@@ -19,15 +20,25 @@ pub(crate) struct Plan {
     pub close_fds: bool,
     /// It is to be in a job of its own.
     pub job: bool,
+    /// It is to be in the job that ends with this program.
+    pub kill_on_parent_exit: bool,
     pub options: PlatformOptions,
 }
 
 impl Plan {
     /// Checks and converts `spec`. `InvalidInput` for a NUL anywhere, for an environment that
     /// cannot be, and for options that Windows has not.
-    pub(crate) fn new(spec: &Spec) -> io::Result<Self> {
+    pub(crate) fn new(spec: &Spec) -> Result<Self, SpawnError> {
+        Plan::checked(spec).map_err(SpawnError::setup)
+    }
+
+    fn checked(spec: &Spec) -> io::Result<Self> {
         refuse_foreign_options(spec)?;
-        let directory = spec.cwd.as_ref().map(|dir| dir.as_os_str());
+        let directory = match &spec.cwd {
+            Some(Directory::Path(dir)) => Some(dir.as_os_str()),
+            Some(Directory::Descriptor(_)) => return Err(unsupported("a descriptor as directory")),
+            None => None,
+        };
         Ok(Plan {
             application: spec.executable.as_deref().map(wide).transpose()?,
             command_line: line(spec)?,
@@ -35,6 +46,7 @@ impl Plan {
             directory: directory.map(wide).transpose()?,
             close_fds: spec.close_fds,
             job: spec.kill_group_on_drop,
+            kill_on_parent_exit: spec.attributes.kill_on_parent_exit,
             options: spec.platform.clone(),
         })
     }
@@ -50,9 +62,19 @@ fn refuse_foreign_options(spec: &Spec) -> io::Result<()> {
         _ if given.group.is_some() => "gid",
         _ if matches!(given.groups, Groups::Set(_)) => "groups",
         _ if given.umask.is_some() => "umask",
+        _ if !given.limits.is_empty() => return Err(unsupported("rlimit")),
+        _ if given.nice.is_some() => return Err(unsupported("nice")),
+        _ if given.cpu_affinity.is_some() => return Err(unsupported("cpu_affinity")),
+        _ if given.cgroup.is_some() => return Err(unsupported("cgroup")),
+        _ if given.no_new_privs => return Err(unsupported("no_new_privs")),
         _ => return Ok(()),
     };
     Err(invalid(&format!("{name} is not supported on Windows")))
+}
+
+fn unsupported(name: &str) -> io::Error {
+    let text = format!("{name} is not to be had on Windows");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 fn line(spec: &Spec) -> io::Result<Vec<u16>> {

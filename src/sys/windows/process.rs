@@ -66,6 +66,16 @@ impl Group {
     }
 }
 
+/// There are no control groups.
+#[derive(Debug)]
+pub(crate) enum CgroupKill {}
+
+impl CgroupKill {
+    pub(crate) fn kill(&self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
 /// A child whose end was not looked at.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -110,6 +120,16 @@ impl Process {
     /// There is no handing over: see `HANDOVER`.
     #[cfg(feature = "python")]
     pub(crate) fn leads_group(&self) -> bool {
+        false
+    }
+
+    /// There are no control groups.
+    pub(crate) fn take_cgroup_kill(&mut self) -> Option<CgroupKill> {
+        None
+    }
+
+    /// Any program can wait for it.
+    pub(crate) fn is_tied(&self) -> bool {
         false
     }
 

@@ -117,7 +117,14 @@ impl Spawner {
             .then(Job::new)
             .transpose()
             .map_err(SpawnError::setup)?;
-        let jobs: Vec<HANDLE> = job.iter().map(Job::raw).collect();
+        let of_program = plan
+            .kill_on_parent_exit
+            .then(Job::of_program)
+            .transpose()
+            .map_err(|error| SpawnError::new(Stage::ParentExit, error))?;
+        // The child's own is to be nested in that of the program, and so comes later.
+        let jobs = of_program.into_iter().chain(&job);
+        let jobs: Vec<HANDLE> = jobs.map(Job::raw).collect();
         let mut attributes = Attributes::new(&list, &jobs).map_err(SpawnError::setup)?;
         let startup = startup(&plan, streams.as_ref(), &mut attributes);
         let inherits = !list.is_empty() || !plan.close_fds;
