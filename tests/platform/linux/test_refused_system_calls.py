@@ -19,7 +19,7 @@ NUMBERS = {
     "aarch64": {"writev": 66, "clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
 }
 CLONE_VM, CLONE_PIDFD, CLONE_VFORK = 0x100, 0x1000, 0x4000
-EPERM, EIO, E2BIG, EAGAIN, ENOMEM, EINVAL, EPIPE, ENOSYS, ECONNRESET = 1, 5, 7, 11, 12, 22, 32, 38, 104
+EPERM, EIO, E2BIG, EAGAIN, ENOMEM, EACCES, EINVAL, EPIPE, ENOSYS, ECONNRESET = 1, 5, 7, 11, 12, 13, 22, 32, 38, 104
 
 pytestmark = [
     skips.needs_proc,
@@ -105,6 +105,7 @@ def refusing(calls: list[tuple[str, int, int]], code: str, loop: str, **env: str
     ("call", "flags", "errno"),
     [
         pytest.param("clone", CLONE_VM, EPERM, id="memory-not-shared"),
+        pytest.param("clone", CLONE_VM, EACCES, id="memory-not-shared-for-lack-of-access"),
         pytest.param("clone", CLONE_PIDFD, EINVAL, id="no-pidfd-from-clone"),
         pytest.param("clone", CLONE_VM | CLONE_PIDFD, EINVAL, id="neither"),
         pytest.param("pidfd_send_signal", 0, EPERM, id="no-signal-by-pidfd"),
@@ -142,7 +143,7 @@ run(main())
 
 
 @ours
-@pytest.mark.parametrize("errno", [ENOSYS, EPERM, EINVAL, E2BIG])
+@pytest.mark.parametrize("errno", [ENOSYS, EPERM, EINVAL, E2BIG, EACCES])
 def test_refused_clone3(errno: int, loop_name: str) -> None:
     """What is tried next differs in nothing but clone3: it is not CLONE_VFORK, which would be an error here."""
     refusing([("clone3", 0, errno), ("clone", CLONE_VFORK, EAGAIN)], REFUSED, loop_name, **FIRST_WAY)
@@ -155,6 +156,21 @@ def test_clone3_switch(loop_name: str) -> None:
     exhausted = [("clone", CLONE_VM | CLONE_PIDFD, EAGAIN)]
     refusing(exhausted, STARTS, loop_name, **FIRST_WAY)
     refusing(exhausted, EXHAUSTED, loop_name, **FIRST_WAY | {"PROCIO_CLONE3": "0"})
+
+
+AS_DATA = """
+        import resource
+        options = dict(rlimits={resource.RLIMIT_NOFILE: (50, 50)}, nice=19, cpu_affinity=os.sched_getaffinity(0),
+                       no_new_privs=True, kill_on_parent_exit=True, cwd=os.open("/", os.O_RDONLY))
+"""
+
+
+@ours
+def test_options_as_data_share_the_memory(loop_name: str) -> None:
+    """A child of that kind is out of resources here, so none of another kind was tried."""
+    code = EXHAUSTED.replace("        try:\n", AS_DATA.lstrip("\n") + "        try:\n", 1)
+    code = code.replace('"x")', '"x", **options)')
+    refusing([NO_CLONE3, ("clone", CLONE_VM, EAGAIN)], code, loop_name, **FIRST_WAY)
 
 
 @ours

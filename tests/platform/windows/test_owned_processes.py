@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from typing import Any
 
 import procio
 import pytest
 import skips
-from support import DEVNULL, PIPE, PYTHON, TERMINATED, children, dead, running, script_result, until
+from support import DEVNULL, PIPE, PYTHON, TERMINATED, children, dead, run_script, running, script_result, until
 
 if sys.platform != "win32":
     pytest.skip(skips.WINDOWS_ONLY, allow_module_level=True)
@@ -86,6 +87,62 @@ run(main())
     pids = script_result(code, *tree(), loop=loop_name)
     assert len(pids) == 2
     asyncio.run(all_dead(*pids))
+
+
+@pytest.mark.parametrize("how", ["one", "starting"])
+def test_a_process_that_nothing_owns_ends_with_the_program_if_it_is_told_to(how: str, loop_name: str) -> None:
+    """TerminateProcess, also while there are more on their way."""
+    code = """
+async def main():
+    how, *command = args
+    start = lambda: procio.create_subprocess_exec(*command, stdout=PIPE, kill_on_parent_exit=True)
+    proc = await start()
+    line = await proc.stdout.readline()
+    print(json.dumps(list(map(int, line.split()))), flush=True)
+    if how == "starting":
+        started = [asyncio.ensure_future(start()) for _ in range(10)]
+        await asyncio.wait(started, return_when=asyncio.FIRST_COMPLETED)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+run(main())
+"""
+    done = run_script(code, how, *tree(), loop=loop_name, timeout=60)
+    pids = json.loads(done.stdout.splitlines()[0])
+    assert len(pids) == 2
+    asyncio.run(all_dead(*pids))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rlimits": {}},
+        {"nice": 5},
+        {"cpu_affinity": {0}},
+        {"no_new_privs": True},
+        {"cgroup": "x"},
+        {"cgroup_kill": True},
+        {"cwd": 3},
+    ],
+    ids=str,
+)
+async def test_what_windows_does_not_have(options: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError):
+        await procio.create_subprocess_exec(*PYTHON, "-c", "", **options)
+
+
+def test_a_process_that_ends_with_the_program_is_like_any_other(loop_name: str) -> None:
+    """Also in the job of its own that a block gives it. The job of the program lasts as long as the program."""
+    code = """
+async def main():
+    proc = await procio.create_subprocess_exec(*PYTHON, "-c", "raise SystemExit(3)", kill_on_parent_exit=True)
+    assert await proc.wait() == 3
+    done = await procio.run_process(args, kill_on_parent_exit=True)
+    for pid in map(int, done.stdout.split()):
+        await until(lambda pid=pid: dead(pid), f"end of {pid}")
+
+run(main())
+"""
+    assert script_result(code, *tree("end"), loop=loop_name) is None
 
 
 async def test_without_a_group_stop_ends_the_child_at_once() -> None:
