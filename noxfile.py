@@ -29,6 +29,9 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.14t", "3.15", "3.15t"]
 FORCED = [f"{name}={value}" for name, value in switches.FORCED_PATHS]
 # Folders in which a forced path makes a difference.
 FORCED_TESTS = ("tests/lifecycle", "tests/streams", "tests/transports", "tests/platform", "tests/api/test_options.py")
+PROJECT = nox.project.load_toml("pyproject.toml")
+# The site's links to Python's documentation need its inventory, which is fetched.
+OFFLINE = ["-t", "offline"] if os.environ.get("PROCIO_OFFLINE") else []
 TARGETS = {"macos": "aarch64-apple-darwin", "windows": "x86_64-pc-windows-msvc"}
 
 
@@ -203,8 +206,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 """
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def docs(session: nox.Session) -> None:
+    """The site, with warnings as errors, its programs and its links."""
+    session.install(".[docs,test]", *nox.project.dependency_groups(PROJECT, "peers"))
+    pytest(session, "tests/api/test_documentation.py")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", *OFFLINE, "docs", "docs/_build")
+
+
+@nox.session(venv_backend="none")
+def rustdoc(session: nox.Session) -> None:
     """The crate's documentation, with warnings as errors."""
     env = {**with_python(), "RUSTDOCFLAGS": "-D warnings"}
     for features in (["--no-default-features"], ["--no-default-features", "--features", "tokio"], ["--all-features"]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -73,21 +72,6 @@ def test_many_commands_at_once() -> None:
     assert done.stdout.startswith("3 done, 2 failed, 0 running, 0 waiting\n")
     assert "sleep 0.2; echo no; exit 3: return code 3\n    no\n" in done.stdout
     assert "sleep 1000: not done after 1 s\n" in done.stdout
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
-def test_code_of_the_documentation_compiles(path: Path) -> None:
-    """What can be seen without running it: a name that was misspelt in the syntax, an unclosed bracket."""
-    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
-        compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-
-
-def test_the_first_program_of_the_page_on_processes_runs() -> None:
-    text = (ROOT / "docs" / "processes.md").read_text()
-    program = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=50)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"git version .*\n 0 \d\.\d{3} s\nb'a\\nb\\n'\n", done.stdout)
 
 
 def test_examples_change_only_the_import() -> None:

@@ -9,7 +9,12 @@ import sys
 
 import procio
 import pytest
+import shim
 import skips
+
+if shim.ACTIVE:
+    pytest.skip(skips.OWN_NAMES, allow_module_level=True)
+
 from procio import _core
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason=skips.NO_HANDOVER)

@@ -204,7 +204,6 @@ POSIX_ONLY: Table = {
     },
     "api/test_examples.py": {
         "test_many_commands_at_once": _SHELL_NAME,
-        "test_the_first_program_of_the_page_on_processes_runs": _SHELL_NAME,
         "test_the_two_commands_of_the_readme_work": _SHELL_NAME,
         "test_run_commands": _SHELL_NAME,
     },
