@@ -14,7 +14,7 @@ if _typing.TYPE_CHECKING:
     from . import _asyncio
     from ._asyncio import *  # noqa: F403
 
-from . import subprocess
+from . import _core, subprocess
 from ._core import __version__
 from ._install import install, installed, uninstall
 from ._lifetime import open_process, run_process
@@ -35,6 +35,9 @@ from .subprocess import (
     create_subprocess_exec,
     create_subprocess_shell,
 )
+
+# Here, where each of them is imported for certain: all imports may be lazy (PEP 810).
+_core._register_classes(Process, StreamReader, StreamWriter)
 
 __all__ = [
     "DEVNULL",

@@ -168,9 +168,6 @@ class _StreamProtocol(asyncio.subprocess.SubprocessStreamProtocol):
         return self._transport.get_returncode() is not None
 
 
-_core._register_classes(Process, StreamReader, StreamWriter)
-
-
 async def create_subprocess_exec(
     program: StrOrBytesPath,
     *args: StrOrBytesPath,

@@ -16,6 +16,8 @@ mod event_loop;
 #[cfg(unix)]
 mod fork;
 pub mod interop;
+#[allow(unsafe_code)]
+mod interpreter;
 mod merged;
 mod operations;
 mod pipes;
@@ -37,42 +39,30 @@ mod writer;
 use pyo3::prelude::*;
 
 /// The compiled half of procio. Private: import `procio`.
+///
+/// A function and not a declarative module: that one would make the classes before it can refuse.
 #[pymodule(name = "_core", gil_used = false)]
-mod core {
-    #[pymodule_export]
-    use super::awaitable::Awaitable;
-    #[pymodule_export]
-    use super::classes::register_classes;
-    #[pymodule_export]
-    use super::interop::attach;
-    #[pymodule_export]
-    use super::merged::MergedLines;
-    #[pymodule_export]
-    use super::pipes::{open_reader, open_writer};
-    #[pymodule_export]
-    use super::process::Process;
-    #[pymodule_export]
-    use super::reader::StreamReader;
-    #[pymodule_export]
-    use super::run::run;
-    #[pymodule_export]
-    use super::spawn::spawn;
-    #[pymodule_export]
-    use super::writer::StreamWriter;
-
-    use pyo3::prelude::*;
-
-    #[pymodule_init]
-    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::awaitable::slots::install(m.py());
-        m.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        m.add(
-            "build_profile",
-            if cfg!(debug_assertions) {
-                "debug"
-            } else {
-                "release"
-            },
-        )
-    }
+fn core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    interpreter::check(m.py())?;
+    m.add_class::<awaitable::Awaitable>()?;
+    m.add_class::<merged::MergedLines>()?;
+    m.add_class::<process::Process>()?;
+    m.add_class::<reader::StreamReader>()?;
+    m.add_class::<writer::StreamWriter>()?;
+    m.add_function(wrap_pyfunction!(classes::register_classes, m)?)?;
+    m.add_function(wrap_pyfunction!(interop::attach, m)?)?;
+    m.add_function(wrap_pyfunction!(pipes::open_reader, m)?)?;
+    m.add_function(wrap_pyfunction!(pipes::open_writer, m)?)?;
+    m.add_function(wrap_pyfunction!(run::run, m)?)?;
+    m.add_function(wrap_pyfunction!(spawn::spawn, m)?)?;
+    awaitable::slots::install(m.py());
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add(
+        "build_profile",
+        if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        },
+    )
 }

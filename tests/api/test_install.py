@@ -7,8 +7,10 @@ import asyncio.base_events
 import asyncio.subprocess
 import contextlib
 import functools
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import types
@@ -652,3 +654,60 @@ def test_child_watchers_go_on_working(name: str, loop_factory: Any, caplog: pyte
         # When asyncio's handler interrupted itself, it logged the frames of the loop's run, and these
         # would keep the loop alive.
         caplog.clear()
+
+
+LAZILY = """
+import procio
+if args[0] == "install":
+    procio.install()
+elif args[0] == "install before uvloop":
+    procio.install()
+    import uvloop
+
+class Protocol(asyncio.SubprocessProtocol):
+    def connection_made(self, transport):
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def process_exited(self):
+        self.ended.set_result(None)
+
+async def main():
+    made = []
+    if args[0].startswith("install"):
+        proc = await asyncio.create_subprocess_exec("echo", "high", stdout=PIPE)
+        assert await proc.communicate() == (b"high\\n", None)
+        made.append(type(proc).__module__)
+    transport, protocol = await asyncio.get_running_loop().subprocess_exec(Protocol, "true")
+    await protocol.ended
+    print(json.dumps([*made, type(transport).__module__]))
+
+if args[0].startswith("install"):
+    if args[1] == "uvloop":
+        import uvloop
+        factory = uvloop.new_event_loop
+    else:
+        factory = asyncio.new_event_loop
+else:
+    factory = {"uvloop": procio.new_uvloop_event_loop, "asyncio": procio.new_event_loop}[args[1]]
+with asyncio.Runner(loop_factory=factory) as runner:
+    runner.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no lazy imports")
+@pytest.mark.parametrize("how", ["install", "install before uvloop", "a loop of procio's"])
+def test_lazy_imports(how: str, loop_name: str) -> None:
+    """Every import of the program and of procio may be put off until its name is used."""
+    if how == "install before uvloop" and not skips.HAVE_UVLOOP:
+        pytest.skip(skips.UVLOOP_MISSING)
+    program = f"import asyncio, json, sys\nfrom subprocess import PIPE\nargs = sys.argv[1:]\n{LAZILY}"
+    done = subprocess.run(
+        [sys.executable, "-X", "lazy_imports=all", "-c", program, how, loop_name],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = ["procio.subprocess"] if how.startswith("install") else []
+    assert json.loads(done.stdout) == [*expected, "procio._subprocess_transport"]

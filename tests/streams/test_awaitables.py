@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import inspect
 import io
@@ -155,3 +156,49 @@ async def test_the_state_of_an_awaitable(pair: procio.Process) -> None:
     assert await task == b"a"
     assert inspect.getcoroutinestate(read) == inspect.CORO_CLOSED
     assert task.get_stack() == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio has no call graphs")
+async def test_the_call_graph_shows_what_a_task_waits_for(pair: procio.Process) -> None:
+    """By the names of the methods, whether a coroutine awaits them or a task is made of them."""
+
+    async def inner() -> bytes:
+        return await pair.stdout.readexactly(1)
+
+    for coroutine, names in ((pair.stdout.readexactly(1), []), (inner(), ["inner"])):
+        task = asyncio.ensure_future(coroutine)
+        await turns(3)
+        graph = asyncio.capture_call_graph(task)  # type: ignore[attr-defined]
+        shown = [entry.frame.f_code.co_qualname for entry in graph.call_stack]
+        assert [name.rpartition(".")[2] for name in shown][: len(names) + 1] == ["readexactly", *names]
+        report = io.StringIO()
+        asyncio.print_call_graph(task, file=report)  # type: ignore[attr-defined]
+        assert "readexactly()" in report.getvalue()
+        pair.stdin.write(b"a")
+        assert await task == b"a"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="no tool reads it")
+async def test_an_awaitable_looks_like_a_finished_generator_from_outside(pair: procio.Process) -> None:
+    """To `python -m asyncio ps`, which reads the state of a generator's frame out of any object's memory."""
+
+    async def coroutine() -> None:
+        pass
+
+    def state(value: object) -> int:
+        flags = object.__basicsize__ + 6 * ctypes.sizeof(ctypes.c_void_p)
+        return ctypes.string_at(id(value), flags + 4)[-1]
+
+    native, started = coroutine(), asyncio.ensure_future(pair.stdout.readexactly(1))
+    created = state(native)
+    native.close()
+    finished = state(native)
+    assert finished != created
+    await turns(3)
+    assert state(started.get_coro()) == finished
+    later = pair.stdout.readline()
+    assert state(later) == finished
+    pair.stdin.write(b"ab\n")
+    assert await started == b"a"
+    assert await later == b"b\n"
+    assert state(later) == finished

@@ -7,6 +7,7 @@
 //! What an operation found is handed over at the `send` that follows, and not before: a task that
 //! is cancelled between the two loses nothing.
 
+mod generator_layout;
 #[allow(unsafe_code)]
 pub(super) mod slots;
 
@@ -21,6 +22,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
+use self::generator_layout::GeneratorHead;
 use self::slots::SendMode;
 use crate::py::errors::{in_drop, warn};
 use crate::py::event_loop::{LoopBinding, Ready, running_loop};
@@ -281,7 +283,9 @@ impl Drop for Slot {
 /// What the stream and process methods return: a coroutine to `await`, `create_task`, `wait_for`,
 /// `gather` and `TaskGroup`, implemented in Rust.
 #[pyclass(frozen, module = "procio._core", weakref)]
+#[repr(C)]
 pub struct Awaitable {
+    _head: GeneratorHead,
     state: Mutex<State>,
     /// How `__next__` is to give a result; see [`slots`].
     send_mode: SendMode,
@@ -302,6 +306,7 @@ impl Awaitable {
 
     pub(super) fn with(op: Op) -> Self {
         Awaitable {
+            _head: GeneratorHead::finished(),
             state: Mutex::new(State::New(op)),
             send_mode: SendMode::default(),
         }
@@ -578,6 +583,28 @@ impl Awaitable {
             &*lock(&self.state),
             State::Waiting(_) | State::Cancelling(..)
         )
+    }
+
+    /// The state in the words of `inspect`, which asks for it on 3.15.
+    #[getter]
+    fn cr_state(&self) -> &'static str {
+        match &*lock(&self.state) {
+            State::New(_) => "CORO_CREATED",
+            State::Waiting(_) | State::Cancelling(..) => "CORO_SUSPENDED",
+            State::Done => "CORO_CLOSED",
+        }
+    }
+
+    /// The future that it waits for, or None.
+    #[getter]
+    fn cr_await(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &*lock(&self.state) {
+            State::Waiting(slot) | State::Cancelling(slot, _) => {
+                let state = lock(&slot.state);
+                state.future.as_ref().map(|future| future.clone_ref(py))
+            }
+            State::New(_) | State::Done => None,
+        }
     }
 
     /// A frame without code of its own, for `inspect` and for tools that show stacks; None once it
