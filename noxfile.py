@@ -191,6 +191,9 @@ def crate(session: nox.Session) -> None:
                     session.run("cargo", "+nightly", "update", "--quiet", "-Zminimal-versions")
                 env = {"CARGO_TARGET_DIR": str(scratch / "target")}
                 session.run("cargo", f"+{version}.0", "run", "--quiet", env=env)
+    libraries = list(Path(scratch, "target").rglob("libprocio*.so"))
+    if libraries:
+        session.error(f"a dependent has linked a shared library: {libraries[0]}")
 
 
 SCRATCH = """
