@@ -32,11 +32,15 @@ autodoc_preserve_defaults = True
 default_role = "code"  # in the docstrings of the compiled classes
 
 templates_path: list[str] = []
+python_maximum_signature_line_length = 80
+autodoc_type_aliases = {"StrOrBytesPath": "StrOrBytesPath", "File": "File", "Command": "Command"}
+html_show_sourcelink = False
+html_copy_source = False
 html_theme = "furo"
 html_title = f"procio {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_theme_options = {"navigation_with_keys": True}
+html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 copybutton_prompt_text = r"\$ |>>> "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True

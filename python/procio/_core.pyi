@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, SupportsIndex, TypeAlias, TypeVar, final
 from typing_extensions import Buffer, disjoint_base
 
 from . import _streams, subprocess
-from ._options import Request
+from ._types import Request
 
 _T = TypeVar("_T")
 _Data: TypeAlias = bytes | bytearray | memoryview

@@ -1,5 +1,7 @@
 """Functions whose result is to be awaited, and that look so to ``inspect``."""
 
+from __future__ import annotations
+
 import inspect
 import sys
 from collections.abc import Callable

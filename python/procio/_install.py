@@ -1,5 +1,7 @@
 """Give procio to libraries that know only asyncio."""
 
+from __future__ import annotations
+
 import asyncio
 import asyncio.base_events
 import asyncio.subprocess
@@ -164,7 +166,7 @@ class _Finder:
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> "ModuleSpec | None":
+    ) -> ModuleSpec | None:
         if fullname != "uvloop":
             return None
         for finder in sys.meta_path:
@@ -183,7 +185,7 @@ class _Loader:
     def __init__(self, loader: Any) -> None:
         self._loader = loader
 
-    def create_module(self, spec: "ModuleSpec") -> types.ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
         module: types.ModuleType | None = self._loader.create_module(spec)
         return module
 

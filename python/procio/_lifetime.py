@@ -1,5 +1,7 @@
 """Processes that are owned by a block: however it ends, nothing of the process is left."""
 
+from __future__ import annotations
+
 import operator
 import os
 import subprocess
@@ -11,10 +13,9 @@ from typing import Any, TypeAlias, Unpack, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
-from ._options import File, Request, StrOrBytesPath
 from ._results import CalledProcessError, CompletedProcess, TimeoutExpired, Usage
 from ._text import Codec
-from ._types import PopenOptions
+from ._types import File, PopenOptions, Request, StrOrBytesPath
 from .subprocess import DEVNULL, PIPE, Process
 
 __all__ = ["open_process", "run_process"]

@@ -1,5 +1,7 @@
 """The lines of one output, or of both, as asynchronous iterators. Cancelled, they lose nothing."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +23,7 @@ class Lines(AsyncIterator[_T], Generic[_T]):
         self._text = None if codec is None else LineDecoder(codec, reader._limit)
         self._ended = False
 
-    def __aiter__(self) -> "Lines[_T]":
+    def __aiter__(self) -> Lines[_T]:
         return self
 
     async def __anext__(self) -> _T:
@@ -48,7 +50,7 @@ class MergedLines(AsyncIterator[tuple[int, _T]], Generic[_T]):
         self._text = None if codec is None else {fd: LineDecoder(codec, limit) for fd in (1, 2)}
         self._ready = 1
 
-    def __aiter__(self) -> "MergedLines[_T]":
+    def __aiter__(self) -> MergedLines[_T]:
         return self
 
     async def __anext__(self) -> tuple[int, _T]:

@@ -1,5 +1,7 @@
 """The loop's low-level methods, for loops that are procio's by class or by installation."""
 
+from __future__ import annotations
+
 import asyncio
 import asyncio.subprocess
 import os
@@ -10,13 +12,12 @@ import types
 import weakref
 from asyncio.log import logger
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core, _options
-from ._options import File, StrOrBytesPath
-from ._subprocess_transport import SubprocessTransport
-from ._transports import ReadPipeTransport, WritePipeTransport
-from ._types import PopenOptions
+
+if TYPE_CHECKING:
+    from ._types import File, PopenOptions, StrOrBytesPath
 
 _T = TypeVar("_T")
 
@@ -38,6 +39,8 @@ async def _start(
     options: PopenOptions,
 ) -> tuple[Any, Any]:
     """Start a child and connect it to a protocol: the two halves of the loop's methods."""
+    from ._subprocess_transport import SubprocessTransport
+
     # Not always the object whose method was called: there are loops that wrap another.
     loop = asyncio.get_running_loop()
     protocol = protocol_factory()
@@ -104,6 +107,8 @@ async def start_by_method(
 
     It is procio's if the method ends in procio's, and otherwise asyncio's.
     """
+    from ._subprocess_transport import SubprocessTransport
+
     loop = asyncio.get_running_loop()
 
     def factory() -> Any:
@@ -178,6 +183,8 @@ class SubprocessLoopMixin:
             ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Raises
             ValueError for a regular file.
             """
+            from ._transports import ReadPipeTransport
+
             loop = asyncio.get_running_loop()
             protocol = protocol_factory()
             _check_pipe(pipe.fileno(), "Pipe transport is for pipes/sockets only.")
@@ -193,6 +200,8 @@ class SubprocessLoopMixin:
 
             As :meth:`connect_read_pipe`.
             """
+            from ._transports import WritePipeTransport
+
             loop = asyncio.get_running_loop()
             protocol = protocol_factory()
             text = "Pipe transport is only for pipes, sockets and character devices"

@@ -5,6 +5,8 @@ number, every stream a descriptor or one of the constants. Nothing is opened or 
 input leaves nothing behind.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 import operator
@@ -12,21 +14,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, TypedDict
-
-from ._types import File, PopenOptions, StrOrBytesPath
+from typing import TYPE_CHECKING, Any
 
 if sys.platform == "win32":
     from . import _options_windows as _system
-    from ._options_windows import Platform, shell_args
+    from ._options_windows import shell_args
 else:
     from . import _options_posix as _system
-    from ._options_posix import Platform, shell_args
+    from ._options_posix import shell_args
 
 __all__ = [
-    "File",
-    "Request",
-    "StrOrBytesPath",
     "checked_grace",
     "checked_signal",
     "checked_timeout",
@@ -35,25 +32,8 @@ __all__ = [
     "shell_args",
 ]
 
-
-class Request(TypedDict):
-    """What the compiled half is asked to start. ``program`` and ``directory`` are as given."""
-
-    args: list[bytes] | list[str]
-    executable: bytes | str | None
-    env: list[tuple[bytes, bytes]] | list[tuple[str, str]] | None
-    cwd: bytes | str | int | None
-    stdin: int | None
-    stdout: int | None
-    stderr: int | None
-    limit: int | None
-    read_ahead: bool
-    close_fds: bool
-    pipesize: int | None
-    owned: bool
-    platform: Platform
-    program: StrOrBytesPath
-    directory: StrOrBytesPath | int | None
+if TYPE_CHECKING:  # such classes take long to make
+    from ._types import File, PopenOptions, Request, StrOrBytesPath
 
 
 def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions:
@@ -65,6 +45,8 @@ def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions
     options: PopenOptions = kwds
     if not kwds:
         return options
+    from ._types import PopenOptions
+
     if kwds.pop("universal_newlines", False):
         raise ValueError("universal_newlines must be False")
     if bool(kwds.pop("shell", shell)) is not shell:

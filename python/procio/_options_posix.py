@@ -1,23 +1,17 @@
 """What only POSIX systems make of the arguments of ``subprocess.Popen``."""
 
+from __future__ import annotations
+
 import errno
 import operator
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-from ._types import File, PopenOptions, StrOrBytesPath
-
-
-class Platform(TypedDict):
-    """The part of a request that is for POSIX systems only."""
-
-    pass_fds: list[int]
-    preexec_fn: Callable[[], Any] | None
-    # What the child makes of itself, by the names of Popen's keywords: see ATTRIBUTES.
-    attributes: dict[str, Any]
+if TYPE_CHECKING:  # such classes take long to make
+    from ._types import File, Platform, PopenOptions, StrOrBytesPath
 
 
 _INT_MAX = 2**31 - 1

@@ -1,5 +1,7 @@
 """What only Windows makes of the arguments of ``subprocess.Popen``."""
 
+from __future__ import annotations
+
 import errno
 import operator
 import os
@@ -7,23 +9,12 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
-from ._types import File, PopenOptions, StrOrBytesPath
+from ._types import File, Platform, PopenOptions, StrOrBytesPath
 
 if sys.platform == "win32":  # type checkers see nothing of this elsewhere
     import msvcrt
-
-    class Platform(TypedDict):
-        """The part of a request that is for Windows only."""
-
-        command_line: str | None
-        creationflags: int
-        startup_flags: int
-        show_window: int
-        standard: tuple[int, int, int]
-        handle_list: list[int]
-        kill_on_parent_exit: bool
 
     class _Shell(list[StrOrBytesPath]):
         """The one argument is a whole command line, for the shell."""

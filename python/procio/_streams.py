@@ -1,13 +1,16 @@
 """The streams of a child: asyncio's classes by type, the work done in Rust."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, overload
 
-from . import _core, _transports
+from . import _core
 from ._coroutine import coroutine_function
-from ._lines import Lines
-from ._text import Codec
+
+if TYPE_CHECKING:
+    from . import _transports
 
 _read = _core.StreamReader.read
 _readline = _core.StreamReader.readline
@@ -116,6 +119,9 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader, metaclass=_AsAsynci
         is to be done), after the lines before them, and otherwise as :meth:`read`. Safe to cancel:
         nothing is lost, go on with the same iterator.
         """
+        from ._lines import Lines
+        from ._text import Codec
+
         codec = Codec.for_lines(encoding, errors)
         return self if codec is None and keepends else Lines(self, codec, keepends)
 
@@ -124,6 +130,8 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader, metaclass=_AsAsynci
 
     @property
     def _transport(self) -> _transports.ReadPipeTransport:
+        from . import _transports
+
         transport: _transports.ReadPipeTransport = _transports.view(self)
         return transport
 
@@ -185,13 +193,15 @@ class StreamWriter(_core.StreamWriter, asyncio.StreamWriter, metaclass=_AsAsynci
     @property
     def transport(self) -> asyncio.WriteTransport:
         """The transport that asyncio would have beneath: the same pipe by other names."""
+        from . import _transports
+
         transport: asyncio.WriteTransport = _transports.view(self)
         return transport
 
     _transport = transport
 
     @property
-    def _protocol(self) -> "_FlowControl":
+    def _protocol(self) -> _FlowControl:
         return _FlowControl(self)
 
     @property

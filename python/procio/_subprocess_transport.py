@@ -1,5 +1,7 @@
 """``asyncio.SubprocessTransport`` over procio's process, and the ``Popen`` that it shows."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import contextvars
@@ -95,7 +97,7 @@ class Popen(subprocess.Popen[bytes]):
 class _Pipe(asyncio.Protocol):
     """Passes on what one pipe of a child tells to the protocol of the whole."""
 
-    def __init__(self, owner: "SubprocessTransport", fd: int) -> None:
+    def __init__(self, owner: SubprocessTransport, fd: int) -> None:
         self._owner = owner
         self._fd = fd
 

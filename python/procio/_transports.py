@@ -4,6 +4,8 @@ The same pipe has two faces. Driven by a protocol, a transport delivers what it 
 as asyncio's does. Without one it is a view of a stream, which goes on to own the pipe.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextvars
 import errno
@@ -27,7 +29,7 @@ _PIECES = 4
 class PipeInfo:
     """What ``get_extra_info("pipe")`` gives for a child's pipe: the descriptor, which procio owns."""
 
-    def __init__(self, stream: "_core.StreamReader | _core.StreamWriter") -> None:
+    def __init__(self, stream: _core.StreamReader | _core.StreamWriter) -> None:
         self._stream = stream
 
     def fileno(self) -> int:
@@ -386,7 +388,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
         return f"<{type(self).__name__} {self._state()} fd={self._stream._fileno()} bufsize={size}>"
 
 
-def view(stream: "_core.StreamReader | _core.StreamWriter") -> Any:
+def view(stream: _core.StreamReader | _core.StreamWriter) -> Any:
     """The transport beneath a stream that owns its pipe: the same one for as long as it is held."""
     known = stream.__dict__.get("_view")
     transport = None if known is None else known()

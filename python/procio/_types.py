@@ -1,6 +1,7 @@
 """Types of arguments."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any, Literal, TypeAlias, TypedDict
 
@@ -61,3 +62,47 @@ class ShellKeywords(_FixedKeywords, total=False):
     """The keywords of ``create_subprocess_shell`` and ``subprocess_shell``."""
 
     shell: Literal[True]
+
+
+if sys.platform == "win32":
+
+    class Platform(TypedDict):
+        """The part of a request that is for Windows only."""
+
+        command_line: str | None
+        creationflags: int
+        startup_flags: int
+        show_window: int
+        standard: tuple[int, int, int]
+        handle_list: list[int]
+        kill_on_parent_exit: bool
+
+else:
+
+    class Platform(TypedDict):
+        """The part of a request that is for POSIX systems only."""
+
+        pass_fds: list[int]
+        preexec_fn: Callable[[], Any] | None
+        # What the child makes of itself, by the names of Popen's keywords: see _options_posix.ATTRIBUTES.
+        attributes: dict[str, Any]
+
+
+class Request(TypedDict):
+    """What the compiled half is asked to start. ``program`` and ``directory`` are as given."""
+
+    args: list[bytes] | list[str]
+    executable: bytes | str | None
+    env: list[tuple[bytes, bytes]] | list[tuple[str, str]] | None
+    cwd: bytes | str | int | None
+    stdin: int | None
+    stdout: int | None
+    stderr: int | None
+    limit: int | None
+    read_ahead: bool
+    close_fds: bool
+    pipesize: int | None
+    owned: bool
+    platform: Platform
+    program: StrOrBytesPath
+    directory: StrOrBytesPath | int | None

@@ -1,23 +1,27 @@
 """The counterpart of the module ``asyncio.subprocess``."""
 
+from __future__ import annotations
+
 import asyncio
 import asyncio.subprocess
 import subprocess
 import weakref
 from collections.abc import AsyncIterator
 from signal import SIGTERM
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
-from ._lines import MergedLines
 from ._loops import own_method, start_by_method
-from ._options import File, StrOrBytesPath, checked_grace, checked_signal
-from ._results import Usage
+from ._options import checked_grace, checked_signal
 from ._streams import StreamReader, StreamWriter
-from ._subprocess_transport import SubprocessTransport
-from ._text import Codec
-from ._types import ExecKeywords, ShellKeywords
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ._results import Usage
+    from ._subprocess_transport import SubprocessTransport
+    from ._types import ExecKeywords, File, ShellKeywords, StrOrBytesPath
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
 
@@ -50,7 +54,7 @@ class Process(_core.Process, asyncio.subprocess.Process):
     stdout: StreamReader | None
     stderr: StreamReader | None
 
-    def __new__(cls, *args: Any) -> "Process":
+    def __new__(cls, *args: Any) -> Process:
         return super().__new__(cls, *args)
 
     def __init__(self, *args: Any) -> None:
@@ -122,6 +126,9 @@ class Process(_core.Process, asyncio.subprocess.Process):
         the call if there is one already. Raises ValueError if neither is a pipe. Safe to cancel: nothing
         is lost, go on with the same iterator.
         """
+        from ._lines import MergedLines
+        from ._text import Codec
+
         codec = Codec.for_lines(encoding, errors)
         pipes = [stream for stream in (self.stdout, self.stderr) if stream is not None]
         if not pipes:
@@ -134,12 +141,16 @@ class Process(_core.Process, asyncio.subprocess.Process):
     @property
     def usage(self) -> Usage | None:
         """What the process consumed; None until its end is known."""
+        from ._results import Usage
+
         usage = self._usage()
         return None if usage is None else Usage.of(usage)
 
     @property
     def _transport(self) -> SubprocessTransport:
         """The transport that asyncio would have beneath: the same child by other names."""
+        from ._subprocess_transport import SubprocessTransport
+
         known: Any = self.__dict__.get("_view")
         transport: SubprocessTransport | None = None if known is None else known()
         if transport is None:
@@ -148,7 +159,7 @@ class Process(_core.Process, asyncio.subprocess.Process):
         return transport
 
     @property
-    def _protocol(self) -> "_StreamProtocol":
+    def _protocol(self) -> _StreamProtocol:
         return _StreamProtocol(self)
 
     @property

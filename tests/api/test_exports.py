@@ -104,7 +104,19 @@ def test_import_takes_nothing_from_the_standard_library_but_asyncio() -> None:
         "import sys, asyncio, typing; known = set(sys.modules); import procio; print(*sorted(set(sys.modules) - known))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert [name for name in done.stdout.split() if name.partition(".")[0] != "procio"] == []
+    imported = set(done.stdout.split())
+    assert {name for name in imported if name.partition(".")[0] != "procio"} <= {"__future__"}
+    later = ("_install", "_lifetime", "_results", "_text", "_lines", "_transports", "_subprocess_transport", "_types")
+    assert imported.isdisjoint(f"procio.{name}" for name in later)
+
+
+@needs_procio
+def test_what_is_imported_when_it_is_used_is_listed_before() -> None:
+    program = (
+        "import procio; names = set(dir(procio)); from procio import *; print(*sorted(set(procio.__all__) - names))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 @needs_procio
