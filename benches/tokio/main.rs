@@ -1,0 +1,207 @@
+//! The feature `tokio` against `tokio::process`, pair by pair; the last columns are the ratios.
+//!
+//! `cargo bench --no-default-features --features tokio --bench tokio -- [PART OF A NAME]...`
+//!
+//! A round runs ours, theirs and, where there is one, the limit: the standard library with blocking
+//! calls, which makes the system calls that a C program would. Every other round the order is
+//! reversed. A ratio is formed within a round; what is shown is the median.
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+
+mod limit;
+mod ours;
+mod shared;
+mod theirs;
+
+use std::time::{Duration, Instant};
+
+use procio::tokio::Driver;
+use tokio::runtime::{Builder, Runtime};
+
+const MIB: usize = 1024 * 1024;
+
+fn main() {
+    let arguments = std::env::args().skip(1);
+    let names: Vec<String> = arguments.filter(|name| !name.starts_with("--")).collect();
+    let one = Builder::new_current_thread().enable_all().build().unwrap();
+    let two = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    println!("| runtime | what | procio | tokio::process | ratio | to the limit |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    let benches =
+        [("one thread", one), ("two workers", two)].map(|(runtime_name, runtime)| Bench {
+            names: names.clone(),
+            runtime_name,
+            runtime,
+        });
+    benches.iter().for_each(children);
+    benches.iter().for_each(streams);
+    benches.iter().for_each(memory);
+    if benches.iter().any(|bench| bench.wants(LARGE)) {
+        // Touched, so that a fork has page tables to copy.
+        let heap = std::hint::black_box(vec![1u8; 1536 * MIB]);
+        benches.iter().for_each(large);
+        drop(heap);
+    }
+}
+
+fn children(bench: &Bench) {
+    let none = None::<fn()>;
+    let limit = Some(limit::start);
+    bench.compare("start and wait", 200, ours::start, theirs::start, limit);
+    let what = "the same in a session of its own";
+    bench.compare(what, 200, ours::session, theirs::session, none);
+    let limit = Some(limit::output);
+    bench.compare("output", 200, ours::output, theirs::output, limit);
+    let what = "1,000 children at once";
+    bench.compare(what, 4, ours::many, theirs::many, none);
+    let what = "1,000 children, 64 at a time";
+    bench.compare(what, 4, ours::crowd, theirs::crowd, none);
+}
+
+fn streams(bench: &Bench) {
+    let none = None::<fn()>;
+    let limit = Some(limit::bulk);
+    bench.compare("read 512 MiB", 8, ours::bulk, theirs::bulk, limit);
+    let limit = Some(|| limit::collect(256));
+    let (ours, theirs) = (ours::collect_256, theirs::collect_256);
+    bench.compare("collect 256 MiB", 8, ours, theirs, limit);
+    let limit = Some(|| limit::collect(512));
+    let (ours, theirs) = (ours::collect_512, theirs::collect_512);
+    bench.compare("collect 512 MiB", 6, ours, theirs, limit);
+    let what = "cat both ways, 64 MiB, join";
+    bench.compare(what, 10, ours::both_ways, theirs::both_ways, none);
+    let what = "cat both ways, 64 MiB, communicate";
+    bench.compare(what, 10, ours::communicate, theirs::both_ways, none);
+    let limit = Some(limit::lines);
+    bench.compare("lines", 10, ours::lines, theirs::lines, limit);
+    let limit = Some(limit::read_line);
+    bench.compare("read_line", 10, ours::read_line, theirs::read_line, limit);
+    let limit = Some(limit::ping_pong);
+    bench.compare("ping-pong", 20, ours::ping_pong, theirs::ping_pong, limit);
+    let what = "64 cats, a byte there and back";
+    bench.compare(what, 30, ours::cats, theirs::cats, none);
+}
+
+const LARGE: &str = "1.5 GiB heap";
+
+fn large(bench: &Bench) {
+    let none = None::<fn()>;
+    let what = "start and wait, 1.5 GiB heap";
+    bench.compare(what, 100, ours::start, theirs::start, none);
+    let what = "in a session of its own, 1.5 GiB heap";
+    bench.compare(what, 20, ours::session, theirs::session, none);
+}
+
+/// What an idle child with two pipes adds to the resident memory.
+fn memory(bench: &Bench) {
+    const CHILDREN: usize = 500;
+    let what = "resident for an idle child";
+    if !bench.wants(what) {
+        return;
+    }
+    let (driver, runtime) = (bench.driver(), &bench.runtime);
+    let grown = |start: &dyn Fn() -> Box<dyn std::any::Any>| {
+        drop(start()); // what is kept for the next one
+        let before = resident();
+        let kept: Vec<_> = (0..CHILDREN).map(|_| start()).collect();
+        let bytes = resident().saturating_sub(before) / CHILDREN;
+        drop(kept);
+        bytes
+    };
+    let ours = grown(&|| Box::new(runtime.block_on(ours::idle(&driver))));
+    let theirs = grown(&|| Box::new(runtime.block_on(async { theirs::idle() })));
+    let ratio = ours as f64 / theirs as f64;
+    let name = bench.runtime_name;
+    println!("| {name} | {what} | {ours} B | {theirs} B | {ratio:.2} | |");
+}
+
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0usize) * rustix::param::page_size()
+}
+
+struct Bench {
+    names: Vec<String>,
+    runtime_name: &'static str,
+    runtime: Runtime,
+}
+
+impl Bench {
+    fn wants(&self, what: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| what.contains(name.as_str()))
+    }
+
+    fn driver(&self) -> Driver {
+        self.runtime.block_on(async { Driver::new().unwrap() })
+    }
+
+    fn compare<A, B, L: Fn()>(
+        &self,
+        what: &str,
+        rounds: usize,
+        ours: impl Fn(Driver) -> A,
+        theirs: impl Fn() -> B,
+        limit: Option<L>,
+    ) where
+        A: Future<Output = ()> + Send + 'static,
+        B: Future<Output = ()> + Send + 'static,
+    {
+        if !self.wants(what) {
+            return;
+        }
+        let driver = self.driver();
+        let us = || self.time(ours(driver.clone()));
+        let them = || self.time(theirs());
+        let bound = || {
+            let begin = Instant::now();
+            if let Some(limit) = &limit {
+                limit();
+            }
+            begin.elapsed()
+        };
+        let mut times = Vec::new();
+        for round in 0..=rounds {
+            let (a, b, c);
+            if round % 2 == 0 {
+                (a, b, c) = (us(), them(), bound());
+            } else {
+                let (last, middle, first) = (bound(), them(), us());
+                (a, b, c) = (first, middle, last);
+            }
+            if round > 0 {
+                times.push([a, b, c].map(|time| time.as_secs_f64()));
+            }
+        }
+        let seconds = |which: usize| {
+            let median = median(times.iter().map(|round| round[which]));
+            Duration::from_secs_f64(median)
+        };
+        let ratio = median(times.iter().map(|round| round[0] / round[1]));
+        let to_limit = match limit {
+            Some(_) => format!(
+                "{:.2}",
+                median(times.iter().map(|round| round[0] / round[2]))
+            ),
+            None => String::new(),
+        };
+        let (us, them) = (seconds(0), seconds(1));
+        let name = self.runtime_name;
+        println!("| {name} | {what} | {us:.3?} | {them:.3?} | {ratio:.2} | {to_limit} |");
+    }
+
+    fn time(&self, future: impl Future<Output = ()> + Send + 'static) -> Duration {
+        let begin = Instant::now();
+        self.runtime.block_on(self.runtime.spawn(future)).unwrap();
+        begin.elapsed()
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
