@@ -69,6 +69,8 @@ pub(crate) trait Source: Send + Sync {
 pub struct Reactor {
     poller: Arc<sys::Poller>,
     handle: Handle,
+    /// To drop it is not the end: it was suspended.
+    retired: AtomicBool,
 }
 
 /// A handle to a [`Reactor`], cheap to clone, with which any thread can start children. It does not
@@ -92,7 +94,11 @@ pub struct Handle(pub(crate) Arc<Inner>);
 /// What the reactor and everything in it know of. Only the [`Reactor`] keeps the descriptor open:
 /// handles on children outlive it, and would otherwise hold the descriptor of a loop long gone.
 pub(crate) struct Inner {
-    poller: Weak<sys::Poller>,
+    poller: Mutex<Weak<sys::Poller>>,
+    /// It has no poller: nothing is left in it, and its host has let go of the descriptor for now.
+    suspended: AtomicBool,
+    /// The last source was removed since this was last asked.
+    emptied: AtomicBool,
     pub spawner: sys::Spawner,
     sources: Mutex<HashMap<usize, Arc<dyn Source>, BuildHasherDefault<TokenHasher>>>,
     /// Tokens are not used again: an event that was collected for a source, and is seen to after
@@ -159,7 +165,9 @@ impl Reactor {
     pub(crate) fn with(poller: sys::Poller) -> Self {
         let poller = Arc::new(poller);
         let inner = Inner {
-            poller: Arc::downgrade(&poller),
+            poller: Mutex::new(Arc::downgrade(&poller)),
+            suspended: AtomicBool::new(false),
+            emptied: AtomicBool::new(true),
             spawner: sys::Spawner::new(),
             sources: Mutex::default(),
             next_token: AtomicUsize::new(0),
@@ -175,7 +183,40 @@ impl Reactor {
         Reactor {
             poller,
             handle: Handle(Arc::new(inner)),
+            retired: AtomicBool::new(false),
         }
+    }
+
+    /// The descriptor is to be closed when this is dropped, without an end to what it belongs to:
+    /// nothing is in it, and [`resumed`](Reactor::resumed) goes on with another.
+    #[cfg(feature = "python")]
+    pub(crate) fn retire(&self) {
+        self.inner().suspended.store(true, Ordering::Release);
+        *lock(&self.inner().poller) = Weak::new();
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether it was suspended.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Goes on with what was suspended, by a new descriptor.
+    ///
+    /// # Errors
+    /// As [`new`](Reactor::new); it then stays suspended.
+    #[cfg(feature = "python")]
+    pub(crate) fn resumed(inner: &Arc<Inner>) -> io::Result<Self> {
+        let poller = Arc::new(sys::Poller::new()?);
+        *lock(&inner.poller) = Arc::downgrade(&poller);
+        inner.suspended.store(false, Ordering::Release);
+        inner.emptied.store(true, Ordering::Relaxed);
+        Ok(Reactor {
+            poller,
+            handle: Handle(inner.clone()),
+            retired: AtomicBool::new(false),
+        })
     }
 
     /// A handle with which children can be started from anywhere.
@@ -292,7 +333,9 @@ impl std::fmt::Debug for Handle {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        self.close();
+        if !self.retired.load(Ordering::Acquire) {
+            self.close();
+        }
     }
 }
 
@@ -326,7 +369,24 @@ impl Inner {
 
     /// The poller, until the reactor has ended.
     pub(crate) fn poller(&self) -> io::Result<Arc<sys::Poller>> {
-        self.poller.upgrade().ok_or_else(reactor_ended)
+        lock(&self.poller).upgrade().ok_or_else(reactor_ended)
+    }
+
+    /// Whether it goes without a descriptor for the time being.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
+    /// Whether the last source has gone since this was last asked.
+    #[cfg(feature = "python")]
+    pub(crate) fn was_emptied(&self) -> bool {
+        self.emptied.load(Ordering::Relaxed) && self.emptied.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether nothing is in it, and no work was put off.
+    #[cfg(feature = "python")]
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.sources).is_empty() && !self.wants_turn() && lock(&self.collected).is_empty()
     }
 
     fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -351,7 +411,9 @@ impl Inner {
             Some(Duration::ZERO)
         };
         let mut events = std::mem::take(&mut *lock(&self.collected));
-        self.poller()?.wait(&mut events, timeout)?;
+        if !self.is_suspended() {
+            self.poller()?.wait(&mut events, timeout)?;
+        }
         for event in events {
             // The clone keeps the source alive while it is at work, even if it ends itself.
             if let Some(source) = self.source(event.token) {
@@ -461,6 +523,9 @@ impl Inner {
         let last = sources.is_empty();
         drop(sources);
         drop(removed);
+        if last {
+            self.emptied.store(true, Ordering::Relaxed);
+        }
         if last && self.released.load(Ordering::SeqCst) {
             self.wake_host();
         }

@@ -6,6 +6,13 @@
 //! and with the `ReaderCallback` the reactor ends: its descriptor is closed at once, children without
 //! a guard are reaped, and operations that will never go on let go of what they hold. No method of
 //! any loop is patched for that, and nothing waits for a garbage collection.
+//!
+//! # A loop that has nothing to be told
+//! When the last child and the last pipe of a loop have gone, and no operation waits, the loop lets go of the
+//! reactor's descriptor, so that it has those that it had before; the next start makes another. A program that
+//! starts one child after the other would do that for each, so the loop first turns a few times: who has waited for the end
+//! of one child has then started the next. While there is no descriptor the loop has nothing of ours whose end
+//! could tell of its own, so its address is no proof any more: the weak reference is.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use pyo3::IntoPyObjectExt;
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -34,6 +42,10 @@ thread_local! {
     static HOSTS: RefCell<Vec<Arc<LoopBinding>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Turns of an idle loop before it lets go of the descriptor. A task that awaits the end of a child comes back
+/// in the next.
+const IDLE_TURNS: u8 = 2;
+
 /// A reactor and the loop that drives it.
 pub(super) struct LoopBinding {
     pub(super) reactor: Arc<Inner>,
@@ -54,8 +66,15 @@ pub(super) struct LoopBinding {
     scheduled: AtomicBool,
     dispatching: AtomicBool,
     poll_thread: Mutex<Option<Stopper>>,
+    /// None where the loop watches none, or has let go of it.
+    watched: Mutex<Option<Watched>>,
+    /// The loop is turning, to let go of it.
+    letting_go: AtomicBool,
     pub(super) busy_poll: BusyPoll,
 }
+
+/// The descriptor, and what keeps it open: the loop's callback.
+type Watched = (sys::RawHandle, Weak<Reactor>);
 
 /// What has been woken.
 pub(super) enum Ready {
@@ -75,7 +94,9 @@ impl LoopBinding {
         let running = running_loop(py)?;
         let id = running.as_ptr() as usize;
         let usable = |binding: &Arc<LoopBinding>| {
-            !binding.reactor.is_closed() && !binding.reactor.in_forked_child()
+            !binding.reactor.is_closed()
+                && !binding.reactor.in_forked_child()
+                && (!binding.reactor.is_suspended() || binding.owner(py).is_some())
         };
         let known = HOSTS.with_borrow(|hosts| {
             hosts
@@ -84,6 +105,9 @@ impl LoopBinding {
                 .cloned()
         });
         if let Some(binding) = known {
+            if binding.reactor.is_suspended() {
+                binding.resume(&running)?;
+            }
             return Ok(binding);
         }
         let binding = LoopBinding::new(&running)?;
@@ -110,19 +134,19 @@ impl LoopBinding {
             scheduled: AtomicBool::new(false),
             dispatching: AtomicBool::new(false),
             poll_thread: Mutex::default(),
+            watched: Mutex::default(),
+            letting_go: AtomicBool::new(false),
             busy_poll: BusyPoll::new(),
         });
+        let reactor = Arc::new(reactor);
         let watchable = sys::watchable(reactor.poller());
-        let watch = Bound::new(
-            running.py(),
-            ReaderCallback {
-                binding: binding.clone(),
-                _reactor: reactor,
-            },
-        )?;
+        let watch = ReaderCallback::new(running.py(), &binding, &reactor)?;
         if let Some(fd) = watchable {
             match in_empty_context(running, "add_reader", fd, &watch) {
-                Ok(_) => return Ok(binding),
+                Ok(()) => {
+                    *lock(&binding.watched) = Some((fd, Arc::downgrade(&reactor)));
+                    return Ok(binding);
+                }
                 Err(error) if cannot_watch(running.py(), &error) => {}
                 Err(error) => return Err(error),
             }
@@ -136,6 +160,75 @@ impl LoopBinding {
         const YEAR: u32 = 365 * 24 * 3600;
         in_empty_context(running, "call_later", YEAR, &watch)?;
         Ok(binding)
+    }
+
+    /// Has the loop watch a new descriptor.
+    fn resume(self: &Arc<Self>, running: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = running.py();
+        let made = Reactor::resumed(&self.reactor).map_err(|error| os_error(py, &error, None))?;
+        let reactor = Arc::new(made);
+        let watch = ReaderCallback::new(py, self, &reactor)?;
+        let fd = sys::watchable(reactor.poller());
+        let added = match fd {
+            Some(fd) => in_empty_context(running, "add_reader", fd, &watch),
+            None => Ok(()),
+        };
+        if added.is_err() {
+            reactor.retire();
+            return added;
+        }
+        *lock(&self.watched) = fd.map(|fd| (fd, Arc::downgrade(&reactor)));
+        Ok(())
+    }
+
+    /// Has the loop let go of the descriptor, if nothing is left of which it could tell, and nothing comes
+    /// in the next few turns.
+    pub(super) fn suspend_if_idle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        if self.reactor.was_emptied() {
+            self.suspend_in(py, IDLE_TURNS)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn suspend_in(self: &Arc<Self>, py: Python<'_>, turns: u8) -> PyResult<()> {
+        if lock(&self.watched).is_none() || self.letting_go.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let binding = Arc::downgrade(self);
+        let look = Bound::new(py, IdleCallback { binding, turns })?;
+        let scheduled = self.schedule_call(py, look.into_any());
+        if scheduled.is_err() {
+            self.letting_go.store(false, Ordering::Relaxed);
+        }
+        scheduled
+    }
+
+    fn is_idle(&self) -> bool {
+        // Collected, since to drop the last handle of one takes the lock.
+        let slots: Vec<_> = {
+            let waiting = lock(&self.waiting);
+            waiting
+                .iter()
+                .filter_map(|(_, slot)| slot.upgrade())
+                .collect()
+        };
+        let waits = slots.iter().any(|slot| slot.waits());
+        let gone = self.reactor.is_closed() || self.reactor.in_forked_child();
+        !waits && self.reactor.is_empty() && !gone
+    }
+
+    fn suspend(&self, py: Python<'_>) -> PyResult<()> {
+        // Only of a loop that takes weak references it can be told later whether it is there.
+        let (Some(owner), Some((fd, reactor))) = (self.owner(py), lock(&self.watched).take())
+        else {
+            return Ok(());
+        };
+        if let Some(reactor) = reactor.upgrade() {
+            reactor.retire();
+        }
+        let removed = owner.call_method1(pyo3::intern!(py, "remove_reader"), (fd,));
+        removed.map(drop)
     }
 
     /// Something whose waker was called.
@@ -155,7 +248,8 @@ impl LoopBinding {
     /// A future belongs to the loop that runs now: it must be the one that drives us. Returns it.
     pub(super) fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let running = running_loop(py)?;
-        if running.as_ptr() as usize == self.loop_id && !self.reactor.is_closed() {
+        let known = !self.reactor.is_suspended() || self.owner(py).is_some();
+        if running.as_ptr() as usize == self.loop_id && known && !self.reactor.is_closed() {
             return Ok(running);
         }
         Err(PyRuntimeError::new_err(
@@ -175,7 +269,8 @@ impl LoopBinding {
         self.dispatching.store(false, Ordering::Relaxed);
         result.map_err(|error| os_error(py, &error, None))?;
         ran?;
-        self.schedule(py)
+        self.schedule(py)?;
+        self.suspend_if_idle(py)
     }
 
     /// Completes what is ready. An exception ends that: it is raised, as the loop's own callbacks would
@@ -242,14 +337,19 @@ impl LoopBinding {
                 self.run_ready(py)?;
             }
         }
-        self.schedule(py)
+        self.schedule(py)?;
+        self.suspend_if_idle(py)
     }
 
     /// The loop that drives the reactor; it need not be running.
     pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let owner = self.owner.as_ref().map(|owner| owner.bind(py));
-        let owner = owner.and_then(|owner| owner.cast::<PyWeakref>().ok()?.upgrade());
-        owner.map_or_else(|| running_loop(py), Ok)
+        self.owner(py).map_or_else(|| running_loop(py), Ok)
+    }
+
+    /// The loop, if it takes weak references and is still there.
+    fn owner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let owner = self.owner.as_ref()?.bind(py);
+        owner.cast::<PyWeakref>().ok()?.upgrade()
     }
 
     fn schedule(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
@@ -314,11 +414,11 @@ impl LoopBinding {
 /// Calls `method` of the loop with `when` and `callback`, in an empty context. The loop's handles keep the
 /// context in which they are made; ours live as long as the loop, and would keep alive what the first caller
 /// has in its context variables.
-fn in_empty_context<'py>(
+fn in_empty_context<'py, C: PyTypeInfo>(
     running: &Bound<'py, PyAny>,
     method: &str,
     when: impl IntoPyObjectExt<'py>,
-    callback: &Bound<'py, ReaderCallback>,
+    callback: &Bound<'py, C>,
 ) -> PyResult<()> {
     let py = running.py();
     let context = py.import("contextvars")?.call_method0("Context")?;
@@ -336,7 +436,18 @@ fn cannot_watch(py: Python<'_>, error: &PyErr) -> bool {
 #[pyclass(frozen, module = "procio._core")]
 struct ReaderCallback {
     binding: Arc<LoopBinding>,
-    _reactor: Reactor,
+    reactor: Arc<Reactor>,
+}
+
+impl ReaderCallback {
+    fn new<'py>(
+        py: Python<'py>,
+        binding: &Arc<LoopBinding>,
+        reactor: &Arc<Reactor>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let (binding, reactor) = (binding.clone(), reactor.clone());
+        Bound::new(py, ReaderCallback { binding, reactor })
+    }
 }
 
 #[pymethods]
@@ -348,7 +459,31 @@ impl ReaderCallback {
 
 impl Drop for ReaderCallback {
     fn drop(&mut self) {
-        self.binding.end();
+        if !self.reactor.is_retired() {
+            self.binding.end();
+        }
+    }
+}
+
+/// A look in a later turn whether the descriptor is still needed.
+#[pyclass(frozen, module = "procio._core")]
+struct IdleCallback {
+    binding: Weak<LoopBinding>,
+    turns: u8,
+}
+
+#[pymethods]
+impl IdleCallback {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(binding) = self.binding.upgrade() else {
+            return Ok(());
+        };
+        binding.letting_go.store(false, Ordering::Relaxed);
+        match self.turns {
+            _ if !binding.is_idle() => Ok(()),
+            0 => binding.suspend(py),
+            turns => binding.suspend_in(py, turns - 1),
+        }
     }
 }
 

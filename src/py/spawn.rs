@@ -99,7 +99,18 @@ impl<'py> FromPyObject<'_, 'py> for Directory {
 
 impl Request {
     /// Starts the child. The loop goes on while its program is being executed.
-    pub(super) fn begin(&self, py: Python<'_>, binding: &LoopBinding) -> PyResult<PendingSpawn> {
+    pub(super) fn begin(
+        &self,
+        py: Python<'_>,
+        binding: &Arc<LoopBinding>,
+    ) -> PyResult<PendingSpawn> {
+        self.start(py, binding).inspect_err(|_| {
+            // What was made for the child has gone again. If the loop cannot be told, it keeps its descriptor.
+            let _ = binding.suspend_if_idle(py);
+        })
+    }
+
+    fn start(&self, py: Python<'_>, binding: &LoopBinding) -> PyResult<PendingSpawn> {
         let (command, reactor) = (self.command(), &binding.reactor);
         let raise = |error: &SpawnError| self.error(py, error);
         match self.platform.fork(py, &command, reactor, raise) {

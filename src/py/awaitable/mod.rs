@@ -196,6 +196,12 @@ impl Slot {
         state.done && state.future.is_some()
     }
 
+    /// Whether its operation goes on.
+    pub(super) fn waits(&self) -> bool {
+        let state = lock(&self.state);
+        !state.done && state.op.is_some()
+    }
+
     fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
         let Some(op) = state.op.as_mut() else {
             return false;

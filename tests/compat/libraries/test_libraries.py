@@ -254,15 +254,12 @@ SUITES = [
     Suite(
         "mcp",
         ("tests/client/test_stdio.py", "tests/transports/stdio"),
-        passed=40,
+        passed=41,
         spawned=10,
         options=_WITH_ANYIO,
         left_out={
             "tests/transports/stdio/test_lifecycle.py::test_a_tool_spawned_childs_stdout_writes_never_reach_the_wire": (
                 "the test itself makes a call that the suite forbids; fails on asyncio, too"
-            ),
-            "tests/client/test_stdio.py::test_a_graceful_exit_with_a_surviving_child_leaks_no_pipe_fds": (
-                "a loop keeps its reactor's descriptor"
             ),
         },
     ),
