@@ -218,13 +218,17 @@ impl fmt::Debug for ChildStdin {
 /// What the two outputs share.
 pub(crate) struct Reading {
     pipe: Arc<ReadPipe>,
-    /// Taken from the pipe and lent to the caller; it comes before what the pipe has.
+    /// Taken from the pipe, so that what is in it needs no lock; it comes before what the pipe has.
     lent: Buffer,
+    /// The longest line.
+    limit: usize,
 }
 
 impl Reading {
     pub(crate) fn new(pipe: ReadPipe) -> Self {
+        let limit = pipe.lock().limit();
         Reading {
+            limit,
             pipe: Arc::new(pipe),
             lent: Buffer::default(),
         }
@@ -272,6 +276,26 @@ impl Reading {
         let take = |bytes: &[u8]| Ok(copy(bytes, buffer));
         let taken = ready!(self.poll_take(&mut want, cx, take))?;
         Poll::Ready(Ok(taken.unwrap_or_else(|count| count)))
+    }
+
+    /// The same with a buffer of tokio's.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_read_buf(
+        &mut self,
+        buffer: &mut ::tokio::io::ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let pipe = self.whole();
+        Poll::Ready(match ready!(pipe.poll_read_buf(buffer, cx)) {
+            Ok(count) => Ok(count),
+            Err(found) => length(pipe, found),
+        })
+    }
+
+    /// Whether there is something to be had without waiting.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_lent(&self) -> bool {
+        !self.lent.is_empty()
     }
 
     /// What has been read, after waiting until there is something; empty at the end.
@@ -330,17 +354,31 @@ impl Reading {
 
     /// Checks a line before it is taken, so that one that is no text can still be read as bytes.
     async fn read_line(&mut self, line: &mut String) -> io::Result<usize> {
+        if let Some(count) = self.lent_line()
+            && self.pipe.counts_operation()
+        {
+            let bytes = self.lent.as_slice().get(..count).unwrap_or_default();
+            push_text(line, bytes)?;
+            self.lent.consume(count);
+            return Ok(count);
+        }
         let mut want = Want::Until(Separators::newline());
         let found = poll_fn(|cx| self.whole().poll(&mut want, cx)).await;
         let count = length(&self.pipe, found)?;
         let mut reader = self.pipe.lock();
         let bytes = reader.buffered().get(..count).unwrap_or_default();
-        let text = std::str::from_utf8(bytes);
-        let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        line.try_reserve(text.len()).map_err(|_| OutOfMemory)?;
-        line.push_str(text);
+        push_text(line, bytes)?;
         reader.consume(count);
+        if !reader.buffered().is_empty() {
+            reader.swap(&mut self.lent);
+        }
         Ok(count)
+    }
+
+    /// The length of the first line of what was lent, unless it is too long.
+    fn lent_line(&self) -> Option<usize> {
+        let at = memchr::memchr(b'\n', self.lent.as_slice())?;
+        (at <= self.limit).then_some(at + 1)
     }
 
     async fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> io::Result<usize> {
@@ -429,6 +467,14 @@ pub(crate) fn failure(pipe: &ReadPipe) -> io::Error {
         },
         None => io::ErrorKind::Other.into(),
     }
+}
+
+fn push_text(line: &mut String, bytes: &[u8]) -> io::Result<()> {
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    line.try_reserve(text.len()).map_err(|_| OutOfMemory)?;
+    line.push_str(text);
+    Ok(())
 }
 
 fn copy(bytes: &[u8], buffer: &mut [u8]) -> usize {

@@ -112,6 +112,9 @@ pub(crate) struct Inner {
     closed: AtomicBool,
     /// The waker of the host, which drives the reactor: woken when a turn is due.
     host: Mutex<Option<Waker>>,
+    /// The runtime that drives it, and watches pipes itself.
+    #[cfg(feature = "tokio")]
+    runtime: Mutex<Option<sys::HostRuntime>>,
     /// The host stops when no source is left.
     released: AtomicBool,
     owner: u32,
@@ -177,6 +180,8 @@ impl Reactor {
             budget: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
             host: Mutex::default(),
+            #[cfg(feature = "tokio")]
+            runtime: Mutex::default(),
             released: AtomicBool::new(false),
             owner: sys::current_pid(),
         };
@@ -531,6 +536,19 @@ impl Inner {
         }
     }
 
+    /// Has pipes that are added from now on watched by the runtime that drives the reactor.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn set_runtime(&self, runtime: sys::HostRuntime) {
+        *lock(&self.runtime) = Some(runtime);
+    }
+
+    /// Has the runtime watch a pipe, if there is one and it can.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watch_by_host(&self, io: &mut sys::PipeReader) -> bool {
+        let runtime = lock(&self.runtime).clone();
+        runtime.is_some_and(|runtime| io.watch_by_host(&runtime))
+    }
+
     /// No handle is left that could start a child: the reactor can end when its last source has gone.
     #[cfg(feature = "tokio")]
     pub(crate) fn release(&self) {
@@ -568,6 +586,8 @@ impl Inner {
         wakers.into_iter().for_each(Waker::wake);
         let host = lock(&self.host).take();
         drop(host);
+        #[cfg(feature = "tokio")]
+        drop(lock(&self.runtime).take());
     }
 }
 

@@ -83,6 +83,7 @@ impl Driver {
         let runtime = runtime::Handle::try_current().map_err(io::Error::other)?;
         let reactor = Reactor::new()?;
         let handle = reactor.handle();
+        handle.0.set_runtime(runtime.clone());
         runtime.spawn(Drive::new(reactor)?);
         Ok(Driver(Arc::new(Keeper(handle))))
     }
@@ -209,9 +210,8 @@ macro_rules! reading {
                 buffer: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
                 let coop = ready!(poll_proceed(cx));
-                let count = ready!(self.0.poll_read(buffer.initialize_unfilled(), cx))?;
+                ready!(self.0.poll_read_buf(buffer, cx))?;
                 coop.made_progress();
-                buffer.advance(count);
                 Poll::Ready(Ok(()))
             }
         }
@@ -221,8 +221,13 @@ macro_rules! reading {
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
             ) -> Poll<io::Result<&[u8]>> {
+                let reading = &mut self.get_mut().0;
+                // Each line of many is no progress to be counted: what they were read by is.
+                if reading.has_lent() {
+                    return reading.poll_fill(cx);
+                }
                 let coop = ready!(poll_proceed(cx));
-                let filled = ready!(self.get_mut().0.poll_fill(cx))?;
+                let filled = ready!(reading.poll_fill(cx))?;
                 coop.made_progress();
                 Poll::Ready(Ok(filled))
             }

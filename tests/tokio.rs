@@ -3,6 +3,9 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use procio::tokio::Driver;
@@ -95,6 +98,109 @@ fn reading_by_borrowed_buffer_mixes_with_the_other_ways() {
         let output = child.communicate(None).await.unwrap();
         assert_eq!(output.stdout, b"\nrest");
     });
+}
+
+/// Every way of reading, one after the other in an order without a pattern, gives the bytes in order.
+#[test]
+fn the_ways_of_reading_take_turns() {
+    each(|driver| async move {
+        let expected: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
+        let mut child = start(&driver, "seq", &["200000"]).await;
+        let mut stdout = child.stdout.take().unwrap();
+        let (mut text, mut buffer) = (String::new(), vec![0; 40_000]);
+        let mut state = 7u32;
+        loop {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let before = text.len();
+            let size = [1, 100, 8 * 1024, 40_000][(state >> 8) as usize % 4];
+            match (state >> 16) % 5 {
+                0 => drop(stdout.read_line(&mut text).await.unwrap()),
+                1 => drop(
+                    AsyncBufReadExt::read_line(&mut stdout, &mut text)
+                        .await
+                        .unwrap(),
+                ),
+                2 => {
+                    let count = AsyncReadExt::read(&mut stdout, &mut buffer[..size]).await;
+                    text += std::str::from_utf8(&buffer[..count.unwrap()]).unwrap();
+                }
+                3 => {
+                    let count = stdout.read(&mut buffer[..size]).await.unwrap();
+                    text += std::str::from_utf8(&buffer[..count]).unwrap();
+                }
+                _ => {
+                    let filled = stdout.fill_buf().await.unwrap();
+                    let count = filled.len().min(size);
+                    text += std::str::from_utf8(&filled[..count]).unwrap();
+                    stdout.consume(count);
+                }
+            }
+            if text.len() == before {
+                break;
+            }
+        }
+        assert!(text == expected);
+        assert!(child.wait().await.unwrap().success());
+    });
+}
+
+/// What a runtime was told of a pipe that lost its last writer stands for ever, although there can be
+/// a writer again: a reader must neither spin nor sleep on it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_pipe_that_gets_another_writer() {
+    use std::io::Write;
+
+    each(|driver| async move {
+        let mut child = start(&driver, "sh", &["-c", "read x; exec >&-; read x"]).await;
+        let mut stdout = child.stdout.take().unwrap();
+        let mut byte = [0];
+        // Give the runtime a chance to see the hang-up without anything being read.
+        let mut reading = Box::pin(AsyncReadExt::read(&mut stdout, &mut byte));
+        assert!(
+            std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await
+        );
+        drop(reading);
+        let stdin = child.stdin.as_mut().unwrap();
+        let name = format!("/proc/self/fd/{}", stdout.as_raw_fd().unwrap());
+        stdin.write_all(b"\n").await.unwrap();
+        while !is_hung_up(&name) {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await; // a turn of the runtime's driver
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&name).unwrap();
+        let mut reading = Box::pin(AsyncReadExt::read(&mut stdout, &mut byte));
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let polled = reading.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0, "woken without a cause");
+        writer.write_all(b"x").unwrap();
+        let read = timeout(Duration::from_secs(30), reading).await;
+        assert_eq!(read.unwrap().unwrap(), 1);
+        assert_eq!(byte, *b"x");
+    });
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether nothing has the pipe open for writing.
+#[cfg(target_os = "linux")]
+fn is_hung_up(name: &str) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let file = std::fs::File::open(name).unwrap();
+    let mut watched = [PollFd::new(&file, PollFlags::IN)];
+    poll(&mut watched, Some(&rustix::time::Timespec::default())).unwrap();
+    watched[0].revents().contains(PollFlags::HUP)
 }
 
 #[test]

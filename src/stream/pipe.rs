@@ -17,6 +17,10 @@ use crate::sync::lock;
 use crate::sys::Readiness;
 use crate::sys::{self, Interest, OwnedHandle, PipeReader, PipeWriter};
 
+/// From this size on, bytes are read to where the caller wants them.
+#[cfg(feature = "tokio")]
+const LARGE_READ: usize = 8 * 1024;
+
 type ReadEnd = Registered<PipeReader>;
 type WriteEnd = Registered<PipeWriter>;
 
@@ -73,6 +77,15 @@ impl ReadPipe {
         limit: usize,
         ahead: usize,
     ) -> io::Result<Self> {
+        #[cfg(feature = "tokio")]
+        let (mut io, mut watched) = (io, false);
+        // What is read ahead is read when no task waits.
+        #[cfg(feature = "tokio")]
+        if ahead == 0 {
+            watched = reactor.watch_by_host(&mut io);
+        }
+        #[cfg(not(feature = "tokio"))]
+        let watched = false;
         let make = |token| {
             let io = Registered::new(io, reactor.clone(), token);
             let reader = Mutex::new(Reader::new(io, limit, ahead));
@@ -83,6 +96,9 @@ impl ReadPipe {
             })
         };
         let register = |source: &ReadSource, _| {
+            if watched {
+                return Ok(());
+            }
             let mut reader = lock(&source.reader);
             let Some(io) = reader.io() else {
                 return Ok(());
@@ -129,6 +145,40 @@ impl ReadPipe {
         Poll::Ready(taken.map_err(|OutOfMemory| Found::OutOfMemory))
     }
 
+    /// Reads what there is into `buffer`, after waiting until there is something. What is large is
+    /// read past the buffer of ours; a small read is not, since one that is full would tell nothing
+    /// of what comes next.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_read_buf(
+        &self,
+        buffer: &mut ::tokio::io::ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<usize, Found>> {
+        let mut reader = self.lock();
+        let room = buffer.remaining();
+        while room >= LARGE_READ && reader.len() == 0 && !reader.has_ended() {
+            let mut count = 0;
+            let read = |io: &mut ReadEnd| {
+                count = sys::fill(buffer, |room| io.get_mut().try_read_into(room))?;
+                Ok(count)
+            };
+            let read = |reader: &mut Reader<ReadEnd>| Ok(reader.fill_by(room, read));
+            match self.0.fill_by(&mut reader, cx, read) {
+                Ok(false) => return Poll::Pending,
+                Ok(true) if count > 0 => {
+                    self.0.finish(&mut reader);
+                    return Poll::Ready(Ok(count));
+                }
+                _ => {}
+            }
+        }
+        drop(reader);
+        self.poll_take(&mut Want::Some(room), cx, |bytes| {
+            buffer.put_slice(bytes);
+            Ok(bytes.len())
+        })
+    }
+
     /// Gives what one read finds, at most `most` bytes, to `take`.
     #[cfg(feature = "python")]
     pub(crate) fn poll_piece<R>(
@@ -162,6 +212,16 @@ impl ReadPipe {
         }
         self.0.finish(&mut reader);
         Some(taken)
+    }
+
+    /// Counts an operation that finds its answer in what was lent; `false` if it has to wait for the
+    /// next turn.
+    pub(crate) fn counts_operation(&self) -> bool {
+        let exhausted = self.0.reactor.budget_exhausted();
+        if !exhausted {
+            self.0.reactor.consume_operation();
+        }
+        !exhausted
     }
 
     /// One whose end was read already.
@@ -307,6 +367,8 @@ impl ReadSource {
                 reader.fail(reactor_ended());
                 true
             }
+            #[cfg(feature = "tokio")]
+            Fill::Blocked if self.seen_by_host(reader, cx) => true,
             Fill::Blocked => {
                 match &mut reader.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
@@ -315,6 +377,33 @@ impl ReadSource {
                 false
             }
         })
+    }
+
+    /// Whether the runtime, where it watches the pipe, has seen it become ready. Otherwise it wakes
+    /// the operation.
+    #[cfg(feature = "tokio")]
+    fn seen_by_host(&self, reader: &mut Reader<ReadEnd>, cx: &mut Context<'_>) -> bool {
+        let Some(io) = reader.io() else { return false };
+        let Poll::Ready(ready) = io.get().poll_host(cx) else {
+            return false;
+        };
+        match ready {
+            Ok(true) if reader.hung_up() => self.leave_host(reader),
+            Ok(hangup) => reader.mark_ready(hangup),
+            Err(_) => reader.fail(reactor_ended()),
+        }
+        true
+    }
+
+    /// A runtime reports for ever that the writers are gone. Where one can come back, by the name of
+    /// the pipe in /proc, only a poller of ours can wait for it.
+    #[cfg(feature = "tokio")]
+    fn leave_host(&self, reader: &mut Reader<ReadEnd>) {
+        let Some(io) = reader.io_mut() else { return };
+        io.get_mut().leave_host();
+        if let Err(error) = io.register(Interest::Read) {
+            reader.fail(error);
+        }
     }
 
     /// An operation is done. If the pipe has more, the next read may be far off, and no

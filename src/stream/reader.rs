@@ -224,6 +224,17 @@ impl<S: ReadIo> Reader<S> {
         self.io.as_ref()
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn io_mut(&mut self) -> Option<&mut S> {
+        self.io.as_mut()
+    }
+
+    /// Whether the other side is known to be gone.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn hung_up(&self) -> bool {
+        self.hangup
+    }
+
     /// Ends reading from our side. What was read stays to be taken.
     pub(crate) fn close(&mut self) {
         self.finish(End::Eof);
@@ -250,7 +261,6 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// The longest line, in bytes.
-    #[cfg(feature = "python")]
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
@@ -421,6 +431,23 @@ impl<S: ReadIo> Reader<S> {
         Ok(self.after_read(result, room, room))
     }
 
+    /// Reads once, past the buffer, which must be empty: at most `room` bytes, by `read`.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn fill_by(
+        &mut self,
+        room: usize,
+        read: impl FnOnce(&mut S) -> io::Result<usize>,
+    ) -> Fill {
+        if let Some(known) = self.before_read() {
+            return known;
+        }
+        let Some(io) = &mut self.io else {
+            return Fill::Progress(0);
+        };
+        let result = read(io);
+        self.after_read(result, room, room)
+    }
+
     /// What a read would come to, if that is known without one.
     fn before_read(&mut self) -> Option<Fill> {
         if self.io.is_none() {
@@ -495,7 +522,6 @@ impl<S: ReadIo> Reader<S> {
     }
 
     /// Exchanges what was read and not taken.
-    #[cfg(feature = "tokio")]
     pub(crate) fn swap(&mut self, buffer: &mut Buffer) {
         std::mem::swap(&mut self.buffer, buffer);
     }

@@ -110,6 +110,27 @@ pub(crate) trait Watched {
     fn unwatch(&self, poller: &Poller);
 }
 
+/// Has `read` fill the front of what is left of `buffer`, which must only write into it, and counts
+/// what it returns to have filled. Returns how many bytes that were.
+#[cfg(feature = "tokio")]
+pub(crate) fn fill(
+    buffer: &mut ::tokio::io::ReadBuf<'_>,
+    read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<&[u8]>,
+) -> io::Result<usize> {
+    // SAFETY: `read` is one of ours, and makes no byte uninitialized: it reads into some.
+    let room = unsafe { buffer.unfilled_mut() };
+    let (start, length) = (room.as_ptr().cast::<u8>(), room.len());
+    let filled = read(room)?;
+    if !std::ptr::eq(filled.as_ptr(), start) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let count = filled.len().min(length);
+    // SAFETY: the bytes at the front can be read, and so have been filled.
+    unsafe { buffer.assume_init(count) };
+    buffer.advance(count);
+    Ok(count)
+}
+
 /// Has `read` fill the front of the next `room` bytes of `vec`'s spare capacity, and appends what
 /// it returns to have filled. Returns how many bytes that were.
 pub(crate) fn append(

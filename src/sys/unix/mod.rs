@@ -43,7 +43,7 @@ pub(crate) use switches::busy_polls;
 use switches::poll_thread_forced;
 pub(crate) use switches::switches;
 #[cfg(feature = "tokio")]
-pub(crate) use tokio::HostFd;
+pub(crate) use tokio::{HostFd, HostRuntime};
 
 /// A descriptor that other code owns, as the child will see it.
 pub type RawHandle = std::os::fd::RawFd;

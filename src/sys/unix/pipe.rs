@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -14,6 +16,9 @@ use super::os;
 /// The reading end of a pipe, a socket or a terminal. Never blocks.
 #[derive(Debug)]
 pub(crate) struct PipeReader {
+    /// Goes before the descriptor that it watches.
+    #[cfg(feature = "tokio")]
+    host: Option<super::tokio::HostPipe>,
     fd: OwnedFd,
     enlarged: Option<os::Enlarged>,
 }
@@ -26,6 +31,36 @@ pub(crate) struct PipeWriter {
 }
 
 impl PipeReader {
+    fn new(fd: OwnedFd) -> Self {
+        PipeReader {
+            #[cfg(feature = "tokio")]
+            host: None,
+            fd,
+            enlarged: None,
+        }
+    }
+
+    /// Has the runtime watch it, if that can be: no poller of ours may then do so.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn watch_by_host(&mut self, runtime: &super::HostRuntime) -> bool {
+        self.host = super::tokio::HostPipe::new(&self.fd, runtime);
+        self.host.is_some()
+    }
+
+    /// The runtime forgets it; `false` if it did not watch it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_host(&mut self) -> bool {
+        self.host.take().is_some()
+    }
+
+    /// Whether the runtime has seen that it became ready, and then whether the other side is gone.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_host(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.host
+            .as_ref()
+            .map_or(Poll::Pending, |host| host.poll_ready(cx))
+    }
+
     /// Reads once into the spare capacity of `buffer` (which the caller reserved) and returns the
     /// number of bytes; 0 is the end. `WouldBlock` when there is nothing now. read(2).
     pub(crate) fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
@@ -71,7 +106,11 @@ impl PipeReader {
 impl PipeWriter {
     /// Writes once, and returns how many bytes were taken. `WouldBlock` when none. writev(2).
     pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        retry_on_intr(|| rustix::io::writev(&self.fd, slices)).map_err(Into::into)
+        let write = || match slices {
+            [only] => rustix::io::write(&self.fd, only),
+            many => rustix::io::writev(&self.fd, many),
+        };
+        retry_on_intr(write).map_err(Into::into)
     }
 }
 
@@ -106,7 +145,7 @@ impl TryFrom<OwnedFd> for PipeReader {
 
     fn try_from(fd: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&fd)?;
-        Ok(PipeReader { fd, enlarged: None })
+        Ok(PipeReader::new(fd))
     }
 }
 
@@ -126,11 +165,7 @@ impl TryFrom<OwnedFd> for PipeWriter {
 pub(crate) fn pipe_from_child(size: Option<usize>) -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = pipe(size)?;
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    let ours = PipeReader {
-        fd: reader,
-        enlarged: None,
-    };
-    Ok((ours, writer))
+    Ok((PipeReader::new(reader), writer))
 }
 
 /// A pipe that we write and the child reads: `(ours, the child's)`.

@@ -1,14 +1,17 @@
 //! A poller's descriptor, watched by a tokio runtime.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 
-use super::{Poller, poll_thread_forced};
+use super::{Poller, current_pid, poll_thread_forced};
+
+/// A runtime, to be entered.
+pub(crate) type HostRuntime = ::tokio::runtime::Handle;
 
 /// A poller, registered with the runtime in whose context this was made.
 pub(crate) struct HostFd(AsyncFd<Fd>);
@@ -40,5 +43,60 @@ impl HostFd {
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.0.poll_read_ready(cx))?.clear_ready();
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The reading end of a pipe, watched by a runtime without a poller of ours between them, which would
+/// cost a call and a wake-up of another task for each event.
+#[derive(Debug)]
+pub(super) struct HostPipe {
+    watch: Option<AsyncFd<Number>>,
+    owner: u32,
+}
+
+#[derive(Debug)]
+struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl HostPipe {
+    /// `None` where it is not known how the runtime reports hang-ups, and where it refuses. Goes
+    /// before the descriptor is closed.
+    pub(super) fn new(fd: &OwnedFd, runtime: &HostRuntime) -> Option<Self> {
+        if cfg!(not(target_os = "linux")) || poll_thread_forced() {
+            return None;
+        }
+        let _context = runtime.enter();
+        let number = Number(fd.as_raw_fd());
+        // SAFETY: the number does not change, and the reader drops this before it closes it.
+        let watch = unsafe { AsyncFd::register_with_interest(number, Interest::READABLE) };
+        Some(HostPipe {
+            watch: Some(watch.ok()?),
+            owner: current_pid(),
+        })
+    }
+
+    /// Whether it has become ready, and then whether the other side is gone.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Some(watch) = &self.watch else {
+            return Poll::Pending;
+        };
+        let mut guard = ready!(watch.poll_read_ready(cx))?;
+        let hangup = guard.ready().is_read_closed();
+        guard.clear_ready();
+        Poll::Ready(Ok(hangup))
+    }
+}
+
+impl Drop for HostPipe {
+    fn drop(&mut self) {
+        if self.owner != current_pid() {
+            // A forked copy shares the runtime's epoll file with its parent.
+            std::mem::forget(self.watch.take());
+        }
     }
 }

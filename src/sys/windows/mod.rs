@@ -34,7 +34,7 @@ pub(crate) use process::{CgroupKill, Group, Process};
 pub(crate) use shared_port::{Packet, PacketSink};
 pub(crate) use spawn::{ExecReport, Fork, PreExec, Spawner};
 #[cfg(feature = "tokio")]
-pub(crate) use tokio::HostFd;
+pub(crate) use tokio::{HostFd, HostRuntime};
 
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;

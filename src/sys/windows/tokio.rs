@@ -5,7 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Poller;
+use super::{PipeReader, Poller};
+
+/// A runtime.
+pub(crate) type HostRuntime = ::tokio::runtime::Handle;
 
 /// There is none.
 pub(crate) struct HostFd(Infallible);
@@ -17,5 +20,20 @@ impl HostFd {
 
     pub(crate) fn poll_ready(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0 {}
+    }
+}
+
+/// A runtime watches no pipe.
+impl PipeReader {
+    pub(crate) fn watch_by_host(&mut self, _runtime: &HostRuntime) -> bool {
+        false
+    }
+
+    pub(crate) fn leave_host(&mut self) -> bool {
+        false
+    }
+
+    pub(crate) fn poll_host(&self, _cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        Poll::Pending
     }
 }
