@@ -7,7 +7,13 @@ Every other name is asyncio's, so that ``import procio as asyncio`` is a whole m
 """
 
 import asyncio as _original
+import sys as _sys
 import typing as _typing
+
+if _sys.implementation.name != "cpython":
+    raise ImportError(f"procio is for CPython and does not run on {_sys.implementation.name}: use asyncio.subprocess")
+if _sys.platform in ("emscripten", "ios", "wasi"):
+    raise ImportError(f"procio starts processes, which programs on {_sys.platform} cannot")
 
 from . import _core, subprocess
 from ._core import __version__

@@ -111,6 +111,22 @@ def test_import_takes_nothing_from_the_standard_library_but_asyncio() -> None:
 
 
 @needs_procio
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("sys.implementation.name = 'pypy'", "does not run on pypy"),
+        ("sys.platform = 'emscripten'", "on emscripten cannot"),
+    ],
+)
+def test_where_it_cannot_run_the_import_says_so(change: str, says: str) -> None:
+    program = f"import asyncio, sys; {change}; import procio"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: procio ")
+    assert says in done.stderr
+
+
+@needs_procio
 def test_what_is_imported_when_it_is_used_is_listed_before() -> None:
     program = (
         "import procio; names = set(dir(procio)); from procio import *; print(*sorted(set(procio.__all__) - names))"
