@@ -17,7 +17,9 @@ fn main() {
     {
         let implementation = pyo3_build_config::get().implementation();
         if implementation != pyo3_build_config::PythonImplementation::CPython {
-            println!("cargo::error=procio is for CPython: its extension cannot be built for {implementation}");
+            println!(
+                "cargo::error=procio is for CPython: its extension cannot be built for {implementation}"
+            );
         }
         pyo3_build_config::use_pyo3_cfgs();
     }
