@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyResourceWarning;
+use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -39,6 +39,14 @@ impl ChildLifetime {
             logger.call_method1("warning", (text, self.pid()))?;
         }
         Ok(Some(exit.status.returncode()))
+    }
+
+    /// The return code for an operation that has waited for it. It raises if the end of the event loop
+    /// has ended the wait, and not that of the child.
+    pub(super) fn returncode_after_wait(&self, py: Python<'_>) -> PyResult<i64> {
+        let text = "the event loop of this process has ended";
+        self.returncode(py)?
+            .ok_or_else(|| PyRuntimeError::new_err(text))
     }
 }
 

@@ -16,7 +16,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use pyo3::IntoPyObjectExt;
@@ -46,6 +46,11 @@ thread_local! {
 /// in the next.
 const IDLE_TURNS: u8 = 2;
 
+/// A number that no two threads have at the same time: the address of a variable of its own.
+fn thread_key() -> usize {
+    HOSTS.with(|hosts| std::ptr::from_ref(hosts) as usize)
+}
+
 /// A reactor and the loop that drives it.
 pub(super) struct LoopBinding {
     pub(super) reactor: Arc<Inner>,
@@ -55,6 +60,9 @@ pub(super) struct LoopBinding {
     /// The loop itself, for turns that are due while it stands still; None if it takes no weak
     /// references.
     owner: Option<Py<PyWeakrefReference>>,
+    /// The thread that the loop ran in when it was last heard of. Only there are its futures completed:
+    /// elsewhere that would put callbacks into the queue of a loop that sleeps, or that takes them out.
+    thread: AtomicUsize,
     /// Taken out one by one: what is handled may run the loop again, which must find the rest.
     ready: Mutex<VecDeque<Ready>>,
     has_ready: AtomicBool,
@@ -128,6 +136,7 @@ impl LoopBinding {
             reactor: reactor.inner().clone(),
             loop_id: running.as_ptr() as usize,
             owner: PyWeakrefReference::new(running).ok().map(Bound::unbind),
+            thread: AtomicUsize::new(thread_key()),
             ready: Mutex::default(),
             has_ready: AtomicBool::new(false),
             waiting: Mutex::default(),
@@ -259,6 +268,7 @@ impl LoopBinding {
 
     /// Does all that is ready, then completes futures.
     pub(super) fn dispatch(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.thread.store(thread_key(), Ordering::Relaxed);
         self.scheduled.store(false, Ordering::Relaxed);
         self.dispatching.store(true, Ordering::Relaxed);
         if let Some(poll_thread) = &*lock(&self.poll_thread) {
@@ -327,9 +337,17 @@ impl LoopBinding {
     }
 
     /// After anything that was done outside of a dispatch: completes the futures of operations
-    /// that it woke, and has the loop call us if work was put off to the next turn.
+    /// that it woke, and has the loop call us if work was put off to the next turn. In another thread
+    /// than the loop's it only has the loop called.
     pub(super) fn run_completions(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        if self.has_ready.load(Ordering::Acquire) {
+        let has_ready = self.has_ready.load(Ordering::Acquire);
+        if !has_ready && !self.reactor.wants_turn() {
+            return Ok(());
+        }
+        if self.thread.load(Ordering::Relaxed) != thread_key() {
+            return self.call_from_another_thread(py);
+        }
+        if has_ready {
             if self.dispatching.load(Ordering::Relaxed) {
                 // The dispatch goes on with it; or it stands still, because a callback runs the loop.
                 self.call_soon(py)?;
@@ -378,6 +396,23 @@ impl LoopBinding {
         scheduled
     }
 
+    /// Has the loop, which another thread runs, call us in its next turn. `scheduled` is left to that thread.
+    fn call_from_another_thread(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let owner = self.owner.as_ref().map(|owner| owner.bind(py));
+        let owner = owner.and_then(|owner| owner.cast::<PyWeakref>().ok()?.upgrade());
+        // A loop that is gone, or that cannot be referred to: its next event takes up what there is.
+        let Some(owner) = owner else {
+            return Ok(());
+        };
+        let turn = Bound::new(
+            py,
+            TurnCallback {
+                binding: self.clone(),
+            },
+        )?;
+        self.schedule_by(&owner, "call_soon_threadsafe", turn.into_any())
+    }
+
     /// Has the loop call `function` in its next turn. Once it is closed there is none, which is no error.
     pub(super) fn schedule_call(&self, py: Python<'_>, function: Bound<'_, PyAny>) -> PyResult<()> {
         let owner = match self.event_loop(py) {
@@ -386,7 +421,17 @@ impl LoopBinding {
             Err(error) if error.is_instance_of::<PyRuntimeError>(py) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let Err(error) = owner.call_method1(pyo3::intern!(py, "call_soon"), (function,)) else {
+        self.schedule_by(&owner, "call_soon", function)
+    }
+
+    fn schedule_by<'py>(
+        &self,
+        owner: &Bound<'py, PyAny>,
+        method: &str,
+        function: Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        let py = owner.py();
+        let Err(error) = owner.call_method1(method, (function,)) else {
             return Ok(());
         };
         let closed = error.is_instance_of::<PyRuntimeError>(py)

@@ -334,7 +334,7 @@ impl Operation for WaitOp {
         if self.guard.is_detached() {
             return Err(PyRuntimeError::new_err("the process was handed over"));
         }
-        self.guard.returncode(py)?.into_py_any(py)
+        self.guard.returncode_after_wait(py)?.into_py_any(py)
     }
 }
 

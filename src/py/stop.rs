@@ -69,7 +69,7 @@ impl Operation for StopOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.guard.returncode(py)?.into_py_any(py)
+        self.guard.returncode_after_wait(py)?.into_py_any(py)
     }
 
     fn take_follow_up(&mut self) -> Option<FollowUp> {

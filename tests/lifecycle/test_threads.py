@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import procio
-from support import PIPE, SH, WINDOWS, cat, output, sh
+import pytest
+from support import PIPE, SH, WINDOWS, cat, output, sh, turns
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -148,3 +149,47 @@ def test_what_other_threads_do_breaks_nothing(loop_factory: LoopFactory) -> None
         for thread in threads:
             thread.join()
     assert foreign == []
+
+
+@pytest.mark.differs
+@pytest.mark.parametrize("touch", ["feed_data", "feed_eof", "set_exception", "feed_and_read"])
+def test_a_thread_leaves_the_futures_of_another_one_to_it(loop_factory: LoopFactory, touch: str) -> None:
+    """It wakes the loop, which completes them; in debug mode a loop says so if a thread does not."""
+    errors: list[BaseException] = []
+
+    async def feed_and_read(stream: asyncio.StreamReader) -> None:
+        stream.feed_data(b"abc")
+        assert await stream.read(0) == b""
+
+    def work(stream: asyncio.StreamReader) -> None:
+        try:
+            if touch == "feed_data":
+                stream.feed_data(b"abc")
+            elif touch == "feed_eof":
+                stream.feed_eof()
+            elif touch == "set_exception":
+                stream.set_exception(ValueError("from the thread"))
+            else:
+                with asyncio.Runner(loop_factory=loop_factory) as runner:
+                    runner.run(feed_and_read(stream))
+        except BaseException as error:
+            errors.append(error)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_debug(True)
+        async with cat() as proc:
+            waiting = asyncio.ensure_future(proc.stdout.readexactly(2))
+            await turns(3)
+            thread = threading.Thread(target=work, args=(proc.stdout,))
+            thread.start()
+            # Nothing else wakes the loop meanwhile.
+            result = await asyncio.wait_for(asyncio.gather(waiting, return_exceptions=True), 20)
+            thread.join()
+            assert errors == []
+            if touch in ("feed_data", "feed_and_read"):
+                assert result == [b"ab"]
+            else:
+                assert isinstance(result[0], asyncio.IncompleteReadError if touch == "feed_eof" else ValueError)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())

@@ -436,8 +436,7 @@ impl Awaitable {
 }
 
 /// What needs no event of its own loop any more, such as the status of a child that has ended, can
-/// be had while another loop runs; `error` is raised for what has to wait. That loop may be
-/// another thread's, so none of its futures is touched here.
+/// be had while another loop runs; `error` is raised for what has to wait.
 fn elsewhere(py: Python<'_>, mut op: Op, error: PyErr) -> PyResult<Py<PyAny>> {
     if !op.may_end_elsewhere() {
         return Err(error);
@@ -449,8 +448,12 @@ fn elsewhere(py: Python<'_>, mut op: Op, error: PyErr) -> PyResult<Py<PyAny>> {
     {
         return Err(error);
     }
-    let closed = op.binding().is_closed();
-    op.finish(py).map_err(|failed| {
+    let binding = op.binding().clone();
+    let closed = binding.is_closed();
+    let result = op.finish(py);
+    drop(op);
+    binding.run_completions(py)?;
+    result.map_err(|failed| {
         // Not the child's own failure: it would have had to wait for a loop that is closed.
         let waits = closed && failed.is_instance_of::<PyOSError>(py);
         if waits { error } else { failed }

@@ -65,6 +65,8 @@ async def read_stream(self: Any, fd: int) -> bytes:
 def process_exited(self: Any, returncode: int) -> None:
     """Waiting: "wait() while a descendant of the child holds its pipes" and "while output is unread"."""
     _process_exited(self, returncode)
+    if self._exit_waiters is None:  # asyncio itself does so from 3.14 on
+        return
     for waiter in self._exit_waiters:
         if not waiter.done():
             waiter.set_result(returncode)
