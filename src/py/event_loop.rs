@@ -193,7 +193,8 @@ impl LoopBinding {
     /// Has the loop let go of the descriptor, if nothing is left of which it could tell, and nothing comes
     /// in the next few turns.
     pub(super) fn suspend_if_idle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        if self.reactor.was_emptied() {
+        // Another thread leaves it to the loop's.
+        if self.reactor.was_emptied() && self.thread.load(Ordering::Relaxed) == thread_key() {
             self.suspend_in(py, IDLE_TURNS)
         } else {
             Ok(())
@@ -342,7 +343,7 @@ impl LoopBinding {
     pub(super) fn run_completions(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let has_ready = self.has_ready.load(Ordering::Acquire);
         if !has_ready && !self.reactor.wants_turn() {
-            return Ok(());
+            return self.suspend_if_idle(py);
         }
         if self.thread.load(Ordering::Relaxed) != thread_key() {
             return self.call_from_another_thread(py);
@@ -398,10 +399,8 @@ impl LoopBinding {
 
     /// Has the loop, which another thread runs, call us in its next turn. `scheduled` is left to that thread.
     fn call_from_another_thread(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let owner = self.owner.as_ref().map(|owner| owner.bind(py));
-        let owner = owner.and_then(|owner| owner.cast::<PyWeakref>().ok()?.upgrade());
         // A loop that is gone, or that cannot be referred to: its next event takes up what there is.
-        let Some(owner) = owner else {
+        let Some(owner) = self.owner(py) else {
             return Ok(());
         };
         let turn = Bound::new(
