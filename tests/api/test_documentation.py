@@ -92,3 +92,33 @@ def test_private_names_of_asyncio_are_on_the_page_of_compatibility() -> None:
     for path in (ROOT / "src/py").rglob("*.rs"):
         used |= set(re.findall(r'getattr\((?:pyo3::intern!\(py, )?"(_[a-z]\w*)"', path.read_text()))
     assert sorted(name for name in used if f"{name}`" not in section) == []
+
+
+def test_tables_of_figures_are_what_was_measured(tmp_path: Path) -> None:
+    """A table on a page is made from the file that the benchmark wrote; none is out of date."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import figures
+    finally:
+        sys.path.pop(0)
+    reached = {"median": 0.25, "low": 0.2, "high": 0.051}
+    comparison = {"subject": "procio", "base": "asyncio", "metric": "", "at_most": 0.3, "reached": reached}
+    document = {
+        "about": {"python": "CPython 3.11.7", "system": "Linux", "cpus": "2", "load": "0.1", "procio": "0.1.0"},
+        "rounds": 5,
+        "quick": False,
+        "cases": {"spawn": {"title": "a start", "comparisons": [comparison, {**comparison, "reached": None}]}},
+    }
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    page = "before\n<!-- figures: one -->\nold\n<!-- end of the figures -->\nafter\n"
+    new = figures.renewed(page, tmp_path)
+    assert new.count("| a start | procio / asyncio | 0.25 (0.20 to 0.051) | 0.3 |") == 1
+    assert "old" not in new
+    assert new.startswith("before\n")
+    assert new.endswith("\nafter\n")
+    assert figures.renewed(new, tmp_path) == new
+    (tmp_path / "one.json").write_text(json.dumps({**document, "quick": True}))
+    with pytest.raises(ValueError, match="--quick"):
+        figures.renewed(page, tmp_path)
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        assert figures.renewed(path.read_text(), ROOT / "docs/figures") == path.read_text()
