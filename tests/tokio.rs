@@ -203,6 +203,43 @@ fn is_hung_up(name: &str) -> bool {
     watched[0].revents().contains(PollFlags::HUP)
 }
 
+/// A child that sets O_DIRECT makes a record of each write, and a read gives one: pipe2(2).
+#[test]
+#[cfg(target_os = "linux")]
+fn records_that_came_together() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    each(|driver| async move {
+        let script = "printf one; printf two; printf three; printf x >&2; read x; printf end";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let packets = || Ok(fcntl_setfl(std::io::stdout(), OFlags::DIRECT)?);
+        // SAFETY: one system call, which is allowed after fork.
+        unsafe { command.pre_exec(packets) };
+        let mut child = command.spawn(&driver).await.unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        let stderr = child.stderr.as_mut().unwrap();
+        AsyncReadExt::read_exact(stderr, &mut [0]).await.unwrap();
+        for (record, size) in [("one", 100), ("two", 64 * 1024), ("three", 100)] {
+            let read = AsyncReadExt::read(&mut stdout, &mut buffer[..size]);
+            let count = timeout(Duration::from_secs(30), read)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(&buffer[..count], record.as_bytes());
+        }
+        let stdin = child.stdin.as_mut().unwrap();
+        stdin.write_all(b"\n").await.unwrap();
+        let mut end = Vec::new();
+        AsyncReadExt::read_to_end(&mut stdout, &mut end)
+            .await
+            .unwrap();
+        assert_eq!(end, b"end");
+    });
+}
+
 #[test]
 fn both_ways_at_once() {
     each(|driver| async move {

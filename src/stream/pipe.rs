@@ -33,8 +33,12 @@ impl ReadIo for ReadEnd {
         self.get_mut().try_read_into(room)
     }
 
-    fn holds_more(&self, count: usize) -> bool {
-        self.get().holds_more(count)
+    fn may_be_record(&self, count: usize) -> bool {
+        sys::may_be_record(count)
+    }
+
+    fn holds_more(&self) -> bool {
+        self.get().holds_more()
     }
 
     fn enlarge(&mut self, bytes: usize) {

@@ -34,8 +34,12 @@ pub(crate) trait ReadIo {
     fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize>;
     /// Reads once into `room`, and returns the front part of it that was filled: empty at the end.
     fn try_read_into<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]>;
-    /// Whether there may be more, after a read that gave `count` bytes and had room for more.
-    fn holds_more(&self, _count: usize) -> bool {
+    /// Whether `count` bytes, after which a read had room for more, may be one record of several.
+    fn may_be_record(&self, _count: usize) -> bool {
+        false
+    }
+    /// Whether there is more now.
+    fn holds_more(&self) -> bool {
         false
     }
     /// Asks for a larger kernel buffer, if that can be had.
@@ -481,7 +485,7 @@ impl<S: ReadIo> Reader<S> {
                 // of records gives one at a time, and their event came before the first was read.
                 let full = count == capacity || count >= chunk;
                 let more = full || self.hangup || self.message_oriented;
-                self.ready = more || self.io.as_ref().is_some_and(|io| io.holds_more(count));
+                self.ready = more || self.may_hold_more(count);
                 self.count_full_read(count >= CHUNK);
                 Fill::Progress(count)
             }
@@ -495,6 +499,14 @@ impl<S: ReadIo> Reader<S> {
                 Fill::Progress(0)
             }
         }
+    }
+
+    /// Whether something may be left after a short read. Where nothing is read ahead, the next
+    /// operation finds out by its read, which may have its answer by then: to ask is a call as well.
+    fn may_hold_more(&self, count: usize) -> bool {
+        self.io
+            .as_ref()
+            .is_some_and(|io| io.may_be_record(count) && (self.high_water == 0 || io.holds_more()))
     }
 
     fn count_full_read(&mut self, full: bool) {

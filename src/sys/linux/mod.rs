@@ -42,11 +42,16 @@ fn page_size() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// Whether a pipe may hold more, after a read that gave `count` bytes and had room for more. A writer
+/// Whether `count` bytes, after which a read had room for more, may be one record of several. A writer
 /// that has set O_DIRECT makes a record of each write of up to a page, and a read gives one record:
-/// pipe2(2). The reading end is not told of that. FIONREAD in pipe(7).
-pub(crate) fn holds_more(fd: &impl AsFd, count: usize) -> bool {
-    count <= page_size() && rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)
+/// pipe2(2). The reading end is not told of that.
+pub(crate) fn may_be_record(count: usize) -> bool {
+    count <= page_size()
+}
+
+/// Whether a pipe holds anything. FIONREAD in pipe(7).
+pub(crate) fn holds_more(fd: &impl AsFd) -> bool {
+    rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)
 }
 
 /// Has the kernel make the pages that lie wholly in `pages`, all at once: a fault for each would

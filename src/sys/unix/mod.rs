@@ -29,7 +29,7 @@ pub(crate) use fd::{
     above_stdio, check_open, duplicate, never_blocks, open_null, set_blocking, try_clone,
 };
 pub(crate) use os::cgroup::CgroupKill;
-pub(crate) use os::{Notifier, Poller, prefault};
+pub(crate) use os::{Notifier, Poller, may_be_record, prefault};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
 pub(crate) use pre_exec::PreExec;

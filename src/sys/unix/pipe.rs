@@ -89,9 +89,9 @@ impl PipeReader {
         }
     }
 
-    /// Whether there may be more, after a read that gave `count` bytes and had room for more.
-    pub(crate) fn holds_more(&self, count: usize) -> bool {
-        os::holds_more(&self.fd, count)
+    /// Whether there is more now.
+    pub(crate) fn holds_more(&self) -> bool {
+        os::holds_more(&self.fd)
     }
 
     /// Asks for a larger kernel buffer, in bytes. Best effort: what all pipes of

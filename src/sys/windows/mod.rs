@@ -52,6 +52,11 @@ pub type OwnedHandle = std::os::windows::io::OwnedHandle;
 #[cfg(feature = "python")]
 pub(crate) const SPAWN_BLOCKS: bool = true;
 
+/// What comes after a read is told by a packet of its own.
+pub(crate) fn may_be_record(_count: usize) -> bool {
+    false
+}
+
 /// A child that owns what it starts is in a job, and so leads a group in the sense of the contract.
 pub(crate) const JOBS: bool = true;
 

@@ -153,8 +153,7 @@ impl PipeReader {
         }
     }
 
-    /// What comes later is told by a packet of its own.
-    pub(crate) fn holds_more(&self, _count: usize) -> bool {
+    pub(crate) fn holds_more(&self) -> bool {
         false
     }
 
