@@ -79,6 +79,9 @@ pub(super) struct LoopBinding {
     /// The loop is turning, to let go of it.
     letting_go: AtomicBool,
     pub(super) busy_poll: BusyPoll,
+    /// Whether coroutines know where they were created (asyncio's debug mode). Asked for with each start
+    /// of a child, since to ask for each awaitable would cost as much as to make it.
+    tracks_origins: AtomicBool,
 }
 
 /// The descriptor, and what keeps it open: the loop's callback.
@@ -99,6 +102,19 @@ pub(super) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 impl LoopBinding {
     /// The reactor of the running loop, made when the loop has none.
     pub(super) fn current(py: Python<'_>) -> PyResult<Arc<LoopBinding>> {
+        let binding = LoopBinding::of_running_loop(py)?;
+        static DEPTH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let depth = DEPTH.import(py, "sys", "get_coroutine_origin_tracking_depth")?;
+        let tracks = depth.call0()?.is_truthy()?;
+        binding.tracks_origins.store(tracks, Ordering::Relaxed);
+        Ok(binding)
+    }
+
+    pub(super) fn tracks_origins(&self) -> bool {
+        self.tracks_origins.load(Ordering::Relaxed)
+    }
+
+    fn of_running_loop(py: Python<'_>) -> PyResult<Arc<LoopBinding>> {
         let running = running_loop(py)?;
         let id = running.as_ptr() as usize;
         let usable = |binding: &Arc<LoopBinding>| {
@@ -146,6 +162,7 @@ impl LoopBinding {
             watched: Mutex::default(),
             letting_go: AtomicBool::new(false),
             busy_poll: BusyPoll::new(),
+            tracks_origins: AtomicBool::new(false),
         });
         let reactor = Arc::new(reactor);
         let watchable = sys::watchable(reactor.poller());

@@ -9,7 +9,9 @@ import gc
 import inspect
 import io
 import sys
+import warnings
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import procio
@@ -202,3 +204,45 @@ async def test_an_awaitable_looks_like_a_finished_generator_from_outside(pair: p
     assert await started == b"a"
     assert await later == b"b\n"
     assert state(later) == finished
+
+
+async def _debugged(proc: procio.Process) -> list[Any]:
+    """Coroutines that are never awaited, made in three ways."""
+    return [proc.wait(), proc.stdout.readline(), proc.stdout.read()]
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_mode_says_where_a_coroutine_was_created(loop_factory: Callable[[], Any], debug: bool) -> None:
+    async def main() -> None:
+        async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+            made = await _debugged(proc)
+            for coroutine in made:
+                origin = coroutine.cr_origin
+                assert (origin is not None) == debug
+                if debug:
+                    assert origin[0][::2] == (__file__, "_debugged")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                coroutine = None
+                made.clear()
+                gc.collect()
+            texts = sorted(str(warning.message) for warning in caught if warning.category is RuntimeWarning)
+            names = ["Process.wait", "StreamReader.read", "StreamReader.readline"]
+            assert len(texts) == 3
+            for text, name in zip(texts, names, strict=True):
+                assert text.startswith(f"coroutine '{name}' was never awaited")
+                assert ("Coroutine created at" in text and "in _debugged" in text) == debug
+            # And those that are awaited do as they do without.
+            proc.stdin.write(b"one\ntwo\n")
+            assert await proc.stdout.readline() == b"one\n"
+            assert await asyncio.create_task(proc.stdout.readline()) == b"two\n"
+            task = asyncio.create_task(proc.stdout.readline())
+            await turns(3)
+            task.cancel()
+            assert await asyncio.gather(task, return_exceptions=True) != [None]
+            proc.stdin.write(b"three\n")
+            await proc.stdin.drain()
+            assert await proc.stdout.readline() == b"three\n"
+
+    with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+        runner.run(main())

@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import gc
 import signal
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -470,3 +472,30 @@ async def test_process_by_its_private_transport() -> None:
     assert proc._transport.is_closing()
     assert await proc.wait() == KILLED
     assert proc.stdin.is_closing()
+
+
+def test_debug_mode_tells_of_slow_callbacks(loop_factory: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
+    """A protocol's callback that holds the loop is told of as on asyncio, by the loop."""
+
+    class Slow(asyncio.SubprocessProtocol):
+        def __init__(self) -> None:
+            self.ended = asyncio.get_running_loop().create_future()
+
+        def pipe_data_received(self, fd: int, data: bytes) -> None:
+            until = time.monotonic() + 0.02
+            while time.monotonic() < until:
+                pass
+
+        def process_exited(self) -> None:
+            self.ended.set_result(None)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.slow_callback_duration = 0.01
+        transport, protocol = await start("echo", "x", protocol=Slow)
+        await protocol.ended
+        transport.close()
+
+    with caplog.at_level("WARNING", "asyncio"), asyncio.Runner(debug=True, loop_factory=loop_factory) as runner:
+        runner.run(main())
+    assert any(text.startswith("Executing <") for text in caplog.messages), caplog.messages

@@ -8,6 +8,7 @@
 //! is cancelled between the two loses nothing.
 
 mod generator_layout;
+mod origin;
 #[allow(unsafe_code)]
 pub(super) mod slots;
 
@@ -33,6 +34,10 @@ use crate::sync::lock;
 pub(super) trait Operation: Send + Sync {
     /// The name of the method that made it.
     fn name(&self) -> &'static str;
+    /// Where its awaitable was created, if that is tracked: `(file, line, function)` from the innermost frame on.
+    fn origin(&self) -> Option<&Py<PyAny>> {
+        None
+    }
     /// The first thing at the first `send`: the result, if it is there for the taking.
     fn try_now(&mut self, _py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         None
@@ -313,14 +318,14 @@ impl Awaitable {
     pub(super) fn with(op: Op) -> Self {
         Awaitable {
             _head: GeneratorHead::finished(),
-            state: Mutex::new(State::New(op)),
+            state: Mutex::new(State::New(origin::traced(op))),
             send_mode: SendMode::default(),
         }
     }
 
     /// Starts over: it was done, and the free list held the only reference.
     pub(super) fn renew(&self, op: Op) {
-        *lock(&self.state) = State::New(op);
+        *lock(&self.state) = State::New(origin::traced(op));
     }
 
     /// A value, or the future to wait for.
@@ -604,6 +609,19 @@ impl Awaitable {
         }
     }
 
+    /// Where it was created, if `sys.set_coroutine_origin_tracking_depth` has that tracked.
+    #[getter]
+    fn cr_origin(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let origin = |op: &Op| op.origin().map(|origin| origin.clone_ref(py));
+        match &*lock(&self.state) {
+            State::New(op) => origin(op),
+            State::Waiting(slot) | State::Cancelling(slot, _) => {
+                lock(&slot.state).op.as_ref().and_then(origin)
+            }
+            State::Done => None,
+        }
+    }
+
     /// The future that it waits for, or None.
     #[getter]
     fn cr_await(&self, py: Python<'_>) -> Option<Py<PyAny>> {
@@ -634,7 +652,7 @@ impl Awaitable {
 impl Drop for Awaitable {
     fn drop(&mut self) {
         match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            State::New(op) => in_drop(|py| never_awaited(py, op.name())),
+            State::New(op) => in_drop(|py| never_awaited(py, op.name(), op.origin())),
             State::Waiting(slot) | State::Cancelling(slot, _) => drop(slot.take()),
             State::Done => {}
         }
@@ -651,8 +669,15 @@ fn stop(py: Python<'_>, value: Py<PyAny>) -> PyErr {
     }
 }
 
-fn never_awaited(py: Python<'_>, name: &str) {
-    let text = format!("coroutine '{name}' was never awaited");
+fn never_awaited(py: Python<'_>, name: &str, origin: Option<&Py<PyAny>>) {
+    let mut text = format!("coroutine '{name}' was never awaited");
+    if let Some(origin) = origin {
+        let shown = py.import("procio._coroutine").and_then(|module| {
+            let shown = module.call_method1("created_at", (origin,))?;
+            shown.extract::<String>()
+        });
+        text.push_str(&shown.unwrap_or_default());
+    }
     warn(py, &py.get_type::<PyRuntimeWarning>(), text);
 }
 
