@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -115,6 +116,7 @@ class Plan:
     call: Call | None = None
     errno: int = 0
     number: int | None = None  # its how-manieth occurrence; None is each
+    interrupts: bool = False  # it is the call `number` of all, which goes on, and meanwhile comes a SIGINT
     seen: Counter[Call] = field(default_factory=Counter)
     failed: int = 0
 
@@ -122,10 +124,19 @@ class Plan:
         """The errno with which this call is to fail; 0 lets it go on."""
         number = self.seen[call]
         self.seen[call] += 1
+        if self.interrupts:
+            if not call.in_child and self.number == self.made():
+                self.failed += 1
+                return -1
+            return 0
         if call != self.call or (self.number is not None and number != self.number):
             return 0
         self.failed += 1
         return self.errno
+
+    def made(self) -> int:
+        """How many calls the interpreter has made."""
+        return sum(count for call, count in self.seen.items() if not call.in_child)
 
 
 _TARGET = """
@@ -145,7 +156,10 @@ def install(numbers, seccomp):
     buffer = ctypes.create_string_buffer(program, len(program))
     loaded = Program(len(program) // 8, ctypes.addressof(buffer))
     assert libc.prctl(38, 1, 0, 0, 0) == 0
-    listener = libc.syscall(seccomp, 1, 8, ctypes.byref(loaded))
+    # A signal does not end the call that we are asked about (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Linux 5.19).
+    listener = libc.syscall(seccomp, 1, 8 | 32, ctypes.byref(loaded))
+    if listener < 0:
+        listener = libc.syscall(seccomp, 1, 8, ctypes.byref(loaded))
     assert listener >= 0, ctypes.get_errno()
     return listener
 
@@ -216,13 +230,71 @@ def judge(name):
         gc.collect()
     return {"said": said, "problems": problems + rest}
 
+async def within(seconds, coroutine):
+    # Not wait_for: what is interrupted has to come out of the run by itself.
+    task = asyncio.ensure_future(coroutine)
+    handle = asyncio.get_running_loop().call_later(seconds, task.cancel)
+    try:
+        return await task
+    finally:
+        handle.cancel()
+
+def calmly(loop, coroutine):
+    task = loop.create_task(coroutine)
+    try:
+        return loop.run_until_complete(task)
+    except RuntimeError:
+        # uvloop stops by itself when it has been interrupted, and may do so when the run is over already.
+        return loop.run_until_complete(task)
+
+def interrupted(name):
+    problems, said = [], None
+    before = look()
+    loop = new_loop()
+    loop.set_exception_handler(lambda _, context: problems.append("handler: " + repr(context)[:300]))
+    try:
+        injecting(True)
+        try:
+            loop.run_until_complete(within(10, globals()[name]()))
+        finally:
+            injecting(False)
+        said = "nothing"
+    except KeyboardInterrupt:
+        said = "interrupt"
+    except asyncio.CancelledError:
+        problems.append("hang")
+    except BaseException as error:
+        problems.append(repr(error))
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+        try:
+            calmly(loop, asyncio.wait([task], timeout=10))
+        except KeyboardInterrupt:
+            pass
+        if not task.done():
+            problems.append(f"does not end: {task}")
+        elif not task.cancelled():
+            task.exception()
+    for _ in range(2):
+        assert calmly(loop, asyncio.wait_for(output("/bin/echo", "x"), 10)) == b"x\\n"
+    task = None
+    loop.close()
+    loop = None
+    gc.collect()
+    end = time.monotonic() + 5
+    while (rest := left(before)) and time.monotonic() < end:
+        time.sleep(0.002)
+        gc.collect()
+    return {"said": said, "problems": problems + rest}
+
 with socket.socket(fileno=int(args[0])) as channel:
     new_loop().close()
     listener = install(json.loads(args[1]), int(args[2]))
     socket.send_fds(channel, [b"x"], [listener])
     os.close(listener)
 for line in sys.stdin:
-    print(json.dumps(judge(line.strip())), flush=True)
+    how, name = line.split()
+    print(json.dumps(globals()[how](name)), flush=True)
 """
 
 SCENARIOS = ("communicate", "end", "missing")
@@ -291,7 +363,8 @@ class Injector:
         self._plan = plan
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{scenario}\n")
+        how = "interrupted" if plan.interrupts else "judge"
+        self._process.stdin.write(f"{how} {scenario}\n")
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], seconds)
         line = self._process.stdout.readline() if ready else ""
@@ -319,6 +392,9 @@ class Injector:
                 continue
             ident, pid, _, number, _, address = struct.unpack_from("QIIiIQ", notice)
             code = self._decide(pid, number, address, struct.unpack_from("6Q", notice, 32))
+            if code < 0:
+                self._process.send_signal(signal.SIGINT)
+                code = 0
             answer = bytearray(struct.pack("QqiI", ident, 0, -code, 0 if code else 1))
             try:
                 fcntl.ioctl(self._listener, send, answer)
@@ -399,6 +475,29 @@ def failures(loop: str, env: dict[str, str], *, whole: bool) -> list[Failure]:
                 if result["said"] is None:
                     injector.close()
                     injector = Injector(loop, env)
+    finally:
+        injector.close()
+    return found
+
+
+def lost_interrupts(loop: str, *, step: int = 1) -> list[str]:
+    """Send SIGINT at each call of each scenario, or at some; what did not raise KeyboardInterrupt, or did more."""
+    found = []
+    injector = Injector(loop)
+    try:
+        for scenario in SCENARIOS:
+            counted = Plan(interrupts=True)
+            result = injector.attempt(scenario, counted)
+            assert result == {"said": "nothing", "problems": []}, result
+            for number in range(1, counted.made() + 1, step):
+                plan = Plan(interrupts=True, number=number)
+                result = injector.attempt(scenario, plan)
+                if result["problems"] or (plan.failed and result["said"] != "interrupt"):
+                    calls = ", ".join(map(str, plan.seen))
+                    found.append(f"{scenario}, call {number}: {result} after {calls}")
+                if result["said"] is None:
+                    injector.close()
+                    injector = Injector(loop)
     finally:
         injector.close()
     return found

@@ -16,9 +16,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use pyo3::exceptions::{
-    PyException, PyOSError, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError,
-};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -158,9 +156,9 @@ impl Slot {
         // Anything may have come up here, such as what the handler of a signal raises.
         if !is_done(py, &future)? {
             lock(&self.state).future.get_or_insert(future);
-        } else if error.is_instance_of::<PyException>(py) {
-            // The run goes on, and must not wait for a wake-up that never comes. (What is no
-            // Exception, such as KeyboardInterrupt, ends it.)
+        } else {
+            // The run goes on, or another cancels what is left of it: neither must wait for a wake-up
+            // that never comes.
             self.wake_again(py, &future, callbacks)?;
         }
         Err(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 import shim
 import skips
-from injection import available, failures
+from injection import available, failures, lost_interrupts
 from switches import FORCED_PATHS
 
 pytestmark = [
@@ -31,3 +31,8 @@ def test_a_call_that_fails(loop_name: str) -> None:
 def test_every_call_that_fails(loop_name: str, variable: str, value: str) -> None:
     """All of them, on every path that can be forced."""
     assert not [str(failure) for failure in failures(loop_name, {variable: value} if variable else {}, whole=True)]
+
+
+def test_ctrl_c_at_every_call(loop_name: str) -> None:
+    """KeyboardInterrupt comes out of the run, what is left can be cancelled, and the loop works afterwards."""
+    assert not lost_interrupts(loop_name)
