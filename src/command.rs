@@ -110,7 +110,8 @@ impl Command {
     }
 
     /// Sets a variable in the child's environment, which otherwise is the parent's as it is when
-    /// the child is started.
+    /// the child is started. (Strings there without `=`, which are no variables, are not passed on: std gives
+    /// no access to them that another thread's `set_var` could not disturb.)
     ///
     /// ```
     /// # use procio::{Command, Reactor, Stdio};
