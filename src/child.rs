@@ -553,7 +553,7 @@ impl Child {
     pub async fn communicate(&mut self, input: Option<Vec<u8>>) -> io::Result<Output> {
         if let Some(stdin) = &self.stdin {
             if let Some(input) = input {
-                stdin.pipe.write_owned(input);
+                stdin.pipe.write_owned(input)?;
             }
             stdin.pipe.close();
         }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::ptr;
+use std::task::Poll;
 
 use procio::{Child, Command, Handle, Reactor, Stdio};
 
@@ -170,4 +171,42 @@ fn read_line() {
         *read = text.into_bytes();
         result.map(drop)
     });
+}
+
+/// A child is handed over with what is still to be written to it, or stays where it is and is ended.
+#[test]
+fn hand_over_with_input() {
+    const INPUT: usize = 1 << 20;
+    for count in 0.. {
+        REFUSED.set(false);
+        let (from, to) = (Reactor::new().unwrap(), Reactor::new().unwrap());
+        let mut command = Command::new("sh");
+        command.args(["-c", "read line && cat | wc -c"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = from.run_until(async {
+            let mut child = command.kill_on_drop(true).spawn(&from).await.unwrap();
+            // Given up when the pipe is full: what it had to write goes on being written.
+            let input = [vec![b'x'; INPUT], b"\n".to_vec()].concat();
+            let mut communicate = Box::pin(child.communicate(Some(input)));
+            let polled =
+                std::future::poll_fn(|cx| Poll::Ready(communicate.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+            drop(communicate);
+            child
+        });
+        let child = child.unwrap();
+        GRANTED.set(Some(count));
+        let moved = child.move_to(&to);
+        GRANTED.set(None);
+        assert_eq!(moved.is_err(), REFUSED.get());
+        match moved {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::OutOfMemory),
+            Ok(mut child) => {
+                let output = to.run_until(child.communicate(None)).unwrap().unwrap();
+                assert_eq!(output.stdout, b"0\n");
+                assert!(count > 0, "there was no large allocation");
+                return;
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::process::communicate::{Collect, Communicate};
 use crate::process::reaper::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::teardown::Teardown;
-use crate::stream::buffer::Sink;
+use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::pipe::{ReadPipe, WritePipe};
 
 /// What a period of time is running for. The timers are the caller's.
@@ -61,7 +61,7 @@ pub(crate) struct Run<K: Sink> {
 
 /// How much of each output is kept: the first and the last bytes, or all.
 pub(crate) type Limits = Option<(usize, usize)>;
-pub(crate) type Feed = Box<dyn FnOnce(&WritePipe) + Send>;
+pub(crate) type Feed = Box<dyn FnOnce(&WritePipe) -> Result<(), OutOfMemory> + Send>;
 
 impl<K: Sink> Run<K> {
     /// `sink` makes what collects an output. `signal` is what asks the process to end.
@@ -205,8 +205,10 @@ impl<K: Sink> Run<K> {
 
     fn started(&mut self, guard: Arc<ChildGuard>, pipes: Pipes) {
         if let Some(stdin) = &pipes.stdin {
-            if let Some(feed) = self.feed.take() {
-                feed(stdin);
+            if let Some(feed) = self.feed.take()
+                && let Err(error) = feed(stdin)
+            {
+                stdin.change(|writer| writer.fail(&error.into()));
             }
             stdin.close();
         }

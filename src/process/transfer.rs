@@ -61,6 +61,9 @@ impl DetachedChild {
         for pipe in stdout.into_iter().chain(stderr) {
             pipe.gather()?;
         }
+        if let Some(pipe) = stdin {
+            pipe.gather()?;
+        }
         let copy = |pipe: Option<&ReadPipe>| pipe.map(ReadPipe::duplicate).transpose();
         let output = |pipe: Option<&ReadPipe>, handle: Option<Option<OwnedHandle>>| {
             pipe.zip(handle).map(|(pipe, handle)| {
@@ -131,7 +134,7 @@ impl Drop for DetachedChild {
 impl DetachedStdin {
     fn attach(self, reactor: &Arc<Inner>) -> io::Result<WritePipe> {
         let pipe = WritePipe::new(reactor, PipeWriter::try_from(self.handle)?)?;
-        pipe.write_owned(self.queued);
+        pipe.write_owned(self.queued)?;
         if self.closing {
             pipe.close();
         }

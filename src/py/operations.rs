@@ -16,6 +16,7 @@ use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
 use super::reader::{Stream, StreamReader};
+use super::writer::{memory_error, write};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;
 use crate::stream::pipe::WritePipe;
@@ -448,7 +449,7 @@ impl Operation for CommunicateOp {
         // As in asyncio, the input is written even if another task reads an output.
         if let Some(stdin) = &self.stdin {
             if let Some(input) = self.input.take() {
-                super::writer::write(py, stdin, input.bind(py));
+                write(stdin, input.bind(py)).map_err(memory_error)?;
             }
             stdin.close();
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -14,6 +14,7 @@ use super::classes::ConstructorToken;
 use super::event_loop::LoopBinding;
 use super::operations::{ClosedOp, DrainOp};
 use super::reader::to_bytes;
+use crate::stream::buffer::{OutOfMemory, copy_of};
 use crate::stream::pipe::WritePipe;
 use crate::stream::writer::Piece;
 use crate::sys;
@@ -30,17 +31,26 @@ pub struct StreamWriter {
 }
 
 /// Writes now what the pipe takes, and queues the rest.
-pub(super) fn write(_py: Python<'_>, pipe: &WritePipe, data: &Bound<'_, PyBytes>) {
+///
+/// On error nothing was written.
+pub(super) fn write(pipe: &WritePipe, data: &Bound<'_, PyBytes>) -> Result<(), OutOfMemory> {
     let bytes = data.as_bytes();
     pipe.write(bytes, |written| {
         let rest = bytes.get(written..).unwrap_or_default();
-        if rest.len() <= COPY {
-            (Box::new(rest.to_vec()), 0)
-        } else {
-            let kept: Piece = Box::new(PyBackedBytes::from(data.clone()));
-            (kept, written)
+        let copied = (rest.len() <= COPY).then(|| copy_of(rest));
+        match copied {
+            Some(Ok(copied)) => (Box::new(copied), 0),
+            // Where there is no memory for a copy, the object is kept after all.
+            _ => {
+                let kept: Piece = Box::new(PyBackedBytes::from(data.clone()));
+                (kept, written)
+            }
         }
-    });
+    })
+}
+
+pub(super) fn memory_error(_: OutOfMemory) -> PyErr {
+    PyMemoryError::new_err(())
 }
 
 #[pymethods]
@@ -58,7 +68,7 @@ impl StreamWriter {
     /// Write bytes, a bytearray or a memoryview: at once what the pipe takes, the rest in the
     /// background. It never waits: use `drain()`. After the end, bytes are dropped.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        write(py, &self.pipe, &to_bytes(data)?);
+        write(&self.pipe, &to_bytes(data)?).map_err(memory_error)?;
         self.binding.run_completions(py)
     }
 

@@ -515,10 +515,15 @@ impl WritePipe {
     /// Writes what can be written now, and queues the rest as the piece that `keep` makes (whose
     /// first bytes, as many as it is told, are written).
     #[cfg(feature = "python")]
-    pub(crate) fn write(&self, bytes: &[u8], keep: impl FnOnce(usize) -> (Piece, usize)) {
+    pub(crate) fn write(
+        &self,
+        bytes: &[u8],
+        keep: impl FnOnce(usize) -> (Piece, usize),
+    ) -> Result<(), OutOfMemory> {
         if bytes.is_empty() {
-            return;
+            return Ok(());
         }
+        self.reserve()?;
         self.change(|writer| {
             let written = writer.write_now(bytes);
             if written < bytes.len() && !writer.is_closing() {
@@ -527,10 +532,17 @@ impl WritePipe {
                 writer.arm();
             }
         });
+        Ok(())
+    }
+
+    /// On error nothing was written.
+    fn reserve(&self) -> Result<(), OutOfMemory> {
+        self.lock().reserve()
     }
 
     /// The same with bytes that are given away.
-    pub(crate) fn write_owned(&self, bytes: Vec<u8>) {
+    pub(crate) fn write_owned(&self, bytes: Vec<u8>) -> Result<(), OutOfMemory> {
+        self.reserve()?;
         self.change(|writer| {
             let written = writer.write_now(&bytes);
             if written < bytes.len() && !writer.is_closing() {
@@ -538,6 +550,7 @@ impl WritePipe {
                 writer.arm();
             }
         });
+        Ok(())
     }
 
     /// Closes once everything is written.
@@ -566,6 +579,11 @@ impl WritePipe {
     pub(crate) fn duplicate(&self) -> io::Result<Option<OwnedHandle>> {
         let writer = self.lock();
         writer.io().map(|io| sys::try_clone(io.get())).transpose()
+    }
+
+    /// Makes sure of the memory for [`detach`](WritePipe::detach). On error nothing has changed.
+    pub(crate) fn gather(&self) -> Result<(), OutOfMemory> {
+        self.lock().gather()
     }
 
     /// Gives up the pipe to another reactor: what was still to be written, and whether that is all.

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::task::Waker;
 
 use crate::reactor::waiters::Waiters;
+use crate::stream::buffer::OutOfMemory;
 
 /// asyncio's default high-water mark, in bytes; the low one is a quarter.
 const HIGH_WATER: usize = 64 * 1024;
@@ -85,6 +86,8 @@ pub(crate) struct Writer<S> {
     /// Bytes of the first piece that are written already.
     offset: usize,
     queued: usize,
+    /// Memory for what is queued, in one piece, to be [given up](Writer::detach).
+    gathered: Vec<u8>,
     high: usize,
     low: usize,
     paused: bool,
@@ -109,6 +112,7 @@ impl<S: WriteIo> Writer<S> {
             queue: VecDeque::new(),
             offset: 0,
             queued: 0,
+            gathered: Vec::new(),
             high: HIGH_WATER,
             low: HIGH_WATER / 4,
             paused: false,
@@ -221,6 +225,11 @@ impl<S: WriteIo> Writer<S> {
     /// Whether nothing is queued and no event is awaited.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.is_empty() && !self.blocked
+    }
+
+    /// Makes room for one more piece, to be asked for before anything of it is written.
+    pub(crate) fn reserve(&mut self) -> Result<(), OutOfMemory> {
+        self.queue.try_reserve(1).map_err(|_| OutOfMemory)
     }
 
     /// Queues a piece, of which `skip` bytes are written already.
@@ -343,15 +352,27 @@ impl<S: WriteIo> Writer<S> {
         self.end(Closed::Clean);
     }
 
+    /// Ends writing with an error, of which [`take_failure`](Writer::take_failure) tells.
+    #[cfg(feature = "python")]
+    pub(crate) fn fail(&mut self, error: &io::Error) {
+        self.end(Closed::failed(error));
+    }
+
     /// Whether an operation waits.
     #[cfg(feature = "python")]
     pub(crate) fn is_awaited(&self) -> bool {
         !self.drain_waiters.is_empty() || !self.close_waiters.is_empty()
     }
 
-    /// Gives up what it writes to: what was queued, and whether nothing comes after that.
+    /// Has memory at hand with which it can be [given up](Writer::detach).
+    pub(crate) fn gather(&mut self) -> Result<(), OutOfMemory> {
+        let reserved = self.gathered.try_reserve_exact(self.queued);
+        reserved.map_err(|_| OutOfMemory)
+    }
+
+    /// Gives up what it writes to, after [`gather`](Writer::gather): what was queued, and whether nothing comes after that.
     pub(crate) fn detach(&mut self) -> (Vec<u8>, bool) {
-        let mut queued = Vec::with_capacity(self.queued);
+        let mut queued = std::mem::take(&mut self.gathered);
         let mut skip = std::mem::take(&mut self.offset);
         for piece in self.queue.drain(..) {
             queued.extend_from_slice((*piece).as_ref().get(skip..).unwrap_or_default());
