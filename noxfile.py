@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -194,6 +195,51 @@ def crate(session: nox.Session) -> None:
     libraries = list(Path(scratch, "target").rglob("libprocio*.so"))
     if libraries:
         session.error(f"a dependent has linked a shared library: {libraries[0]}")
+
+
+# A sanitizer finds other faults on other ways; each is forced by a switch.
+INSTRUMENTED_PATHS = ["", "PROCIO_PIDFD=0", "PROCIO_POLL_THREAD=1", "PROCIO_EXEC=libc"]
+CRATE = ["--no-default-features", "--features", "tokio"]
+
+
+def host() -> str:
+    """The triple for which rustc compiles by itself: with --target, build scripts are not instrumented."""
+    lines = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return next(line.removeprefix("host: ") for line in lines if line.startswith("host: "))
+
+
+def sanitized(session: nox.Session, sanitizer: str, *options: str) -> None:
+    """The crate's tests in a build with a sanitizer, on each path."""
+    flags = {"RUSTFLAGS": f"-Zsanitizer={sanitizer}", "CARGO_TARGET_DIR": f"target/{sanitizer}-sanitizer"}
+    for path in INSTRUMENTED_PATHS:
+        session.log(f"{sanitizer} sanitizer, the crate's tests, {path or 'no switch'}")
+        env = {**flags, **dict(pair.split("=") for pair in [path] if pair)}
+        tests = ["cargo", "+nightly", "test", *options, "--target", host(), *CRATE, "--lib", "--tests"]
+        session.run(*tests, *session.posargs, env=env)
+
+
+@nox.session(venv_backend="none")
+def address_sanitizer(session: nox.Session) -> None:
+    """The crate's tests under AddressSanitizer and LeakSanitizer, on each path. It takes a nightly Rust."""
+    sanitized(session, "address")
+
+
+@nox.session(venv_backend="none")
+def thread_sanitizer(session: nox.Session) -> None:
+    """The crate's tests under ThreadSanitizer, on each path. It takes a nightly Rust with the source of std."""
+    sysroot = session.run("rustc", "+nightly", "--print", "sysroot", silent=True)
+    if not Path(str(sysroot).strip(), "lib/rustlib/src/rust/library/Cargo.toml").exists():
+        session.skip("std must be built with it, and its source is not installed (rustup component add rust-src)")
+    sanitized(session, "thread", "-Zbuild-std")
+
+
+@nox.session(venv_backend="none")
+def miri(session: nox.Session) -> None:
+    """What makes no system calls under Miri: the streams' state machines and the lists of waiters."""
+    if subprocess.run(["cargo", "+nightly", "miri", "--version"], capture_output=True).returncode:
+        session.skip("Miri is not installed (rustup component add miri)")
+    modules = ["stream::", "reactor::waiters::"]
+    session.run("cargo", "+nightly", "miri", "test", *CRATE, "--lib", "--", *modules, *session.posargs)
 
 
 SCRATCH = """
