@@ -10,6 +10,7 @@ from pathlib import Path
 
 import procio
 import pytest
+import skips
 from support import PIPE, PYTHON, SH, WINDOWS, children, finish, output, running, sh
 
 
@@ -168,3 +169,22 @@ async def test_debug_mode_changes_nothing() -> None:
 async def test_interpreter_as_child() -> None:
     proc = await procio.create_subprocess_exec(sys.executable, "-c", "print(6 * 7)", stdout=PIPE)
     assert (await proc.communicate())[0].split() == [b"42"]
+
+
+@pytest.mark.differs
+@skips.needs_child_watchers
+def test_a_child_watcher_that_is_not_active() -> None:
+    """asyncio's own loop asks for an active one, and refuses."""
+
+    class Inactive(asyncio.ThreadedChildWatcher):  # type: ignore[name-defined, misc]
+        def is_active(self) -> bool:
+            return False
+
+    watcher = Inactive()
+    asyncio.set_child_watcher(watcher)  # type: ignore[attr-defined]
+    try:
+        with asyncio.Runner() as runner:
+            assert runner.run(output("echo", "a")) == b"a\n"
+    finally:
+        asyncio.set_child_watcher(None)  # type: ignore[attr-defined]
+        watcher.close()
