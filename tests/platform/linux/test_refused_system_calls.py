@@ -15,8 +15,8 @@ import skips
 from support import clears_signal_handlers, script_result
 
 NUMBERS = {
-    "x86_64": {"writev": 20, "clone": 56, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
-    "aarch64": {"writev": 66, "clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+    "x86_64": {"write": 1, "writev": 20, "clone": 56, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+    "aarch64": {"write": 64, "writev": 66, "clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
 }
 CLONE_VM, CLONE_PIDFD, CLONE_VFORK = 0x100, 0x1000, 0x4000
 EPERM, EIO, E2BIG, EAGAIN, ENOMEM, EACCES, EINVAL, EPIPE, ENOSYS, ECONNRESET = 1, 5, 7, 11, 12, 13, 22, 32, 38, 104
@@ -26,8 +26,8 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() not in NUMBERS, reason=skips.NO_SECCOMP_NUMBERS),
 ]
 
-# Refuses calls by their number. Those with `flags` are refused if they have any of them, but not when they make
-# a thread.
+# Refuses calls by their number, and by the length that they are given, if there is one. Those with `flags` are
+# refused if they have any of them, but not when they make a thread.
 FILTER = """
 import ctypes, struct
 
@@ -39,8 +39,10 @@ def instruction(code, value, if_true=0, if_false=0):
 
 load, equal, any_bit, give = 0x20, 0x15, 0x45, 0x06
 program = []
-for number, flags, errno in refused:
+for number, flags, errno, *length in refused:
     steps = [instruction(give, 0x50000 | errno)]
+    if length:  # word 32 is its third argument
+        steps = [instruction(load, 32), instruction(equal, length[0], 0, 1), *steps]
     if flags:  # word 0 is the number of the call, word 16 its first argument
         choice = [instruction(any_bit, CLONE_THREAD, 2, 0), instruction(any_bit, flags, 0, 1)]
         steps = [instruction(load, 16), *choice, *steps]
@@ -185,7 +187,7 @@ async def main():
     for _ in range(2):
         proc = await procio.create_subprocess_exec("sh", "-c", "echo out; cat", stdin=-1, stdout=-1)
         try:
-            assert await proc.communicate(b"input") == (b"out\\n", None)
+            assert await proc.communicate(b"i" * int(args[3])) == (b"out\\n", None)
         except OSError as error:
             assert error.errno == int(args[1]), error
             # Told once: the next call returns what was collected.
@@ -203,8 +205,8 @@ run(main())
 @pytest.mark.parametrize("errno", [EPERM, EIO, ENOMEM, EPIPE, ECONNRESET])
 def test_input_that_cannot_be_written(errno: int, loop_name: str) -> None:
     """communicate() ignores only that the child does not read its input."""
-    number = NUMBERS[platform.machine()]["writev"]
-    rules = json.dumps([(number, 0, errno)])
+    numbers, length = NUMBERS[platform.machine()], 12345
+    rules = json.dumps([(numbers["write"], 0, errno, length), (numbers["writev"], 0, errno)])
     expected = "ignored" if errno in (EPIPE, ECONNRESET) else "raised"
-    result = script_result(FILTER + NOT_WRITTEN, rules, str(errno), expected, loop=loop_name)
+    result = script_result(FILTER + NOT_WRITTEN, rules, str(errno), expected, length, loop=loop_name)
     assert result is None
