@@ -85,7 +85,7 @@ pub(super) struct LoopBinding {
 }
 
 /// The descriptor, and what keeps it open: the loop's callback.
-type Watched = (sys::RawHandle, Weak<Reactor>);
+type Watched = (std::ffi::c_int, Weak<Reactor>);
 
 /// What has been woken.
 pub(super) enum Ready {

@@ -14,7 +14,7 @@ from typing import Any
 import procio
 import pytest
 import shim
-from support import PIPE, children, run_script, sh, until_sync
+from support import PIPE, TERMINATED, children, run_script, sh, until_sync
 
 pytestmark = pytest.mark.skipif(shim.ACTIVE, reason="asyncio makes other calls")
 
@@ -123,7 +123,7 @@ SCENARIOS: dict[Callable[[], Any], Any] = {
     read_lines: [b"0\n", b"1\n", b"2\n"],
     feed_much: b"xxx",
     wait_and_communicate: [3, (b"x\n", None)],
-    run_and_stop: (b"x\n", -15),
+    run_and_stop: (b"x\n", TERMINATED),
     serve_a_protocol: b"a\nb\n",
 }
 

@@ -231,7 +231,7 @@ KEEP_OPEN = {keep_open}
 
 async def start():
     proc = await procio.create_subprocess_exec(
-        "sh", "-c", "echo one; echo two; echo -n three", stdout=-1, stderr=-1
+        "sh", "-c", "echo one; echo two; printf three", stdout=-1, stderr=-1
     )
     sleeping = await procio.create_subprocess_exec("sleep", "60", stdout=-1)
     assert await proc.stdout.readline() == b"one\\n"
@@ -263,7 +263,7 @@ with contextlib.ExitStack() as stack:
         first.close()
     asyncio.run(elsewhere(*pair))
     if KEEP_OPEN:
-        assert first.run(pair[1].wait()) == -9
+        assert first.run(pair[1].wait()) == KILLED
         first.close()
 """
 

@@ -174,18 +174,14 @@ _NAMES = "Popen names no file in its errors here"
 
 _OWNED = "sessions and signals; platform/windows/test_owned_processes.py is about jobs"
 
-_NEW = "was written on Linux, fails under Wine, and was not yet looked at there"
 
 # file -> test, or ALL of the file -> why it cannot be run on Windows.
 POSIX_ONLY: Table = {
     "transports/test_nested_runs.py": {
-        ALL: _NEW,
-    },
-    "lifecycle/test_wait.py": {
-        "test_what_needs_no_waiting_is_had_from_another_loop": _NEW,
+        "test_everything_is_delivered_around_a_nested_run": _SHELL_NAME,
     },
     "lifecycle/test_interrupts.py": {
-        ALL: _NEW,
+        "test_ctrl_c_comes_out_of_the_run_however_it_falls": _INTERRUPT,
     },
     "api/test_communicate.py": {
         "test_unread_input_is_written_after_communicate": "waits with a FIFO",
@@ -216,7 +212,7 @@ POSIX_ONLY: Table = {
         "test_search_uses_the_environment_of_the_child": _SEARCH,
     },
     "api/test_install.py": {
-        "test_methods_of_a_loop_class_are_gone_through": _NEW,
+        "test_methods_of_a_loop_class_are_gone_through": "a command line has at most 32,767 characters there",
         "test_child_watchers_go_on_working": "there are no child watchers",
     },
     "api/test_shell.py": {
@@ -298,7 +294,7 @@ POSIX_ONLY: Table = {
         ALL: "no loop waits for a descriptor that could be looked at",
     },
     "streams/test_limits.py": {
-        "test_what_was_given_up_is_handed_out_within_the_budget_of_a_turn": _NEW,
+        "test_what_was_given_up_is_handed_out_within_the_budget_of_a_turn": "passes a descriptor on",
         "test_two_endless_outputs": _GROUPS,
     },
     "streams/test_lines.py": {
