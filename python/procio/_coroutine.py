@@ -39,7 +39,7 @@ def origin() -> Origin | None:
     frame: FrameType | None = sys._getframe()
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "procio":
         frame = frame.f_back
-    frames = []
+    frames: list[tuple[str, int, str]] = []
     while frame is not None and len(frames) < depth:
         frames.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         frame = frame.f_back

@@ -18,6 +18,8 @@ from . import _core, _options
 
 if TYPE_CHECKING:
     from ._types import File, PopenOptions, StrOrBytesPath
+else:
+    File = PopenOptions = StrOrBytesPath = Any  # so that typing.get_type_hints() has an answer
 
 _T = TypeVar("_T")
 

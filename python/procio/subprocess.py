@@ -8,7 +8,7 @@ import subprocess
 import weakref
 from collections.abc import AsyncIterator
 from signal import SIGTERM
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
@@ -17,11 +17,12 @@ from ._options import checked_grace, checked_signal
 from ._streams import StreamReader, StreamWriter
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from ._results import Usage
     from ._subprocess_transport import SubprocessTransport
     from ._types import ExecKeywords, File, ShellKeywords, StrOrBytesPath
+else:
+    # So that typing.get_type_hints() has an answer. The classes take longer to make than all else to import.
+    ExecKeywords = File = ShellKeywords = StrOrBytesPath = SubprocessTransport = Usage = Any
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
 

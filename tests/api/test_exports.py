@@ -10,7 +10,10 @@ import pkgutil
 import pydoc
 import subprocess
 import sys
+import typing
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import procio
 import procio.subprocess
@@ -161,3 +164,17 @@ def test_help_of_a_process_shows_its_attributes() -> None:
     keywords += ["startupinfo", "creationflags"]
     text = procio.create_subprocess_exec.__doc__ or ""
     assert [name for name in keywords if name not in text] == []
+
+
+def functions() -> list[Callable[..., Any]]:
+    """What can be called by its public name, and its public methods."""
+    found = [getattr(procio, name) for name in procio.__all__ if hasattr(procio, name)]
+    classes = [item for item in found if isinstance(item, type)]
+    methods = [item for kind in classes for name, item in vars(kind).items() if name[0] != "_" and callable(item)]
+    return [item for item in (*found, *methods) if inspect.isfunction(item) and item.__module__.startswith("procio")]
+
+
+@pytest.mark.parametrize("function", functions(), ids=lambda function: function.__qualname__)
+def test_type_hints_can_be_asked_for(function: Callable[..., Any]) -> None:
+    """By tools that do so for every function that they meet."""
+    typing.get_type_hints(function)
