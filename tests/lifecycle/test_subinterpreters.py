@@ -67,6 +67,8 @@ print(json.dumps(said))
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
 def test_every_interpreter_but_the_main_one_is_refused(kind: str, first: str) -> None:
     """Whichever tries first, and although another has tried and has ended."""
+    if kind == "isolated" and sys.version_info[:2] == (3, 12):
+        pytest.skip("CPython 3.12.1 corrupts memory when two such interpreters import asyncio, without procio too")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, kind, first, ATTEMPT],
         capture_output=True,
