@@ -213,7 +213,10 @@ class StreamWriter(_core.StreamWriter, asyncio.StreamWriter, metaclass=_AsAsynci
         return self.transport.get_extra_info(name, default)
 
     def __repr__(self) -> str:
-        return f"<StreamWriter transport={self.transport!r}>"
+        try:
+            return f"<StreamWriter transport={self.transport!r}>"
+        except ImportError:  # while the interpreter shuts down, in the warning about an unclosed transport
+            return "<StreamWriter>"
 
 
 class _FlowControl:
