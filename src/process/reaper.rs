@@ -449,15 +449,20 @@ impl Reaper {
     /// itself if it has not ended. The error is that of the kill that was refused: another user's
     /// process.
     pub(crate) fn kill_with_group(&self) -> io::Result<()> {
+        let killed = self.kill_unstarted();
+        let cgroup = self.kill_cgroup();
+        if killed.is_err() { killed } else { cgroup }
+    }
+
+    /// The same for one that has not executed its program: what is in its control group is not its own.
+    pub(crate) fn kill_unstarted(&self) -> io::Result<()> {
         let group = self.reach_group(Process::kill_group, Group::kill);
         let refused = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() != io::ErrorKind::NotFound);
         let own = self.kill();
-        let cgroup = self.kill_cgroup();
-        let results = [own, group, cgroup];
-        results.into_iter().find(refused).unwrap_or(Ok(()))
+        [own, group].into_iter().find(refused).unwrap_or(Ok(()))
     }
 
-    /// Kills all that is in its control group, if that was asked for. `NotFound` if the group is gone.
+    /// Kills all that is in its control group, if that was asked for.
     fn kill_cgroup(&self) -> io::Result<()> {
         let state = lock(&self.state);
         match &state.cgroup {

@@ -95,7 +95,7 @@ impl PendingSpawn {
                 Poll::Ready(Err(error)) => {
                     self.failure = Some(error);
                     // What could not be executed ends by itself; what could not be heard of does not.
-                    self.kill();
+                    self.kill(Reaper::kill_unstarted);
                 }
                 Poll::Ready(Ok(())) => {
                     let Some(guard) = self.guard.take() else {
@@ -141,12 +141,12 @@ impl PendingSpawn {
     #[cfg(feature = "python")]
     pub(crate) fn abort(&mut self) {
         self.pipes = Pipes::default();
-        self.kill();
+        self.kill(Reaper::kill_with_group);
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self, kill: fn(&Reaper) -> io::Result<()>) {
         if let Some(guard) = &self.guard {
-            let _ = guard.kill_with_group();
+            let _ = kill(guard);
             let refused = |error: io::Error| error.kind() != io::ErrorKind::NotFound;
             self.out_of_reach = guard.kill().is_err_and(refused);
         }

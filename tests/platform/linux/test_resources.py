@@ -403,6 +403,16 @@ async def test_another_child_in_the_group_outlives_one_that_ended(group: Path) -
         assert await second.stdout.readline() == b"x\n"
 
 
+async def test_a_start_that_fails_kills_no_other_in_the_group(group: Path) -> None:
+    options: dict[str, Any] = {"cgroup": group, "cgroup_kill": True}
+    async with running("cat", stdin=procio.PIPE, stdout=procio.PIPE, **options) as other:
+        for command in ("/no/such/program", "/etc/passwd"):
+            with pytest.raises(OSError, match=command):
+                await procio.create_subprocess_exec(command, **options)
+        other.stdin.write(b"x\n")
+        assert await other.stdout.readline() == b"x\n"
+
+
 OWN = """
 async def main():
     open(args[1] + "/cgroup.procs", "w").write("0")
