@@ -36,6 +36,37 @@ if TYPE_CHECKING:  # such classes take long to make
     from ._types import File, PopenOptions, Request, StrOrBytesPath
 
 
+# The names of PopenOptions, which takes long to make. They must be there without a file to be read: a program may
+# have given up its access to the files of this package before it starts a child.
+KEYWORDS = frozenset(
+    [
+        "executable",
+        "cwd",
+        "env",
+        "close_fds",
+        "pass_fds",
+        "pipesize",
+        "preexec_fn",
+        "restore_signals",
+        "start_new_session",
+        "process_group",
+        "user",
+        "group",
+        "extra_groups",
+        "umask",
+        "rlimits",
+        "nice",
+        "cpu_affinity",
+        "no_new_privs",
+        "cgroup",
+        "cgroup_kill",
+        "kill_on_parent_exit",
+        "startupinfo",
+        "creationflags",
+    ]
+)
+
+
 def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions:
     """Take the keywords that have but one value out of ``kwds``, and return the others.
 
@@ -45,8 +76,6 @@ def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions
     options: PopenOptions = kwds
     if not kwds:
         return options
-    from ._types import PopenOptions
-
     if kwds.pop("universal_newlines", False):
         raise ValueError("universal_newlines must be False")
     if bool(kwds.pop("shell", shell)) is not shell:
@@ -59,7 +88,7 @@ def reject_fixed_keywords(function: str, kwds: Any, shell: bool) -> PopenOptions
         if kwds.pop(name, None) is not None:
             raise ValueError(f"{name} must be None")
     for name in kwds:
-        if name not in PopenOptions.__optional_keys__:
+        if name not in KEYWORDS:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
     return options
 

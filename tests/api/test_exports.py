@@ -16,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import procio
+import procio._options
+import procio._types
 import procio.subprocess
 import pytest
 import shim
@@ -178,3 +180,7 @@ def functions() -> list[Callable[..., Any]]:
 def test_type_hints_can_be_asked_for(function: Callable[..., Any]) -> None:
     """By tools that do so for every function that they meet."""
     typing.get_type_hints(function)
+
+
+def test_every_keyword_is_known_without_its_type() -> None:
+    assert procio._options.KEYWORDS == procio._types.PopenOptions.__optional_keys__
