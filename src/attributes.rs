@@ -3,9 +3,10 @@
 //! It is done in the order of the child half (`sys/unix/child.rs`), whatever the order of the calls is.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::command::Command;
-use crate::sys;
+use crate::sys::{self, OwnedHandle};
 
 impl Command {
     /// Whether SIGPIPE and SIGXFSZ, which Python and Rust ignore, get their default action back in
@@ -176,6 +177,25 @@ impl Command {
     /// ```
     pub fn cgroup(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
         self.spec.attributes.cgroup = Some(sys::Directory::Path(dir.into()));
+        self
+    }
+
+    /// The same by a descriptor of the directory. The command owns it.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// # use procio::Command;
+    /// use std::os::fd::OwnedFd;
+    /// let dir = OwnedFd::from(std::fs::File::open("/")?); // that of a control group
+    /// let mut command = Command::new("true");
+    /// command.cgroup_fd(dir);
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn cgroup_fd(&mut self, dir: impl Into<OwnedHandle>) -> &mut Self {
+        let dir = dir.into();
+        self.spec.attributes.cgroup = Some(sys::Directory::Descriptor(sys::raw(&dir)));
+        self.owned.push(Arc::new(dir));
         self
     }
 

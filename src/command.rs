@@ -34,7 +34,7 @@ pub struct Command {
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
     /// The descriptors in `spec` that are ours.
-    owned: Vec<Arc<OwnedHandle>>,
+    pub(crate) owned: Vec<Arc<OwnedHandle>>,
     pub(crate) hook: Option<sys::PreExec>,
     pub(crate) pipe_size: Option<usize>,
     pub(crate) read_limit: usize,

@@ -101,6 +101,12 @@ fn what_the_kernel_refuses_is_an_error_of_its_step() {
     );
     let error = refused(Command::new("true").cpu_affinity([65_000]));
     assert_eq!(error.stage(), Stage::Affinity);
+    let file = std::fs::File::open("/proc").unwrap();
+    let error = refused(Command::new("true").cgroup_fd(OwnedFd::from(file)));
+    assert_eq!(
+        (error.stage(), error.kind()),
+        (Stage::Cgroup, ErrorKind::NotFound)
+    );
     let error = refused(Command::new("true").cgroup("/proc"));
     assert_eq!(
         (error.stage(), error.kind()),
