@@ -248,17 +248,19 @@ def calmly(loop, coroutine):
         return loop.run_until_complete(task)
 
 def interrupted(name):
-    problems, said = [], None
+    problems, said, ignored = [], None, []
     before = look()
     loop = new_loop()
     loop.set_exception_handler(lambda _, context: problems.append("handler: " + repr(context)[:300]))
+    # The interpreter ignores what a finalizer raises, also this.
+    sys.unraisablehook = lambda what: ignored.append(what.exc_type)
     try:
         injecting(True)
         try:
             loop.run_until_complete(within(10, globals()[name]()))
         finally:
             injecting(False)
-        said = "nothing"
+        said = "interrupt" if KeyboardInterrupt in ignored else "nothing"
     except KeyboardInterrupt:
         said = "interrupt"
     except asyncio.CancelledError:
@@ -278,6 +280,7 @@ def interrupted(name):
     for _ in range(2):
         assert calmly(loop, asyncio.wait_for(output("/bin/echo", "x"), 10)) == b"x\\n"
     task = None
+    sys.unraisablehook = sys.__unraisablehook__
     loop.close()
     loop = None
     gc.collect()
