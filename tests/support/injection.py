@@ -411,6 +411,8 @@ class Injector:
             return 0
         if not self._active or not self._is_ours(name, address, arguments):
             return 0
+        if self._plan.interrupts and pid != self._process.pid:
+            return 0  # a signal is for the main thread, so only its own calls are moments that can be repeated
         in_child = not os.path.exists(f"/proc/{self._process.pid}/task/{pid}")
         if in_child and self._has_executed(pid):
             return 0
