@@ -9,14 +9,15 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._types import File, Platform, PopenOptions, StrOrBytesPath
+if TYPE_CHECKING:  # such classes take long to make
+    from ._types import File, Platform, PopenOptions, StrOrBytesPath
 
 if sys.platform == "win32":  # type checkers see nothing of this elsewhere
     import msvcrt
 
-    class _Shell(list[StrOrBytesPath]):
+    class _Shell(list[Any]):
         """The one argument is a whole command line, for the shell."""
 
     def check(options: PopenOptions, close_fds: bool) -> bool:

@@ -204,6 +204,7 @@ POSIX_ONLY: Table = {
         "test_run_commands": _SHELL_NAME,
     },
     "api/test_exec.py": {
+        "test_a_child_watcher_that_is_not_active": "there are no child watchers",
         "test_arguments_may_be_bytes_or_paths": "bytes are decoded as UTF-8 here",
         "test_many_arguments": "a command line has at most 32767 characters",
         "test_path_with_a_slash_is_relative_to_cwd_of_the_child": _SEARCH,
