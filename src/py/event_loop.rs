@@ -223,8 +223,8 @@ impl LoopBinding {
             return Ok(());
         }
         let binding = Arc::downgrade(self);
-        let look = Bound::new(py, IdleCallback { binding, turns })?;
-        let scheduled = self.schedule_call(py, look.into_any());
+        let look = Bound::new(py, IdleCallback { binding, turns });
+        let scheduled = look.and_then(|look| self.schedule_call(py, look.into_any()));
         if scheduled.is_err() {
             self.letting_go.store(false, Ordering::Relaxed);
         }
@@ -401,13 +401,8 @@ impl LoopBinding {
         if self.scheduled.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let turn = Bound::new(
-            py,
-            TurnCallback {
-                binding: self.clone(),
-            },
-        )?;
-        let scheduled = self.schedule_call(py, turn.into_any());
+        let turn = self.turn_callback(py);
+        let scheduled = turn.and_then(|turn| self.schedule_call(py, turn));
         if scheduled.is_err() {
             self.scheduled.store(false, Ordering::Relaxed);
         }
@@ -420,13 +415,12 @@ impl LoopBinding {
         let Some(owner) = self.owner(py) else {
             return Ok(());
         };
-        let turn = Bound::new(
-            py,
-            TurnCallback {
-                binding: self.clone(),
-            },
-        )?;
-        self.schedule_by(&owner, "call_soon_threadsafe", turn.into_any())
+        self.schedule_by(&owner, "call_soon_threadsafe", self.turn_callback(py)?)
+    }
+
+    fn turn_callback<'py>(self: &Arc<Self>, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let binding = self.clone();
+        Ok(Bound::new(py, TurnCallback { binding })?.into_any())
     }
 
     /// Has the loop call `function` in its next turn. Once it is closed there is none, which is no error.

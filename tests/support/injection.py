@@ -207,6 +207,14 @@ def left(before):
     return [f"{kind} {name}" for (kind, table), old in zip(look().items(), before.values())
             for name in table.items() - old.items()]
 
+def left_in_the_end(before):
+    gc.collect()
+    end = time.monotonic() + 5
+    while (rest := left(before)) and time.monotonic() < end:
+        time.sleep(0.002)
+        gc.collect()
+    return rest
+
 def look():
     return {"descriptor": open_fds(), "child": children(), "thread": threads()}
 
@@ -223,12 +231,7 @@ def judge(name):
     loop.close()
     injecting(False)
     loop = None
-    gc.collect()
-    end = time.monotonic() + 5
-    while (rest := left(before)) and time.monotonic() < end:
-        time.sleep(0.002)
-        gc.collect()
-    return {"said": said, "problems": problems + rest}
+    return {"said": said, "problems": problems + left_in_the_end(before)}
 
 async def within(seconds, coroutine):
     # Not wait_for: what is interrupted has to come out of the run by itself.
@@ -283,12 +286,7 @@ def interrupted(name):
     sys.unraisablehook = sys.__unraisablehook__
     loop.close()
     loop = None
-    gc.collect()
-    end = time.monotonic() + 5
-    while (rest := left(before)) and time.monotonic() < end:
-        time.sleep(0.002)
-        gc.collect()
-    return {"said": said, "problems": problems + rest}
+    return {"said": said, "problems": problems + left_in_the_end(before)}
 
 with socket.socket(fileno=int(args[0])) as channel:
     new_loop().close()
