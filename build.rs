@@ -1,5 +1,6 @@
 //! Tells the crate which Python it is built for, which `src/py/bytes_sink.rs` has to know on Windows, and
-//! whether a sanitizer is built in, with which `src/sys/linux/clone.rs` must not share memory.
+//! whether a sanitizer is built in, with which `src/sys/linux/clone.rs` must not share memory. Declares the
+//! switch of `src/sys/libkqueue`, which only RUSTFLAGS sets.
 
 /// Systems that do not let a program start others.
 const WITHOUT_PROCESSES: [&str; 5] = ["emscripten", "ios", "tvos", "wasi", "watchos"];
@@ -9,7 +10,7 @@ fn main() {
     if WITHOUT_PROCESSES.contains(&&*system) {
         println!("cargo::error=procio starts processes, which programs for {system} cannot");
     }
-    println!("cargo:rustc-check-cfg=cfg(procio_instrumented)");
+    println!("cargo:rustc-check-cfg=cfg(procio_instrumented, procio_kqueue, fuzzing, loom)");
     if std::env::var_os("CARGO_CFG_SANITIZE").is_some() {
         println!("cargo:rustc-cfg=procio_instrumented");
     }

@@ -67,7 +67,7 @@ fn dispatch_of_nothing(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| reactor.dispatch().unwrap());
 }
 
-/// A byte to each of so many children and back.
+/// A byte to each of a number of children and back.
 #[divan::bench(args = [1, 64], sample_count = 200)]
 fn ping_pong(bencher: Bencher<'_, '_>, children: usize) {
     let reactor = Reactor::new().unwrap();
@@ -93,7 +93,7 @@ fn ping_pong(bencher: Bencher<'_, '_>, children: usize) {
     });
 }
 
-/// Lines of so many bytes, as fast as `yes` writes them.
+/// Lines of a fixed length, as fast as `yes` writes them.
 #[divan::bench(args = [2, 80, 4096], sample_count = 50)]
 fn lines(bencher: Bencher<'_, '_>, length: usize) {
     const LINES: usize = 1000;

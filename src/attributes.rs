@@ -13,9 +13,13 @@ impl Command {
     /// the child. On by default.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.restore_signals(false);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "kill -PIPE $$; echo alive"]).restore_signals(false);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"alive\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn restore_signals(&mut self, restore: bool) -> &mut Self {
         self.spec.attributes.restore_signals = restore;
@@ -25,9 +29,17 @@ impl Command {
     /// Makes the child the leader of a new session. `setsid(2)`.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.setsid(true);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("sleep");
+    /// command.arg("1000").setsid(true);
+    /// let child = command.spawn(&reactor).await?;
+    /// child.signal_group(9)?;
+    /// assert_eq!(child.wait().await?.signal(), Some(9));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn setsid(&mut self, yes: bool) -> &mut Self {
         self.spec.attributes.new_session = yes;
@@ -37,9 +49,17 @@ impl Command {
     /// Puts the child into this process group; 0 makes a new one. `setpgid(2)`.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.process_group(0);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("sleep");
+    /// command.arg("1000").process_group(0);
+    /// let child = command.spawn(&reactor).await?;
+    /// child.signal_group(9)?;
+    /// assert_eq!(child.wait().await?.signal(), Some(9));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn process_group(&mut self, group: i32) -> &mut Self {
         self.spec.attributes.process_group = Some(group);
@@ -50,9 +70,16 @@ impl Command {
     /// supplementary groups it has, it has none, if the parent may give them up.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.uid(1000);
+    /// # #[cfg(unix)] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let user = rustix::process::getuid().as_raw();
+    /// let mut command = Command::new("id");
+    /// command.arg("-u").uid(user);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, format!("{user}\n").as_bytes());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn uid(&mut self, user: u32) -> &mut Self {
         self.spec.attributes.user = Some(user);
@@ -62,9 +89,16 @@ impl Command {
     /// The group as which the child runs. `setregid(2)`.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.gid(1000);
+    /// # #[cfg(unix)] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let group = rustix::process::getgid().as_raw();
+    /// let mut command = Command::new("id");
+    /// command.arg("-g").gid(group);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, format!("{group}\n").as_bytes());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn gid(&mut self, group: u32) -> &mut Self {
         self.spec.attributes.group = Some(group);
@@ -74,9 +108,18 @@ impl Command {
     /// The child's supplementary groups. `setgroups(2)`.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.groups([1000, 1001]);
+    /// # #[cfg(unix)] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("id");
+    /// command.arg("-G").groups([1000, 1001]);
+    /// match reactor.run_until(command.output(&reactor))? {
+    ///     Ok(output) => assert!(output.stdout.ends_with(b" 1000 1001\n")),
+    ///     // It takes a privilege.
+    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn groups(&mut self, groups: impl IntoIterator<Item = u32>) -> &mut Self {
         let groups = groups.into_iter().collect();
@@ -87,9 +130,13 @@ impl Command {
     /// The child's file mode creation mask. `umask(2)`.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.umask(0o077);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "umask"]).umask(0o077);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"0077\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn umask(&mut self, mask: u32) -> &mut Self {
         self.spec.attributes.umask = Some(mask);
@@ -129,9 +176,13 @@ impl Command {
     /// The child's niceness, from -20 to 19. `setpriority(2)`.
     ///
     /// ```
-    /// # use procio::Command;
-    /// let mut command = Command::new("true");
-    /// command.nice(10);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("nice");
+    /// command.nice(19);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"19\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn nice(&mut self, nice: i32) -> &mut Self {
         self.spec.attributes.nice = Some(nice);
@@ -142,9 +193,18 @@ impl Command {
     /// [`Unsupported`](std::io::ErrorKind::Unsupported). `sched_setaffinity(2)`.
     ///
     /// ```
-    /// # use procio::Command;
-    /// let mut command = Command::new("true");
-    /// command.cpu_affinity([0, 1]);
+    /// # #[cfg(target_os = "linux")] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("grep");
+    /// command.args(["Cpus_allowed_list", "/proc/self/status"]).cpu_affinity([0]);
+    /// match reactor.run_until(command.output(&reactor))? {
+    ///     Ok(output) => assert_eq!(output.stdout, b"Cpus_allowed_list:\t0\n"),
+    ///     // This program may not use that processor.
+    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput),
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cpu_affinity(&mut self, processors: impl IntoIterator<Item = usize>) -> &mut Self {
         self.spec.attributes.cpu_affinity = Some(processors.into_iter().collect());
@@ -156,9 +216,15 @@ impl Command {
     /// `PR_SET_NO_NEW_PRIVS` of `prctl(2)`.
     ///
     /// ```
-    /// # use procio::Command;
-    /// let mut command = Command::new("true");
-    /// command.no_new_privs(true);
+    /// # #[cfg(target_os = "linux")] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("grep");
+    /// command.args(["NoNewPrivs", "/proc/self/status"]).no_new_privs(true);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"NoNewPrivs:\t1\n");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn no_new_privs(&mut self, yes: bool) -> &mut Self {
         self.spec.attributes.no_new_privs = yes;
@@ -171,9 +237,15 @@ impl Command {
     /// anything else. `CLONE_INTO_CGROUP` of `clone3(2)`, `cgroups(7)`.
     ///
     /// ```
-    /// # use procio::Command;
+    /// # #[cfg(target_os = "linux")] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// let mut command = Command::new("true");
-    /// command.cgroup("/sys/fs/cgroup/system.slice/my.service/jobs");
+    /// command.cgroup("/sys/fs/cgroup/system.slice/my.service/jobs"); // of which there is none
+    /// let error = reactor.run_until(command.status(&reactor))?.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cgroup(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
         self.spec.attributes.cgroup = Some(sys::Directory::Path(dir.into()));
@@ -183,14 +255,16 @@ impl Command {
     /// The same by a descriptor of the directory. The command owns it.
     ///
     /// ```
-    /// # #[cfg(unix)] {
-    /// # use procio::Command;
+    /// # #[cfg(target_os = "linux")] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// use std::os::fd::OwnedFd;
-    /// let dir = OwnedFd::from(std::fs::File::open("/")?); // that of a control group
+    /// let dir = OwnedFd::from(std::fs::File::open("/")?); // which is none of a control group
     /// let mut command = Command::new("true");
     /// command.cgroup_fd(dir);
+    /// assert!(reactor.run_until(command.status(&reactor))?.is_err());
     /// # }
-    /// # Ok::<(), std::io::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cgroup_fd(&mut self, dir: impl Into<OwnedHandle>) -> &mut Self {
         let dir = dir.into();
@@ -205,9 +279,15 @@ impl Command {
     /// (Linux 5.14), `InvalidInput` for a control group that this process is in. `cgroups(7)`.
     ///
     /// ```
-    /// # use procio::Command;
+    /// # #[cfg(target_os = "linux")] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// let mut command = Command::new("true");
     /// command.cgroup("/sys/fs/cgroup/jobs/one").cgroup_kill(true).kill_on_drop(true);
+    /// let error = reactor.run_until(command.status(&reactor))?.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound); // there is no such control group
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cgroup_kill(&mut self, kill: bool) -> &mut Self {
         self.spec.attributes.cgroup_kill = kill;
@@ -223,9 +303,16 @@ impl Command {
     /// tied. `PR_SET_PDEATHSIG` of `prctl(2)`, `CLONE_PIDFD_AUTOKILL`.
     ///
     /// ```
-    /// # use procio::Command;
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// let mut command = Command::new("true");
     /// command.kill_on_parent_exit(true);
+    /// match reactor.run_until(command.status(&reactor))? {
+    ///     Ok(status) => assert!(status.success()),
+    ///     // This is not the main thread.
+    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn kill_on_parent_exit(&mut self, kill: bool) -> &mut Self {
         self.spec.attributes.kill_on_parent_exit = kill;

@@ -3,21 +3,20 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout, Reading, failure};
 use crate::command::Command;
 use crate::error::{SpawnError, reactor_ended};
 use crate::process::communicate::{Collect, Communicate};
-use crate::process::reaper::ChildGuard;
+use crate::process::guard::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::teardown::Teardown;
 use crate::process::transfer::DetachedChild;
 use crate::reactor::Handle;
 use crate::status::{ExitStatus, Usage};
 use crate::stdio::Stdio;
-use crate::stream::pipe::ReadPipe;
+use crate::stream::read_pipe::ReadPipe;
 use crate::sys;
 
 /// A child that is being started; ends with the [`Child`] once its program was executed.
@@ -28,6 +27,7 @@ use crate::sys;
 /// let reactor = Reactor::new()?;
 /// let starting = Command::new("true").spawn(&reactor);
 /// let child = reactor.run_until(starting)??;
+/// assert!(reactor.run_until(child.wait())??.success());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -40,7 +40,8 @@ impl Command {
     /// Starts the child, and returns a future that ends when its program was executed, or could not be.
     ///
     /// The call itself makes the child and does not wait, so that a slow disk holds no thread: awaiting
-    /// the future is only to learn how it went.
+    /// the future is only to learn how it went. On macOS and on Windows the system's call returns when the
+    /// program was loaded, and holds the thread until then.
     ///
     /// # Errors
     /// By the future, with the [`Stage`](crate::Stage) at which it failed: a NUL in an argument, a lack
@@ -175,7 +176,7 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// The reading end of its standard error, if that was piped. May be taken out.
     pub stderr: Option<ChildStderr>,
-    pub(crate) guard: Arc<ChildGuard>,
+    pub(crate) guard: ChildGuard,
 }
 
 /// What a child gave back.
@@ -205,7 +206,7 @@ pub struct Output {
 }
 
 impl Child {
-    pub(crate) fn new(guard: Arc<ChildGuard>, pipes: Pipes) -> Self {
+    pub(crate) fn new(guard: ChildGuard, pipes: Pipes) -> Self {
         Child {
             guard,
             stdin: pipes.stdin.map(ChildStdin::new),
@@ -229,8 +230,8 @@ impl Child {
     /// ```
     ///
     /// # Errors
-    /// When there are no descriptors or no memory, or the other reactor has ended. The child has
-    /// then been killed.
+    /// When there are no descriptors or no memory, when reading or writing one of its pipes has
+    /// failed, or when the other reactor has ended. The child has then been killed.
     pub fn move_to(mut self, reactor: &impl AsRef<Handle>) -> io::Result<Self> {
         let parts = self.take_parts()?;
         let (guard, pipes) = parts.attach(&reactor.as_ref().0, 0)?;
@@ -239,9 +240,9 @@ impl Child {
 
     /// Takes it out of its reactor. Its own handles are of no use any more.
     pub(crate) fn take_parts(&mut self) -> io::Result<DetachedChild> {
-        let stdin = self.stdin.as_ref().map(|stdin| &*stdin.pipe);
-        let stdout = self.stdout.as_mut().map(|out| &**out.0.whole());
-        let stderr = self.stderr.as_mut().map(|err| &**err.0.whole());
+        let stdin = self.stdin.as_ref().map(|stdin| &stdin.pipe);
+        let stdout = self.stdout.as_mut().map(|out| out.0.whole());
+        let stderr = self.stderr.as_mut().map(|err| err.0.whole());
         let taken = DetachedChild::take(&self.guard, stdin, stdout, stderr);
         taken.inspect_err(|_| drop(self.kill()))
     }
@@ -260,32 +261,6 @@ impl Child {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.guard.pid()
-    }
-
-    /// A descriptor that names the child and is readable once it has ended: a pidfd of the caller's own,
-    /// for another event loop, or to be sent to another process. pidfd_open(2).
-    ///
-    /// ```
-    /// # #[cfg(target_os = "linux")] {
-    /// # let reactor = procio::Reactor::new()?;
-    /// # reactor.run_until(async {
-    /// let child = procio::Command::new("sleep").arg("100").kill_on_drop(true).spawn(&reactor).await?;
-    /// match child.pidfd() {
-    ///     Ok(pidfd) => println!("{pidfd:?}"),
-    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
-    /// }
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// # })??;
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `NotFound` when it has been reaped, `Unsupported` where the system has no such descriptors; when
-    /// there are no descriptors left.
-    #[cfg(unix)]
-    pub fn pidfd(&self) -> io::Result<std::os::fd::OwnedFd> {
-        self.guard.pidfd()
     }
 
     /// How it ended, if it has: looks now, without waiting.
@@ -313,7 +288,7 @@ impl Child {
     /// let child = procio::Command::new("true").spawn(&reactor).await?;
     /// child.wait().await?;
     /// let usage = child.usage().expect("it has ended");
-    /// println!("{:?} of processor time", usage.user + usage.system);
+    /// assert!(usage.user + usage.system < std::time::Duration::from_secs(60));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -339,7 +314,7 @@ impl Child {
     /// ```
     ///
     /// # Errors
-    /// When the reactor has ended and the child has not.
+    /// When the reactor has ended and the child has not, or the system does not tell of its end.
     ///
     /// # Cancel safety
     /// Safe: nothing is lost, wait again.
@@ -347,7 +322,7 @@ impl Child {
         if let Some(stdin) = &self.stdin {
             stdin.pipe.close();
         }
-        let mut wait = Wait(&self.guard, None);
+        let mut wait = WaiterGuard(&self.guard, None);
         let exit = poll_fn(|cx| wait.0.poll_wait(&mut wait.1, cx)).await?;
         Ok(exit.status)
     }
@@ -559,7 +534,7 @@ impl Child {
         }
         let stdout = self.stdout.as_mut().map(|out| out.0.whole());
         let stderr = self.stderr.as_mut().map(|err| err.0.whole());
-        let collect = |pipe: &Arc<ReadPipe>| Collect::new(pipe.clone(), Vec::new(), None);
+        let collect = |pipe: &ReadPipe| Collect::new(pipe.clone(), Vec::new(), None);
         let (stdout, stderr) = (stdout.map(collect), stderr.map(collect));
         let input = self.stdin.as_ref().map(|stdin| stdin.pipe.clone());
         let mut operation = Communicate::new(self.guard.clone(), input, stdout, stderr);
@@ -583,9 +558,9 @@ impl Child {
 }
 
 /// A wait that leaves no waker behind when it is given up.
-struct Wait<'a>(&'a ChildGuard, crate::reactor::waiters::Key);
+struct WaiterGuard<'a>(&'a ChildGuard, crate::reactor::waiters::Key);
 
-impl Drop for Wait<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.0.forget(&mut self.1);
     }

@@ -49,6 +49,7 @@ impl Command {
     ///
     /// ```
     /// let command = procio::Command::new("/usr/bin/env");
+    /// assert_eq!(command.get_program(), "/usr/bin/env");
     /// ```
     #[must_use]
     pub fn new(program: impl AsRef<OsStr>) -> Self {
@@ -69,9 +70,10 @@ impl Command {
     /// Adds an argument.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
+    /// # use procio::Command;
     /// let mut command = Command::new("echo");
     /// command.arg("a word").arg("-v");
+    /// assert!(command.get_args().eq(["a word", "-v"]));
     /// ```
     pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
         self.spec.args.push(arg.as_ref().to_owned());
@@ -81,9 +83,10 @@ impl Command {
     /// Adds arguments.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
+    /// # use procio::Command;
     /// let mut command = Command::new("echo");
     /// command.args(["a word", "-v"]);
+    /// assert!(command.get_args().eq(["a word", "-v"]));
     /// ```
     pub fn args<S: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = S>) -> &mut Self {
         self.spec
@@ -133,9 +136,13 @@ impl Command {
     /// Sets variables, as [`env`](Command::env).
     ///
     /// ```
-    /// # use procio::Command;
-    /// let mut command = Command::new("true");
-    /// command.envs([("LANG", "C"), ("TZ", "UTC")]);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo $LANG $TZ"]).envs([("LANG", "C"), ("TZ", "UTC")]);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"C UTC\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
         &mut self,
@@ -150,9 +157,13 @@ impl Command {
     /// Removes a variable from the child's environment.
     ///
     /// ```
-    /// # use procio::Command;
-    /// let mut command = Command::new("true");
-    /// command.env_remove("LD_PRELOAD");
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo ${HOME-none}"]).env_remove("HOME");
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"none\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
         self.spec.env.set(name.as_ref(), None);
@@ -162,9 +173,13 @@ impl Command {
     /// Empties the child's environment. What [`env`](Command::env) sets after that is all it gets.
     ///
     /// ```
-    /// # use procio::Command;
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// let mut command = Command::new("/usr/bin/env");
     /// command.env_clear().env("LANG", "C");
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"LANG=C\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn env_clear(&mut self) -> &mut Self {
         self.spec.env = sys::Environment::Exactly(Vec::new());
@@ -174,9 +189,13 @@ impl Command {
     /// The child's working directory.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("pwd");
     /// command.current_dir("/");
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"/\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current_dir(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
         self.spec.cwd = Some(sys::Directory::Path(dir.into()));
@@ -188,12 +207,15 @@ impl Command {
     ///
     /// ```
     /// # #[cfg(unix)] {
-    /// # use procio::Command;
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// use std::os::fd::OwnedFd;
-    /// let mut command = Command::new("ls");
+    /// let mut command = Command::new("pwd");
     /// command.current_dir_fd(OwnedFd::from(std::fs::File::open("/")?));
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"/\n");
     /// # }
-    /// # Ok::<(), std::io::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current_dir_fd(&mut self, dir: impl Into<OwnedHandle>) -> &mut Self {
         let dir = dir.into();
@@ -205,9 +227,13 @@ impl Command {
     /// Where the child's standard input comes from; the parent's by default.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("cat");
     /// command.stdin(Stdio::null());
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdin = stdio.into();
@@ -217,9 +243,16 @@ impl Command {
     /// Where the child's standard output goes; to the parent's by default.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.stdout(Stdio::piped());
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("cat");
+    /// command.stdin(Stdio::null()).stdout(Stdio::piped());
+    /// let child = command.spawn(&reactor).await?;
+    /// assert!(child.stdin.is_none() && child.stdout.is_some());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stdout = stdio.into();
@@ -229,9 +262,13 @@ impl Command {
     /// Where the child's standard error goes; to the parent's by default.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.stderr(Stdio::to_stdout());
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo out; echo err >&2"]).stderr(Stdio::to_stdout());
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"out\nerr\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
         self.stderr = stdio.into();
@@ -241,9 +278,16 @@ impl Command {
     /// Whether descriptors above 2 are closed in the child. On by default.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.close_fds(false);
+    /// # #[cfg(unix)] {
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// use std::os::fd::AsRawFd;
+    /// let inherited = rustix::io::dup(std::io::stderr())?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "test -e /dev/fd/$0", &inherited.as_raw_fd().to_string()]).close_fds(false);
+    /// assert!(reactor.run_until(command.status(&reactor))??.success());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close_fds(&mut self, close: bool) -> &mut Self {
         self.spec.close_fds = close;
@@ -254,14 +298,16 @@ impl Command {
     ///
     /// ```
     /// # #[cfg(unix)] {
-    /// # use procio::Command;
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
     /// use std::os::fd::{AsRawFd, OwnedFd};
     /// let file = OwnedFd::from(std::fs::File::open("/dev/null")?);
     /// let path = format!("/dev/fd/{}", file.as_raw_fd());
     /// let mut command = Command::new("cat");
     /// command.arg(path).pass_fd(file);
+    /// assert!(reactor.run_until(command.status(&reactor))??.success());
     /// # }
-    /// # Ok::<(), std::io::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pass_fd(&mut self, fd: impl Into<OwnedHandle>) -> &mut Self {
         let fd = fd.into();
@@ -273,9 +319,13 @@ impl Command {
     /// The size in bytes of the kernel's buffer of each new pipe, where the system lets one choose.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.stdout(Stdio::piped()).pipe_size(256 * 1024);
+    /// # use procio::{Command, Reactor};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("echo");
+    /// command.arg("hi").pipe_size(256 * 1024);
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"hi\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pipe_size(&mut self, bytes: usize) -> &mut Self {
         self.pipe_size = Some(bytes);
@@ -286,9 +336,17 @@ impl Command {
     /// the default, for nothing at all.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.stdout(Stdio::piped()).read_limit(64 * 1024);
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("head");
+    /// command.args(["-c", "100000", "/dev/zero"]).stdout(Stdio::piped()).read_limit(64 * 1024);
+    /// let child = command.spawn(&reactor).await?;
+    /// // More than the pipe holds: it ends although its output is not read yet.
+    /// assert!(child.wait().await?.success());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn read_limit(&mut self, bytes: usize) -> &mut Self {
         self.read_limit = bytes;
@@ -298,9 +356,18 @@ impl Command {
     /// The longest line, in bytes, that `read_line` and `read_until` wait for; 1 GiB by default.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.stdout(Stdio::piped()).line_limit(1024 * 1024);
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("echo");
+    /// command.arg("a long line").stdout(Stdio::piped()).line_limit(4);
+    /// let mut child = command.spawn(&reactor).await?;
+    /// let mut output = child.stdout.take().ok_or("not piped")?;
+    /// let error = output.read_line(&mut String::new()).await.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn line_limit(&mut self, bytes: usize) -> &mut Self {
         self.line_limit = bytes;
@@ -311,9 +378,19 @@ impl Command {
     /// way it is reaped, as long as the reactor is dispatched.
     ///
     /// ```
-    /// # use procio::{Command, Stdio};
-    /// let mut command = Command::new("true");
-    /// command.kill_on_drop(true);
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let mut command = Command::new("sleep");
+    /// command.arg("1000").stdout(Stdio::piped()).kill_on_drop(true);
+    /// let mut child = command.spawn(&reactor).await?;
+    /// let mut output = child.stdout.take().ok_or("not piped")?;
+    /// drop(child);
+    /// // The sleep had the only other end of the pipe.
+    /// assert_eq!(output.read_to_end(&mut Vec::new()).await?, 0);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut Self {
         self.kill_on_drop = kill;

@@ -94,9 +94,7 @@ impl SpawnError {
     pub fn io_error(&self) -> &io::Error {
         &self.source
     }
-}
 
-impl SpawnError {
     /// What kind of error it is: that of [`io_error`](SpawnError::io_error).
     ///
     /// ```
@@ -148,6 +146,14 @@ impl From<SpawnError> for io::Error {
             Some(code) => io::Error::from_raw_os_error(code),
             None => io::Error::new(kind, error),
         }
+    }
+}
+
+/// The same error once more: one that every caller is told.
+pub(crate) fn error_again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A [`Reactor`] owns one pollable descriptor in which everything about children is registered; any
 //! event loop can watch it. A [`Command`] describes a child, with the options of Python's
-//! `subprocess.Popen`; starting it does not copy the parent's memory and does not wait for the exec.
+//! `subprocess.Popen`; on Linux, starting it neither copies the parent's memory nor waits for the exec.
 //! What comes back is a [`Child`] with [`ChildStdin`], [`ChildStdout`] and [`ChildStderr`]. Names and
-//! ownership are those of [`std::process`].
+//! ownership are those of [`std::process`], but for what the module `migration` tells.
 //!
 //! ```
 //! use procio::{Command, Reactor, Stdio};
@@ -71,11 +71,15 @@ mod child;
 mod child_stdio;
 mod command;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 /// Coming from `std::process`, `tokio::process` or `async-process`.
 #[cfg(unix)]
 pub mod migration {
     #![doc = include_str!("migration.md")]
 }
+mod os;
 mod process;
 #[cfg(feature = "python")]
 #[allow(missing_debug_implementations, reason = "these are Python's classes")]
@@ -93,27 +97,10 @@ pub use child::{Child, Output, Spawning};
 pub use child_stdio::{ChildStderr, ChildStdin, ChildStdout, Lines};
 pub use command::Command;
 pub use error::{SpawnError, Stage};
+pub use os::*;
 #[cfg(feature = "python")]
 #[doc(inline)]
 pub use py::interop as python;
 pub use reactor::{Handle, Reactor};
-#[cfg(unix)]
-pub use status::ExitStatusExt;
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;
-#[cfg(windows)]
-pub use sys::CommandExt;
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for Reactor {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.poller().as_fd()
-    }
-}
-
-#[cfg(windows)]
-impl std::os::windows::io::AsHandle for Reactor {
-    fn as_handle(&self) -> std::os::windows::io::BorrowedHandle<'_> {
-        self.poller().as_handle()
-    }
-}

@@ -84,9 +84,7 @@ impl ExitStatus {
     pub fn success(self) -> bool {
         self == ExitStatus::Exited(0)
     }
-}
 
-impl ExitStatus {
     /// Whether it left a core dump.
     ///
     /// ```
@@ -95,69 +93,6 @@ impl ExitStatus {
     #[must_use]
     pub fn core_dumped(self) -> bool {
         matches!(self, ExitStatus::Signaled { core: true, .. })
-    }
-}
-
-/// On Unix, a status as wait(2) has it: what [`std::os::unix::process::ExitStatusExt`] is to std's.
-///
-/// ```
-/// use procio::{ExitStatus, ExitStatusExt};
-/// let status = ExitStatus::from_raw(3 << 8);
-/// assert_eq!(status, ExitStatus::Exited(3));
-/// assert_eq!(status.into_raw(), Some(3 << 8));
-/// ```
-#[cfg(unix)]
-pub trait ExitStatusExt: Sized {
-    /// The status of an ended process.
-    fn from_raw(raw: i32) -> Self;
-    /// The same back; `None` for one that was lost.
-    fn into_raw(self) -> Option<i32>;
-}
-
-#[cfg(unix)]
-impl ExitStatusExt for ExitStatus {
-    fn from_raw(raw: i32) -> Self {
-        match raw & 0x7f {
-            0 => ExitStatus::Exited((raw >> 8).cast_unsigned() & 0xff),
-            signal => ExitStatus::Signaled {
-                signal,
-                core: raw & 0x80 != 0,
-            },
-        }
-    }
-
-    fn into_raw(self) -> Option<i32> {
-        match self {
-            ExitStatus::Exited(code) => Some((code & 0xff).cast_signed() << 8),
-            ExitStatus::Signaled { signal, core } => Some(signal | i32::from(core) << 7),
-            ExitStatus::Lost => None,
-        }
-    }
-}
-
-#[cfg(unix)]
-impl From<std::process::ExitStatus> for ExitStatus {
-    fn from(status: std::process::ExitStatus) -> Self {
-        ExitStatusExt::from_raw(std::os::unix::process::ExitStatusExt::into_raw(status))
-    }
-}
-
-/// ```
-/// let lost = std::process::ExitStatus::try_from(procio::ExitStatus::Lost);
-/// assert!(lost.is_err());
-/// let killed = procio::ExitStatus::Signaled { signal: 9, core: false };
-/// assert_eq!(procio::ExitStatus::from(std::process::ExitStatus::try_from(killed)?), killed);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[cfg(unix)]
-impl TryFrom<ExitStatus> for std::process::ExitStatus {
-    type Error = std::io::Error;
-
-    /// Fails for a status that was lost, which std cannot express.
-    fn try_from(status: ExitStatus) -> std::io::Result<Self> {
-        let lost = || std::io::Error::other("the exit status was lost");
-        let raw = status.into_raw().ok_or_else(lost)?;
-        Ok(std::os::unix::process::ExitStatusExt::from_raw(raw))
     }
 }
 

@@ -39,8 +39,11 @@ pub(crate) enum Target {
     Stdout,
     Owned(Arc<OwnedHandle>),
     #[cfg_attr(
-        not(any(unix, feature = "python")),
-        expect(dead_code, reason = "Python goes by numbers")
+        not(feature = "python"),
+        allow(
+            dead_code,
+            reason = "by number from Python, and for Unix's standard streams"
+        )
     )]
     Raw(RawHandle),
 }
@@ -49,7 +52,14 @@ impl Stdio {
     /// The parent's own stream.
     ///
     /// ```
-    /// procio::Command::new("ls").stdout(procio::Stdio::inherit());
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("true").stdout(Stdio::inherit()).spawn(&reactor).await?;
+    /// assert!(child.stdout.is_none());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn inherit() -> Self {
@@ -59,7 +69,13 @@ impl Stdio {
     /// Nothing: reads end at once and writes vanish.
     ///
     /// ```
-    /// procio::Command::new("ls").stdout(procio::Stdio::null());
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("echo");
+    /// command.arg("hi").stdout(Stdio::null());
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn null() -> Self {
@@ -69,7 +85,14 @@ impl Stdio {
     /// A new pipe whose other end the [`Child`](crate::Child) holds.
     ///
     /// ```
-    /// procio::Command::new("ls").stdout(procio::Stdio::piped());
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// # reactor.run_until(async {
+    /// let child = Command::new("true").stdout(Stdio::piped()).spawn(&reactor).await?;
+    /// assert!(child.stdout.is_some());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn piped() -> Self {
@@ -79,7 +102,13 @@ impl Stdio {
     /// For standard error: the same open file as standard output, in one order.
     ///
     /// ```
-    /// procio::Command::new("ls").stderr(procio::Stdio::to_stdout());
+    /// # use procio::{Command, Reactor, Stdio};
+    /// # let reactor = Reactor::new()?;
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo out; echo err >&2"]).stderr(Stdio::to_stdout());
+    /// let output = reactor.run_until(command.output(&reactor))??;
+    /// assert_eq!(output.stdout, b"out\nerr\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn to_stdout() -> Self {
@@ -109,8 +138,7 @@ impl From<OwnedHandle> for Stdio {
 
 /// What std makes a stream of, the command makes one of: it owns the handle.
 macro_rules! from_owned {
-    ($($(#[$where:meta])* $kind:ty,)*) => {$(
-        $(#[$where])*
+    ($($kind:ty,)*) => {$(
         impl From<$kind> for Stdio {
             fn from(stream: $kind) -> Self {
                 OwnedHandle::from(stream).into()
@@ -126,64 +154,4 @@ from_owned! {
     std::process::ChildStdin,
     std::process::ChildStdout,
     std::process::ChildStderr,
-    #[cfg(unix)]
-    std::net::TcpStream,
-    #[cfg(unix)]
-    std::os::unix::net::UnixStream,
-}
-
-#[cfg(unix)]
-impl From<std::io::Stdout> for Stdio {
-    fn from(_: std::io::Stdout) -> Self {
-        Stdio(Target::Raw(1))
-    }
-}
-
-#[cfg(unix)]
-impl From<std::io::Stderr> for Stdio {
-    fn from(_: std::io::Stderr) -> Self {
-        Stdio(Target::Raw(2))
-    }
-}
-
-/// An end of one child's pipe as a stream of another: a pipeline.
-///
-/// ```
-/// use procio::{Command, Reactor, Stdio};
-///
-/// let reactor = Reactor::new()?;
-/// reactor.run_until(async {
-///     let mut first = Command::new("echo").arg("hi").stdout(Stdio::piped()).spawn(&reactor).await?;
-///     let output: Stdio = first.stdout.take().ok_or("not piped")?.try_into()?;
-///     let second = Command::new("cat").stdin(output).output(&reactor).await?;
-///     assert_eq!(second.stdout, b"hi\n");
-///     Ok::<_, Box<dyn std::error::Error>>(())
-/// })??;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[cfg(unix)]
-impl TryFrom<crate::ChildStdout> for Stdio {
-    type Error = std::io::Error;
-
-    fn try_from(stream: crate::ChildStdout) -> std::io::Result<Self> {
-        stream.into_owned_fd().map(Stdio::from)
-    }
-}
-
-#[cfg(unix)]
-impl TryFrom<crate::ChildStderr> for Stdio {
-    type Error = std::io::Error;
-
-    fn try_from(stream: crate::ChildStderr) -> std::io::Result<Self> {
-        stream.into_owned_fd().map(Stdio::from)
-    }
-}
-
-#[cfg(unix)]
-impl TryFrom<crate::ChildStdin> for Stdio {
-    type Error = std::io::Error;
-
-    fn try_from(stream: crate::ChildStdin) -> std::io::Result<Self> {
-        stream.into_owned_fd().map(Stdio::from)
-    }
 }

@@ -40,7 +40,7 @@ use ::tokio::runtime;
 use ::tokio::task::coop::poll_proceed;
 
 use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout};
-use crate::reactor::poll_thread::PollThread;
+use crate::reactor::poll_thread::{Delivered, PollThread};
 use crate::reactor::{Handle, Inner, Reactor};
 use crate::sys::HostFd;
 
@@ -70,6 +70,7 @@ impl Driver {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> std::io::Result<()> {
     /// let driver = procio::tokio::Driver::new()?;
+    /// assert!(procio::Command::new("true").status(&driver).await?.success());
     /// # Ok(())
     /// # }
     /// ```
@@ -95,11 +96,12 @@ impl Driver {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let driver = procio::tokio::Driver::new()?;
     /// let handle = driver.handle();
-    /// tokio::spawn(async move {
+    /// let status = tokio::spawn(async move {
     ///     let child = procio::Command::new("true").spawn(&handle).await?;
     ///     Ok::<_, std::io::Error>(child.wait().await?)
     /// })
     /// .await??;
+    /// assert!(status.success());
     /// # Ok(())
     /// # }
     /// ```
@@ -148,7 +150,7 @@ impl Drive {
                 Watch::Thread(PollThread::start(inner, move |events| {
                     polled.collect(events);
                     polled.wake_host();
-                    true
+                    Delivered::Told
                 })?)
             }
         };

@@ -114,7 +114,12 @@ fn a_pipeline_needs_no_pipe_of_ones_own() {
                 .unwrap();
             assert_eq!(output.stdout, expected.as_bytes());
         }
-        // The other way round, and from std.
+    });
+}
+
+#[test]
+fn a_pipeline_may_begin_at_its_end_or_in_std() {
+    run(async |handle| {
         let mut last = Command::new("cat");
         let mut last = last
             .stdin(Stdio::piped())

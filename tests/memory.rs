@@ -87,7 +87,7 @@ async fn start(handle: &Handle) -> Child {
     command.spawn(handle).await.unwrap()
 }
 
-/// Runs a future that is granted so many large allocations, and one that is refused.
+/// Runs a future that is granted a number of large allocations, and one that is refused.
 async fn granted<F: Future>(mut count: Option<usize>, future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {

@@ -152,7 +152,8 @@ fn a_child_that_does_not_read_breaks_the_pipe() {
         let stdout = child.stdout.as_mut().unwrap();
         stdout.read_line(&mut String::new()).await.unwrap();
         let stdin = child.stdin.as_mut().unwrap();
-        let error = stdin.write_all(b"x").await.unwrap_err();
+        // More than the pipe takes: a child of another test that has not executed yet may hold its other end.
+        let error = stdin.write_all(&vec![b'x'; 1 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         let error = stdin.write(b"x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
@@ -189,7 +190,8 @@ fn closing_comes_after_what_a_cancelled_communicate_had_to_write() {
 fn everything_fails_when_the_reactor_has_ended() {
     let reactor = Reactor::new().unwrap();
     let handle = reactor.handle();
-    let child = reactor.run_until(start(&mut Command::new("cat"), &handle));
+    // One that writes would be ended by the end of the reading end.
+    let child = reactor.run_until(start(Command::new("sleep").arg("1000"), &handle));
     let mut child = child.unwrap();
     let starting = Command::new("cat").spawn(&handle);
     drop(reactor);

@@ -172,10 +172,17 @@ fn a_pipe_that_gets_another_writer() {
         let mut reading = Box::pin(AsyncReadExt::read(&mut stdout, &mut byte));
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
-        let polled = reading.as_mut().poll(&mut Context::from_waker(&waker));
-        assert!(polled.is_pending());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(wakes.0.load(Ordering::SeqCst), 0, "woken without a cause");
+        let mut polled = 0;
+        for _ in 0..20 {
+            if polled == 0 || wakes.0.swap(0, Ordering::SeqCst) > 0 {
+                let poll = reading.as_mut().poll(&mut Context::from_waker(&waker));
+                assert!(poll.is_pending());
+                polled += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The event of the hang-up may come late, once.
+        assert!(polled <= 2, "woken without a cause");
         writer.write_all(b"x").unwrap();
         let read = timeout(Duration::from_secs(30), reading).await;
         assert_eq!(read.unwrap().unwrap(), 1);

@@ -1,38 +1,45 @@
 //! The feature `tokio` against `tokio::process`, pair by pair; the last columns are the ratios.
 //!
-//! `cargo bench --no-default-features --features tokio --bench tokio -- [PART OF A NAME]...`
+//! `cargo bench --no-default-features --features tokio --bench tokio -- [--json FILE] [PART OF A NAME]...`
 //!
 //! A round runs ours, theirs and, where there is one, the limit: the standard library with blocking
 //! calls, which makes the system calls that a C program would. Every other round the order is
 //! reversed. A ratio is formed within a round; what is shown is the median.
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs
+)]
 
 mod limit;
 mod ours;
+mod record;
 mod shared;
 mod theirs;
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use procio::tokio::Driver;
+use record::{Record, Row};
 use tokio::runtime::{Builder, Runtime};
 
 const MIB: usize = 1024 * 1024;
 
 fn main() {
-    let arguments = std::env::args().skip(1);
-    let names: Vec<String> = arguments.filter(|name| !name.starts_with("--")).collect();
+    let (names, json) = arguments();
     let one = Builder::new_current_thread().enable_all().build().unwrap();
     let two = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    println!("| runtime | what | procio | tokio::process | ratio | to the limit |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    let record = Rc::new(Record::begin());
     let benches =
         [("one thread", one), ("two workers", two)].map(|(runtime_name, runtime)| Bench {
             names: names.clone(),
+            record: record.clone(),
             runtime_name,
             runtime,
         });
@@ -45,6 +52,23 @@ fn main() {
         benches.iter().for_each(large);
         drop(heap);
     }
+    if let Some(path) = json {
+        record.save(&path);
+    }
+}
+
+/// The parts of names, and the file; `cargo bench` adds `--bench`.
+fn arguments() -> (Vec<String>, Option<String>) {
+    let mut arguments = std::env::args().skip(1);
+    let (mut names, mut json) = (Vec::new(), None);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--json" => json = Some(arguments.next().expect("--json needs a file")),
+            "--bench" => {}
+            _ => names.push(argument),
+        }
+    }
+    (names, json)
 }
 
 fn children(bench: &Bench) {
@@ -113,9 +137,16 @@ fn memory(bench: &Bench) {
     let (ours, kept) = grown(&|| Box::new(runtime.block_on(ours::idle(&driver))));
     let (theirs, _) = grown(&|| Box::new(runtime.block_on(async { theirs::idle() })));
     drop(kept);
-    let ratio = ours as f64 / theirs as f64;
-    let name = bench.runtime_name;
-    println!("| {name} | {what} | {ours} B | {theirs} B | {ratio:.2} | |");
+    bench.record.add(Row {
+        runtime: bench.runtime_name,
+        what: what.to_owned(),
+        unit: "B",
+        rounds: 1,
+        procio: ours as f64,
+        tokio: theirs as f64,
+        ratio: ours as f64 / theirs as f64,
+        to_limit: None,
+    });
 }
 
 fn resident() -> usize {
@@ -126,6 +157,7 @@ fn resident() -> usize {
 
 struct Bench {
     names: Vec<String>,
+    record: Rc<Record>,
     runtime_name: &'static str,
     runtime: Runtime,
 }
@@ -176,21 +208,18 @@ impl Bench {
                 times.push([a, b, c].map(|time| time.as_secs_f64()));
             }
         }
-        let seconds = |which: usize| {
-            let median = median(times.iter().map(|round| round[which]));
-            Duration::from_secs_f64(median)
-        };
-        let ratio = median(times.iter().map(|round| round[0] / round[1]));
-        let to_limit = match limit {
-            Some(_) => format!(
-                "{:.2}",
-                median(times.iter().map(|round| round[0] / round[2]))
-            ),
-            None => String::new(),
-        };
-        let (us, them) = (seconds(0), seconds(1));
-        let name = self.runtime_name;
-        println!("| {name} | {what} | {us:.3?} | {them:.3?} | {ratio:.2} | {to_limit} |");
+        let seconds = |which: usize| median(times.iter().map(|round| round[which]));
+        let ratio = |to: usize| median(times.iter().map(|round| round[0] / round[to]));
+        self.record.add(Row {
+            runtime: self.runtime_name,
+            what: what.to_owned(),
+            unit: "s",
+            rounds,
+            procio: seconds(0),
+            tokio: seconds(1),
+            ratio: ratio(1),
+            to_limit: limit.as_ref().map(|_| ratio(2)),
+        });
     }
 
     fn time(&self, future: impl Future<Output = ()> + Send + 'static) -> Duration {

@@ -31,7 +31,7 @@ pub async fn drain(mut output: impl AsyncRead + Unpin) {
     assert_eq!(total, BULK);
 }
 
-/// So many bytes there and back, one after the other.
+/// A number of bytes there and back, one after the other.
 pub async fn ping<I, O>(mut input: I, mut output: O, times: usize)
 where
     I: AsyncWrite + Unpin,

@@ -70,6 +70,7 @@ async def run_on_worker(job: str, number: int, command: str) -> Result:
             stdout=procio.PIPE,
             stderr=procio.subprocess.STDOUT,
         ) as process:
+            assert process.stdout is not None  # for type checkers: it was asked for
             share.running[number] = process
             try:
                 async for line in process.stdout.lines(encoding="utf-8", errors="replace"):

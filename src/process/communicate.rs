@@ -1,18 +1,18 @@
 //! Feeding standard input and collecting what comes back, as one operation.
 
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::process::reaper::ChildGuard;
+use crate::process::guard::ChildGuard;
 use crate::reactor::waiters::Key;
 use crate::stream::buffer::{OutOfMemory, Sink};
-use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::read_pipe::ReadPipe;
+use crate::stream::write_pipe::WritePipe;
 
 /// Collects a stream into a sink, to the end or up to a number of bytes. Given up, it puts back what
 /// it has, as it is: nothing that was read is lost, and the next one collects on.
 pub(crate) struct Collect<K: Sink> {
-    pipe: Arc<ReadPipe>,
+    pipe: ReadPipe,
     sink: Option<K>,
     want: Option<usize>,
     begun: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Collect<K: Sink> {
 }
 
 impl<K: Sink> Collect<K> {
-    pub(crate) fn new(pipe: Arc<ReadPipe>, sink: K, want: Option<usize>) -> Self {
+    pub(crate) fn new(pipe: ReadPipe, sink: K, want: Option<usize>) -> Self {
         Collect {
             pipe,
             sink: Some(sink),
@@ -45,7 +45,7 @@ impl<K: Sink> Collect<K> {
         Poll::Ready(result)
     }
 
-    pub(crate) fn pipe(&self) -> &Arc<ReadPipe> {
+    pub(crate) fn pipe(&self) -> &ReadPipe {
         &self.pipe
     }
 
@@ -76,18 +76,18 @@ impl<K: Sink> Drop for Collect<K> {
 /// Given up, it puts back what it had collected, so that the next one returns everything (CPython
 /// issue 139373).
 pub(crate) struct Communicate<K: Sink> {
-    input: Option<Arc<WritePipe>>,
+    input: Option<WritePipe>,
     pub(crate) stdout: Option<Collect<K>>,
     pub(crate) stderr: Option<Collect<K>>,
-    guard: Arc<ChildGuard>,
+    guard: ChildGuard,
     key: Key,
     input_key: Key,
 }
 
 impl<K: Sink> Communicate<K> {
     pub(crate) fn new(
-        guard: Arc<ChildGuard>,
-        input: Option<Arc<WritePipe>>,
+        guard: ChildGuard,
+        input: Option<WritePipe>,
         stdout: Option<Collect<K>>,
         stderr: Option<Collect<K>>,
     ) -> Self {
@@ -102,7 +102,7 @@ impl<K: Sink> Communicate<K> {
     }
 
     #[cfg(feature = "python")]
-    pub(crate) fn guard(&self) -> &Arc<ChildGuard> {
+    pub(crate) fn guard(&self) -> &ChildGuard {
         &self.guard
     }
 

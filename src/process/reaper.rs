@@ -1,76 +1,114 @@
-//! A child's life: watched, signalled, reaped exactly once, and not left behind.
+//! A child's life: watched, signalled, reaped exactly once. What happens when it is let go is in
+//! [`guard`](crate::process::guard).
 
 use std::io;
-use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use crate::error::detached_error;
-use crate::error::reactor_ended;
+use crate::error::{detached_error, reactor_ended};
+use crate::process::orphan::{REAP_TIMEOUT, kill_orphan, reap_in_thread};
+use crate::process::seams::{ChildProcess, KillGroup};
+use crate::reactor::Inner;
 use crate::reactor::waiters::{Key, Waiters};
-use crate::reactor::{Inner, Source};
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sync::lock;
-use crate::sys::Readiness;
-use crate::sys::{self, CgroupKill, Group, Process};
+use crate::sys::{self, CgroupKill, Process};
 
-/// How long the last one out waits for a killed child, before a thread takes over.
-const REAP_TIMEOUT: Duration = Duration::from_millis(100);
+/// What is left of a child: the process, or its group and how it ended.
+type Remains<P> = (Option<P>, Option<<P as ChildProcess>::Group>, Option<Exit>);
+
+/// An error that can be given to each who asks.
+#[derive(Clone, Copy)]
+struct Refusal(io::ErrorKind, Option<i32>);
+
+impl From<&io::Error> for Refusal {
+    fn from(error: &io::Error) -> Self {
+        Refusal(error.kind(), error.raw_os_error())
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(Refusal(kind, code): Refusal) -> Self {
+        code.map_or_else(|| kind.into(), io::Error::from_raw_os_error)
+    }
+}
 
 /// A child's life as the reactor sees it.
-pub(crate) struct Reaper {
-    reactor: Arc<Inner>,
+pub(crate) struct Reaper<P: ChildProcess = Process> {
+    pub(super) reactor: Arc<Inner>,
     pid: u32,
     token: usize,
-    kill_on_drop: AtomicBool,
+    /// How many guards there are.
+    pub(super) guards: AtomicU32,
+    pub(super) kill_on_drop: AtomicBool,
     /// Its group is killed with it, also after its own end.
-    kill_group_on_drop: AtomicBool,
+    pub(super) kill_group_on_drop: AtomicBool,
     /// It leads a process group that may be signalled after its own end.
     leads: bool,
-    released: AtomicBool,
+    pub(super) released: AtomicBool,
     /// It was sent the signal that cannot be caught.
-    killed: AtomicBool,
-    state: Mutex<ReaperState>,
+    pub(super) killed: AtomicBool,
+    pub(super) state: Mutex<ReaperState<P>>,
 }
 
 /// Reaping and signalling happen under the lock of this state, and nowhere else: a signal can
 /// therefore never reach a pid that was freed, even where there is only the number to go by.
-#[derive(Default)]
-struct ReaperState {
+pub(super) struct ReaperState<P: ChildProcess> {
     /// Until it is reaped.
-    process: Option<Process>,
+    pub(super) process: Option<P>,
     /// From its end on.
-    exit: Option<Exit>,
+    exit: Option<Box<Exit>>,
+    /// What the last attempt to learn of its end came to, if the system refused it.
+    refusal: Option<Box<Refusal>>,
+    /// Nothing will ask for its end any more.
+    pub(super) abandoned: bool,
     /// From the time it is reaped: its group, or the descriptor that was given to the user.
-    group: Option<Group>,
+    group: Option<P::Group>,
     /// What kills all that is in its control group.
     cgroup: Option<CgroupKill>,
     /// How many need the number of its group: until they are done it is not reaped.
-    pins: usize,
+    pub(super) pins: u32,
     /// The user has its descriptor, which stays open as long as there is a guard.
     #[cfg(feature = "python")]
     exposed: bool,
-    waiters: Waiters,
+    pub(super) waiters: Waiters,
     /// It is another reactor's now.
     detached: bool,
 }
 
-impl Reaper {
-    /// Watches `process`. If it cannot be watched it is killed, reaped, and the error returned.
+impl<P: ChildProcess> Default for ReaperState<P> {
+    fn default() -> Self {
+        ReaperState {
+            process: None,
+            exit: None,
+            refusal: None,
+            abandoned: false,
+            group: None,
+            cgroup: None,
+            pins: 0,
+            #[cfg(feature = "python")]
+            exposed: false,
+            waiters: Waiters::default(),
+            detached: false,
+        }
+    }
+}
+
+impl<P: ChildProcess> Reaper<P> {
+    /// Watches `process`, for one guard. If it cannot be watched it is killed, reaped, and the error returned.
     pub(crate) fn watch(
         reactor: &Arc<Inner>,
-        mut process: Process,
+        mut process: P,
         kill_on_drop: bool,
         leads: bool,
         kill_group_on_drop: bool,
-    ) -> io::Result<ChildGuard> {
+    ) -> io::Result<Arc<Self>> {
         let pid = process.pid();
         let mut state = Some(ReaperState {
             cgroup: process.take_cgroup_kill(),
             process: Some(process),
-            pins: usize::from(kill_group_on_drop),
+            pins: u32::from(kill_group_on_drop),
             ..ReaperState::default()
         });
         let make = |token| {
@@ -79,6 +117,7 @@ impl Reaper {
                 reactor: reactor.clone(),
                 pid,
                 token,
+                guards: AtomicU32::new(1),
                 kill_on_drop: AtomicBool::new(kill_on_drop),
                 kill_group_on_drop: AtomicBool::new(kill_group_on_drop),
                 leads,
@@ -87,7 +126,7 @@ impl Reaper {
                 state: Mutex::new(state),
             })
         };
-        let watch = |guard: &Reaper, token| {
+        let watch = |guard: &Reaper<P>, token| {
             let mut state = lock(&guard.state);
             let Some(mut process) = state.process.take() else {
                 return Ok(());
@@ -110,7 +149,7 @@ impl Reaper {
             // The reactor has ended: `make` was not even called.
             kill_orphan(process);
         }
-        added.map(ChildGuard)
+        added
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -127,7 +166,7 @@ impl Reaper {
 
     /// How it ended, once that has been published.
     pub(crate) fn exit(&self) -> Option<Exit> {
-        lock(&self.state).exit
+        lock(&self.state).exit.as_deref().copied()
     }
 
     /// Reaps it if it has ended, and publishes how.
@@ -139,13 +178,13 @@ impl Reaper {
     }
 
     /// A readable pidfd is not proof (a tracer may make it so): only what waitid says counts.
-    fn reap(&self, wakers: &mut Vec<Waker>) {
-        self.reap_by(Process::try_wait, wakers);
+    pub(super) fn reap(&self, wakers: &mut Vec<Waker>) {
+        self.reap_by(P::try_wait, wakers);
     }
 
-    fn reap_by(
+    pub(super) fn reap_by(
         &self,
-        wait: impl FnOnce(&mut Process) -> io::Result<Option<Exit>>,
+        wait: impl FnOnce(&mut P) -> io::Result<Option<Exit>>,
         wakers: &mut Vec<Waker>,
     ) {
         if self.reactor.in_forked_child() {
@@ -164,11 +203,23 @@ impl Reaper {
         } else {
             wait(process)
         };
-        let Ok(Some(exit)) = found else {
-            return;
+        let exit = match found {
+            Ok(Some(exit)) => exit,
+            Ok(None) => {
+                state.refusal = None;
+                return;
+            }
+            Err(error) => {
+                // The event of its end may have been this one, and does not come twice: those who
+                // wait learn of the error, or they would wait for ever.
+                state.refusal = Some(Box::new(Refusal::from(&error)));
+                state.waiters.take(wakers);
+                return self.leave_if_refused(state);
+            }
         };
         self.unwatch(process);
-        state.exit = Some(exit);
+        state.refusal = None;
+        state.exit = Some(Box::new(exit));
         state.waiters.take(wakers);
         if !pinned {
             self.forget_process(&mut state);
@@ -178,14 +229,14 @@ impl Reaper {
     }
 
     /// It has been reaped.
-    fn forget_process(&self, state: &mut ReaperState) {
+    fn forget_process(&self, state: &mut ReaperState<P>) {
         let process = state.process.take();
         #[cfg(feature = "python")]
         let wanted = self.leads || state.exposed;
         #[cfg(not(feature = "python"))]
         let wanted = self.leads;
         if wanted {
-            state.group = process.and_then(Process::into_group);
+            state.group = process.and_then(P::into_group);
         }
     }
 
@@ -210,21 +261,40 @@ impl Reaper {
     }
 
     /// Reaps it if nothing but a pin has prevented that.
-    fn reap_zombie(&self, mut state: MutexGuard<'_, ReaperState>) {
+    pub(super) fn reap_zombie(&self, mut state: MutexGuard<'_, ReaperState<P>>) {
         if state.pins > 0 || state.exit.is_none() || self.reactor.in_forked_child() {
             return;
         }
         let Some(process) = &mut state.process else {
             return;
         };
-        if let Ok(Some(exit)) = process.try_wait()
-            && exit.status != ExitStatus::Lost
-        {
-            state.exit = Some(exit);
+        match process.try_wait() {
+            Ok(Some(exit)) if exit.status != ExitStatus::Lost => {
+                state.exit = Some(Box::new(exit));
+            }
+            Err(error) => {
+                state.refusal = Some(Box::new(Refusal::from(&error)));
+                return self.leave_if_refused(state);
+            }
+            Ok(_) => {}
         }
         self.forget_process(&mut state);
         drop(state);
         self.reactor.remove(self.token);
+    }
+
+    /// A thread tries again to reap it, if the system has refused that and nothing else will try.
+    pub(super) fn leave_if_refused(&self, mut state: MutexGuard<'_, ReaperState<P>>) {
+        if !state.abandoned || state.refusal.is_none() {
+            return;
+        }
+        let process = state.process.take();
+        drop(state);
+        if let Some(mut process) = process {
+            self.unwatch(&mut process);
+            self.reactor.remove(self.token);
+            reap_in_thread(process);
+        }
     }
 
     /// Its group is no longer killed when the last guard goes, and the zombie that was kept for that
@@ -240,18 +310,37 @@ impl Reaper {
         self.kill_group_on_drop.load(Ordering::Acquire)
     }
 
-    fn unwatch(&self, process: &mut Process) {
+    pub(super) fn unwatch(&self, process: &mut P) {
         if let Ok(poller) = self.reactor.poller() {
             process.unwatch(&poller);
         }
     }
 
-    /// Waits for its end. Fails when the reactor has ended before.
+    /// The error of the last attempt to learn of its end, if the system refused it.
+    #[cfg(feature = "python")]
+    pub(crate) fn refusal(&self) -> Option<io::Error> {
+        lock(&self.state)
+            .refusal
+            .as_deref()
+            .copied()
+            .map(io::Error::from)
+    }
+
+    /// Waits for its end. Fails when the reactor has ended before, and when the system does not tell
+    /// of it.
     pub(crate) fn poll_wait(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<io::Result<Exit>> {
         let mut state = lock(&self.state);
-        if let Some(exit) = state.exit {
+        if state.refusal.is_some() {
+            drop(state);
+            self.try_wait();
+            state = lock(&self.state);
+        }
+        if let Some(exit) = state.exit.as_deref().copied() {
             *key = None;
             return Poll::Ready(Ok(exit));
+        }
+        if let Some(refusal) = state.refusal.as_deref().copied() {
+            return Poll::Ready(Err(refusal.into()));
         }
         if state.detached {
             return Poll::Ready(Err(detached_error()));
@@ -278,7 +367,7 @@ impl Reaper {
     }
 
     /// Takes it out of its reactor: the process, or how it ended.
-    pub(crate) fn detach(&self) -> io::Result<(Option<Process>, Option<Group>, Option<Exit>)> {
+    pub(crate) fn detach(&self) -> io::Result<Remains<P>> {
         if self.reactor.in_forked_child() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -290,7 +379,7 @@ impl Reaper {
             let text = "the process is owned by a block, or is being stopped";
             return Err(io::Error::other(text));
         }
-        if state.process.as_ref().is_some_and(Process::is_tied) || state.cgroup.is_some() {
+        if state.process.as_ref().is_some_and(P::is_tied) || state.cgroup.is_some() {
             let text = "a process that ends with this program or its control group stays here";
             return Err(io::Error::other(text));
         }
@@ -298,7 +387,7 @@ impl Reaper {
         state.detached = true;
         state.waiters.take(&mut wakers);
         let (mut process, group) = (state.process.take(), state.group.take());
-        let exit = state.exit;
+        let exit = state.exit.as_deref().copied();
         if let Some(process) = &mut process {
             self.unwatch(process);
         }
@@ -323,55 +412,33 @@ impl Reaper {
         drop((group, cgroup));
     }
 
-    /// The descriptor that names it, for the user to wait for; it stays open as long as there is a
-    /// guard. `NotFound` when it has been reaped already, `Unsupported` where the system has none.
-    #[cfg(feature = "python")]
-    pub(crate) fn expose(&self) -> io::Result<sys::RawHandle> {
-        let mut state = lock(&self.state);
-        let handle = match (&state.process, &state.group) {
-            (Some(process), _) => process.handle()?.ok_or(io::ErrorKind::Unsupported)?,
-            (None, Some(group)) => group.handle()?,
-            (None, None) => return Err(io::ErrorKind::NotFound.into()),
-        };
-        state.exposed = true;
-        Ok(handle)
-    }
-
-    /// A descriptor of the caller's own that names it. `NotFound` when it has been reaped already,
-    /// `Unsupported` where the system has none.
-    #[cfg(unix)]
-    pub(crate) fn pidfd(&self) -> io::Result<sys::OwnedHandle> {
-        let state = lock(&self.state);
-        let process = state.process.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        sys::try_clone(&process.pidfd().ok_or(io::ErrorKind::Unsupported)?)
-    }
-
-    /// One whose end is known already.
+    /// One whose end is known already, for one guard.
     pub(crate) fn ended(
         reactor: &Arc<Inner>,
         pid: u32,
-        group: Option<Group>,
+        group: Option<P::Group>,
         exit: Option<Exit>,
-    ) -> ChildGuard {
+    ) -> Arc<Self> {
         let exit = exit.unwrap_or(Exit {
             status: ExitStatus::Lost,
             usage: Usage::default(),
         });
-        ChildGuard(Arc::new(Reaper {
+        Arc::new(Reaper {
             reactor: reactor.clone(),
             pid,
             token: sys::WAKE_TOKEN,
+            guards: AtomicU32::new(1),
             kill_on_drop: AtomicBool::new(false),
             kill_group_on_drop: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             leads: group.is_some(),
             released: AtomicBool::new(false),
             state: Mutex::new(ReaperState {
-                exit: Some(exit),
+                exit: Some(Box::new(exit)),
                 group,
                 ..ReaperState::default()
             }),
-        }))
+        })
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -386,12 +453,12 @@ impl Reaper {
     /// Sends a signal: `NotFound` once its end has been published. A child that has ended but
     /// whose end is not known yet takes any signal, and nothing happens (CPython issue 88319).
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
-        self.reach(Process::is_deadly(signal), |process| process.signal(signal))
+        self.reach(P::is_deadly(signal), |process| process.signal(signal))
     }
 
     /// Ends it at once. As [`signal`](Reaper::signal).
     pub(crate) fn kill(&self) -> io::Result<()> {
-        self.reach(true, Process::kill)
+        self.reach(true, P::kill)
     }
 
     /// Kills it and waits a moment for its end.
@@ -402,7 +469,7 @@ impl Reaper {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn reach(&self, deadly: bool, send: impl FnOnce(&Process) -> io::Result<()>) -> io::Result<()> {
+    fn reach(&self, deadly: bool, send: impl FnOnce(&P) -> io::Result<()>) -> io::Result<()> {
         let state = lock(&self.state);
         let (Some(process), None) = (&state.process, &state.exit) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -412,7 +479,7 @@ impl Reaper {
         }
         match send(process) {
             // Other code has reaped it.
-            Err(error) if Process::is_gone(&error) => Ok(()),
+            Err(error) if P::is_gone(&error) => Ok(()),
             Ok(()) if deadly => {
                 self.killed.store(true, Ordering::Relaxed);
                 Ok(())
@@ -440,7 +507,7 @@ impl Reaper {
             _ => Err(io::ErrorKind::NotFound.into()),
         };
         match asked {
-            Err(error) if Process::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) if P::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
             asked => asked,
         }
     }
@@ -456,14 +523,14 @@ impl Reaper {
 
     /// The same for one that has not executed its program: what is in its control group is not its own.
     pub(crate) fn kill_unstarted(&self) -> io::Result<()> {
-        let group = self.reach_group(Process::kill_group, Group::kill);
+        let group = self.reach_group(P::kill_group, P::Group::kill);
         let refused = |result: &io::Result<()>| matches!(result, Err(error) if error.kind() != io::ErrorKind::NotFound);
         let own = self.kill();
         [own, group].into_iter().find(refused).unwrap_or(Ok(()))
     }
 
     /// Kills all that is in its control group, if that was asked for.
-    fn kill_cgroup(&self) -> io::Result<()> {
+    pub(super) fn kill_cgroup(&self) -> io::Result<()> {
         let state = lock(&self.state);
         match &state.cgroup {
             Some(cgroup) if !self.reactor.in_forked_child() => cgroup.kill(),
@@ -473,8 +540,8 @@ impl Reaper {
 
     fn reach_group(
         &self,
-        by_leader: impl FnOnce(&Process) -> io::Result<()>,
-        by_group: impl FnOnce(&Group) -> io::Result<()>,
+        by_leader: impl FnOnce(&P) -> io::Result<()>,
+        by_group: impl FnOnce(&P::Group) -> io::Result<()>,
     ) -> io::Result<()> {
         let state = lock(&self.state);
         let result = match (&state.process, &state.group) {
@@ -486,125 +553,37 @@ impl Reaper {
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         };
         match result {
-            Err(error) if Process::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) if P::is_gone(&error) => Err(io::ErrorKind::NotFound.into()),
             result => result,
         }
     }
+}
 
-    pub(crate) fn kill_on_drop(&self) -> bool {
-        self.kill_on_drop.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_kill_on_drop(&self, kill: bool) {
-        self.kill_on_drop.store(kill, Ordering::Relaxed);
-    }
-
-    /// Its last guard has gone. If that is what was asked for, it is killed; the reactor reaps
-    /// it, and if the reactor has ended, we do.
-    fn release(&self) {
-        self.released.store(true, Ordering::Release);
-        if self.reactor.in_forked_child() {
-            return;
-        }
-        if self.kill_group_on_drop() {
-            self.kill_owned();
-        } else if self.kill_on_drop() {
-            // After its end, another child may have been started into the same control group.
-            if self.kill().is_ok() {
-                let _ = self.kill_cgroup();
-            }
-        } else {
-            return;
-        }
-        if self.reactor.is_closed() {
-            self.reap_orphan();
-        }
-    }
-
-    /// Kills it with its group, for which it need not be kept any longer.
-    fn kill_owned(&self) {
-        let _ = self.kill_with_group();
-        self.killed.store(true, Ordering::Relaxed);
+impl Reaper {
+    /// The descriptor that names it, for the user to wait for; it stays open as long as there is a
+    /// guard. `NotFound` when it has been reaped already, `Unsupported` where the system has none.
+    #[cfg(feature = "python")]
+    pub(crate) fn expose(&self) -> io::Result<sys::RawHandle> {
         let mut state = lock(&self.state);
-        state.pins = 0;
-        self.reap_zombie(state);
+        let handle = match (&state.process, &state.group) {
+            (Some(process), _) => process.handle()?.ok_or(io::ErrorKind::Unsupported)?,
+            (None, Some(group)) => group.handle()?,
+            (None, None) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        state.exposed = true;
+        Ok(handle)
     }
 
-    /// Reaps a child that was killed without the reactor.
-    fn reap_orphan(&self) {
-        let process = lock(&self.state).process.take();
-        if let Some(mut process) = process {
-            self.unwatch(&mut process);
-            reap_orphan(process);
-        }
-    }
-}
-
-/// Kills a child that no reactor has, and reaps it.
-pub(crate) fn kill_orphan(process: Process) {
-    let _ = process.kill();
-    reap_orphan(process);
-}
-
-/// Reaps a child that was killed: here, if it dies soon, else in a thread that ends with it. A
-/// process in an uninterruptible sleep takes its time, and so does one that has become another
-/// user's, which we may not kill.
-pub(crate) fn reap_orphan(mut process: Process) {
-    if matches!(process.wait_timeout(REAP_TIMEOUT), Ok(None)) {
-        let thread = std::thread::Builder::new().name(format!("procio-reap-{}", process.pid()));
-        let _ = thread
-            .stack_size(64 * 1024)
-            .spawn(move || process.wait_blocking());
+    /// A descriptor of the caller's own that names it. `NotFound` when it has been reaped already,
+    /// `Unsupported` where the system has none.
+    #[cfg(unix)]
+    pub(crate) fn pidfd(&self) -> io::Result<sys::OwnedHandle> {
+        let state = lock(&self.state);
+        let process = state.process.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        sys::try_clone(&process.pidfd().ok_or(io::ErrorKind::Unsupported)?)
     }
 }
 
-impl Source for Reaper {
-    fn ready(&self, _readiness: Readiness, wakers: &mut Vec<Waker>) {
-        self.reap(wakers);
-    }
-
-    fn shutdown(&self, wakers: &mut Vec<Waker>) {
-        // To be woken outside of the lock: they may hold the last handle on this very life.
-        lock(&self.state).waiters.take(wakers);
-        if self.kill_group_on_drop() && !self.reactor.in_forked_child() {
-            // The block that owns it cannot go on: it ends here.
-            self.kill_owned();
-        }
-        if self.killed.load(Ordering::Relaxed) {
-            // Programs close the loop right after the kill, and keep the handle: nothing else
-            // would reap it before that goes.
-            self.reap_by(|process| process.wait_timeout(REAP_TIMEOUT), wakers);
-        }
-        if self.released.load(Ordering::Acquire)
-            && self.kill_on_drop()
-            && !self.reactor.in_forked_child()
-        {
-            self.reap_orphan();
-        }
-    }
-}
-
-/// A handle on a life. When the last one goes, the child is released.
-pub(crate) struct ChildGuard(Arc<Reaper>);
-
-impl Deref for ChildGuard {
-    type Target = Reaper;
-
-    fn deref(&self) -> &Reaper {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for ChildGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Life")
-            .field("pid", &self.pid())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for ChildGuard {
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
+#[cfg(test)]
+#[path = "reaper_tests.rs"]
+mod tests;

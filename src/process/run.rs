@@ -2,16 +2,16 @@
 //! and leave nothing of it.
 
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::error::SpawnError;
 use crate::process::communicate::{Collect, Communicate};
-use crate::process::reaper::ChildGuard;
+use crate::process::guard::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::teardown::Teardown;
 use crate::stream::buffer::{OutOfMemory, Sink};
-use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::read_pipe::ReadPipe;
+use crate::stream::write_pipe::WritePipe;
 
 /// What a period of time is running for. The timers are the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     Communicate(io::Error),
 }
 
-enum Stage<K: Sink> {
+enum Phase<K: Sink> {
     Spawning(PendingSpawn),
     /// The start was interrupted.
     Aborting(PendingSpawn),
@@ -45,13 +45,13 @@ type Outputs<K> = [Option<Collect<K>>; 2];
 
 /// Runs a process. Dropped half-way, it kills the group of the process at once; the reactor reaps it.
 pub(crate) struct Run<K: Sink> {
-    stage: Stage<K>,
+    phase: Phase<K>,
     sink: fn(&Limits) -> K,
     limits: Limits,
     /// What is to be done with its standard input, once it has one.
     feed: Option<Feed>,
-    stdin: Option<Arc<WritePipe>>,
-    guard: Option<Arc<ChildGuard>>,
+    stdin: Option<WritePipe>,
+    guard: Option<ChildGuard>,
     failure: Option<Failure>,
     signal: i32,
     refused: bool,
@@ -73,7 +73,7 @@ impl<K: Sink> Run<K> {
         signal: i32,
     ) -> Self {
         Run {
-            stage: Stage::Spawning(pending),
+            phase: Phase::Spawning(pending),
             sink,
             limits,
             feed,
@@ -88,21 +88,21 @@ impl<K: Sink> Run<K> {
 
     /// What the caller's timer is to be set for; None if for nothing.
     pub(crate) fn period(&self) -> Option<Period> {
-        match &self.stage {
-            Stage::Spawning(_) | Stage::Running(_) => Some(Period::Run),
-            Stage::Ending(teardown, _) => teardown.has_grace().then_some(Period::Grace),
-            Stage::Draining(_) => Some(Period::Drain),
-            Stage::Aborting(_) | Stage::Over(_) => None,
+        match &self.phase {
+            Phase::Spawning(_) | Phase::Running(_) => Some(Period::Run),
+            Phase::Ending(teardown, _) => teardown.has_grace().then_some(Period::Grace),
+            Phase::Draining(_) => Some(Period::Drain),
+            Phase::Aborting(_) | Phase::Over(_) => None,
         }
     }
 
     /// The period is over.
     pub(crate) fn time_is_up(&mut self) {
-        match &mut self.stage {
-            Stage::Spawning(_) | Stage::Running(_) => self.interrupt(),
-            Stage::Ending(teardown, _) => teardown.end_grace(),
-            Stage::Draining(outputs) => self.stage = Stage::Over(std::mem::take(outputs)),
-            Stage::Aborting(_) | Stage::Over(_) => {}
+        match &mut self.phase {
+            Phase::Spawning(_) | Phase::Running(_) => self.interrupt(),
+            Phase::Ending(teardown, _) => teardown.end_grace(),
+            Phase::Draining(outputs) => self.phase = Phase::Over(std::mem::take(outputs)),
+            Phase::Aborting(_) | Phase::Over(_) => {}
         }
     }
 
@@ -115,22 +115,22 @@ impl<K: Sink> Run<K> {
 
     /// Ends the process before its time.
     fn interrupt(&mut self) {
-        self.replace(|stage, signal| match stage {
-            Stage::Spawning(mut pending) => {
+        self.replace(|phase, signal| match phase {
+            Phase::Spawning(mut pending) => {
                 pending.abort();
-                Stage::Aborting(pending)
+                Phase::Aborting(pending)
             }
-            Stage::Running(mut communicate) => {
+            Phase::Running(mut communicate) => {
                 let outputs = [communicate.stdout.take(), communicate.stderr.take()];
-                Stage::Ending(Teardown::new(communicate.guard().clone(), signal), outputs)
+                Phase::Ending(Teardown::new(communicate.guard().clone(), signal), outputs)
             }
-            stage => stage,
+            phase => phase,
         });
     }
 
-    fn replace(&mut self, change: impl FnOnce(Stage<K>, i32) -> Stage<K>) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over([None, None]));
-        self.stage = change(stage, self.signal);
+    fn replace(&mut self, change: impl FnOnce(Phase<K>, i32) -> Phase<K>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over([None, None]));
+        self.phase = change(phase, self.signal);
     }
 
     /// Whether, since the last call, the system refused a signal.
@@ -139,7 +139,7 @@ impl<K: Sink> Run<K> {
     }
 
     /// The process, once it was started.
-    pub(crate) fn guard(&self) -> Option<&Arc<ChildGuard>> {
+    pub(crate) fn guard(&self) -> Option<&ChildGuard> {
         self.guard.as_ref()
     }
 
@@ -149,8 +149,8 @@ impl<K: Sink> Run<K> {
 
     /// What was collected from standard output and standard error.
     pub(crate) fn outputs(&mut self) -> Outputs<K> {
-        match &mut self.stage {
-            Stage::Over(outputs) => std::mem::take(outputs),
+        match &mut self.phase {
+            Phase::Over(outputs) => std::mem::take(outputs),
             _ => [None, None],
         }
     }
@@ -158,19 +158,19 @@ impl<K: Sink> Run<K> {
     /// Goes on as far as it can.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match &mut self.stage {
-                Stage::Spawning(pending) => match std::task::ready!(pending.poll(cx)) {
+            match &mut self.phase {
+                Phase::Spawning(pending) => match std::task::ready!(pending.poll(cx)) {
                     Ok((guard, pipes)) => self.started(guard, pipes),
                     Err(error) => {
                         self.failure = Some(Failure::Spawn(error));
-                        self.stage = Stage::Over([None, None]);
+                        self.phase = Phase::Over([None, None]);
                     }
                 },
-                Stage::Aborting(pending) => {
+                Phase::Aborting(pending) => {
                     std::task::ready!(pending.poll_gone(cx));
-                    self.stage = Stage::Over([None, None]);
+                    self.phase = Phase::Over([None, None]);
                 }
-                Stage::Running(communicate) => {
+                Phase::Running(communicate) => {
                     match std::task::ready!(communicate.poll(cx)) {
                         Ok(()) => self.ended(),
                         Err(error) => {
@@ -180,7 +180,7 @@ impl<K: Sink> Run<K> {
                         }
                     };
                 }
-                Stage::Ending(teardown, outputs) => {
+                Phase::Ending(teardown, outputs) => {
                     // Meanwhile it can go on writing: a full pipe must not keep it from ending.
                     let read = poll_outputs(outputs, cx);
                     let gone = teardown.poll(cx);
@@ -188,22 +188,22 @@ impl<K: Sink> Run<K> {
                     std::task::ready!(gone);
                     let outputs = std::mem::take(outputs);
                     self.stdin = None;
-                    self.stage = if read.is_pending() && self.wanted {
-                        Stage::Draining(outputs)
+                    self.phase = if read.is_pending() && self.wanted {
+                        Phase::Draining(outputs)
                     } else {
-                        Stage::Over(outputs)
+                        Phase::Over(outputs)
                     };
                 }
-                Stage::Draining(outputs) => {
+                Phase::Draining(outputs) => {
                     std::task::ready!(poll_outputs(outputs, cx));
-                    self.stage = Stage::Over(std::mem::take(outputs));
+                    self.phase = Phase::Over(std::mem::take(outputs));
                 }
-                Stage::Over(_) => return Poll::Ready(()),
+                Phase::Over(_) => return Poll::Ready(()),
             }
         }
     }
 
-    fn started(&mut self, guard: Arc<ChildGuard>, pipes: Pipes) {
+    fn started(&mut self, guard: ChildGuard, pipes: Pipes) {
         if let Some(stdin) = &pipes.stdin {
             if let Some(feed) = self.feed.take()
                 && let Err(error) = feed(stdin)
@@ -213,28 +213,28 @@ impl<K: Sink> Run<K> {
             stdin.close();
         }
         let collect = |pipe: Option<ReadPipe>| {
-            pipe.map(|pipe| Collect::new(Arc::new(pipe), (self.sink)(&self.limits), None))
+            pipe.map(|pipe| Collect::new(pipe, (self.sink)(&self.limits), None))
         };
         let (stdout, stderr) = (collect(pipes.stdout), collect(pipes.stderr));
-        self.stdin = pipes.stdin.map(Arc::new);
+        self.stdin = pipes.stdin;
         self.guard = Some(guard.clone());
         let communicate = Communicate::new(guard, self.stdin.clone(), stdout, stderr);
-        self.stage = Stage::Running(communicate);
+        self.phase = Phase::Running(communicate);
     }
 
     /// The process has ended by itself, and its outputs were read to their ends. What it left behind
     /// in its group is killed, and the process, which was kept for that, is reaped.
     fn ended(&mut self) {
         self.stdin = None;
-        self.replace(|stage, _| match stage {
-            Stage::Running(mut communicate) => {
+        self.replace(|phase, _| match phase {
+            Phase::Running(mut communicate) => {
                 let guard = communicate.guard();
                 // Another user's process, which cannot be killed, is left alone.
                 let _ = guard.kill_with_group();
                 guard.let_group_go();
-                Stage::Over([communicate.stdout.take(), communicate.stderr.take()])
+                Phase::Over([communicate.stdout.take(), communicate.stderr.take()])
             }
-            stage => stage,
+            phase => phase,
         });
     }
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use crate::command::Command;
-use crate::error::SpawnError;
-use crate::error::reactor_ended;
-use crate::process::reaper::{ChildGuard, Reaper};
+use crate::error::{SpawnError, reactor_ended};
+use crate::process::guard::ChildGuard;
+use crate::process::reaper::Reaper;
 use crate::reactor::waiters::Key;
 use crate::reactor::{Inner, Source};
 use crate::stdio::{Stdio, Target};
-use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::read_pipe::ReadPipe;
+use crate::stream::write_pipe::WritePipe;
 use crate::sync::lock;
 use crate::sys::Readiness;
 use crate::sys::{self, ExecReport, Interest, OwnedHandle, Plan, RawHandle, Watched};
@@ -28,7 +29,7 @@ pub(crate) struct Pipes {
 ///
 /// Dropping it kills the child; what its memory needs stays in the reactor until it is dead.
 pub(crate) struct PendingSpawn {
-    guard: Option<Arc<ChildGuard>>,
+    guard: Option<ChildGuard>,
     exec: Arc<ExecSource>,
     pipes: Pipes,
     kill_on_drop: bool,
@@ -39,14 +40,28 @@ pub(crate) struct PendingSpawn {
 }
 
 impl PendingSpawn {
-    /// Makes everything that can fail, then the child. On error there is no child, and nothing of
-    /// it is left.
+    /// [`plan`](PendingSpawn::plan), then [`start`](PendingSpawn::start).
     pub(crate) fn new(
         command: &Command,
         reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
-        let plan = Plan::new(&command.spec)?;
+        PendingSpawn::start(command, PendingSpawn::plan(command)?, reactor, fork)
+    }
+
+    /// Checks what is wanted, and copies the environment.
+    pub(crate) fn plan(command: &Command) -> Result<Plan, SpawnError> {
+        Plan::new(&command.spec)
+    }
+
+    /// Makes everything that can fail, then the child. On error there is no child, and nothing of
+    /// it is left.
+    pub(crate) fn start(
+        command: &Command,
+        plan: Plan,
+        reactor: &Arc<Inner>,
+        fork: Option<&mut dyn sys::Fork>,
+    ) -> Result<Self, SpawnError> {
         for stdio in [&command.stdin, &command.stdout, &command.stderr] {
             if let Target::Raw(handle) = stdio.0 {
                 sys::check_open(handle).map_err(SpawnError::setup)?;
@@ -64,7 +79,7 @@ impl PendingSpawn {
         // From here on there is a child, and whatever fails must take it along: until the exec is
         // known to have worked, to give up means to kill.
         let owned = command.spec.kill_group_on_drop;
-        let guard = Reaper::watch(reactor, process, true, command.leads(), owned)
+        let guard = ChildGuard::watch(reactor, process, true, command.leads(), owned)
             .map_err(SpawnError::setup)?;
         // Declared before the guard, dropped after it: the memory in the report is freed when the
         // child is dead.
@@ -73,7 +88,7 @@ impl PendingSpawn {
             .map_err(SpawnError::setup)?;
         let kill_on_drop = command.kill_on_drop;
         Ok(PendingSpawn {
-            guard: Some(Arc::new(guard)),
+            guard: Some(guard),
             exec,
             pipes,
             kill_on_drop,
@@ -88,7 +103,7 @@ impl PendingSpawn {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Arc<ChildGuard>, Pipes), SpawnError>> {
+    ) -> Poll<Result<(ChildGuard, Pipes), SpawnError>> {
         if self.failure.is_none() {
             match self.poll_exec(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -133,7 +148,7 @@ impl PendingSpawn {
 
     /// Takes a child that [`poll`](PendingSpawn::poll) had handed out, to be aborted.
     #[cfg(feature = "python")]
-    pub(crate) fn take_back(&mut self, guard: Arc<ChildGuard>) {
+    pub(crate) fn take_back(&mut self, guard: ChildGuard) {
         self.guard = Some(guard);
     }
 
@@ -188,7 +203,7 @@ struct ExecState {
 }
 
 impl ExecSource {
-    /// Without an outcome to wait for, the program runs already. That is told in the next turn, so
+    /// Without a report to wait for, the program runs already. That is told in the next turn, so
     /// that a start can be cancelled on every system.
     ///
     /// # Errors

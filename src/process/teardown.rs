@@ -13,15 +13,14 @@
 //! half-way, or the loop ends: the group is killed at once, and the reactor reaps the leader.
 
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::process::reaper::ChildGuard;
+use crate::process::guard::ChildGuard;
 use crate::reactor::waiters::Key;
 
 /// The steps of an end, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum TeardownStep {
     /// The child is to end by itself.
     #[cfg_attr(not(feature = "python"), expect(dead_code))]
     Running,
@@ -36,27 +35,27 @@ enum Step {
 /// Ends a child and what is left of its group. The timer of the grace is the caller's: it calls
 /// [`end_grace`](Teardown::end_grace) and polls again.
 pub(crate) struct Teardown {
-    guard: Arc<ChildGuard>,
+    guard: ChildGuard,
     key: Key,
-    step: Step,
+    step: TeardownStep,
     signal: i32,
     refused: bool,
 }
 
 impl Teardown {
     /// Sends `signal` first.
-    pub(crate) fn new(guard: Arc<ChildGuard>, signal: i32) -> Self {
-        Teardown::at(Step::Ask, guard, signal)
+    pub(crate) fn new(guard: ChildGuard, signal: i32) -> Self {
+        Teardown::at(TeardownStep::Ask, guard, signal)
     }
 
     /// Lets the child end by itself, for which it has any time, unless [`ask`](Teardown::ask) is
     /// called; then it begins.
     #[cfg(feature = "python")]
-    pub(crate) fn after_end(guard: Arc<ChildGuard>, signal: i32) -> Self {
-        Teardown::at(Step::Running, guard, signal)
+    pub(crate) fn after_end(guard: ChildGuard, signal: i32) -> Self {
+        Teardown::at(TeardownStep::Running, guard, signal)
     }
 
-    fn at(step: Step, guard: Arc<ChildGuard>, signal: i32) -> Self {
+    fn at(step: TeardownStep, guard: ChildGuard, signal: i32) -> Self {
         guard.pin();
         Teardown {
             guard,
@@ -70,27 +69,27 @@ impl Teardown {
     /// Whether the child is still to end by itself.
     #[cfg(feature = "python")]
     pub(crate) fn is_waiting(&self) -> bool {
-        self.step == Step::Running
+        self.step == TeardownStep::Running
     }
 
     /// Whether the child was asked to end, and has some time for that.
     #[cfg(feature = "python")]
     pub(crate) fn has_grace(&self) -> bool {
-        matches!(self.step, Step::Ask | Step::Grace)
+        matches!(self.step, TeardownStep::Ask | TeardownStep::Grace)
     }
 
     /// Ends the wait for an end by itself.
     #[cfg(feature = "python")]
     pub(crate) fn ask(&mut self) {
-        if self.step == Step::Running {
-            self.step = Step::Ask;
+        if self.step == TeardownStep::Running {
+            self.step = TeardownStep::Ask;
         }
     }
 
     /// The child has had its time, or is to have none; to be called after it was asked.
     pub(crate) fn end_grace(&mut self) {
-        if self.step == Step::Grace {
-            self.step = Step::Kill;
+        if self.step == TeardownStep::Grace {
+            self.step = TeardownStep::Kill;
         }
     }
 
@@ -105,34 +104,34 @@ impl Teardown {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.step = match self.step {
-                Step::Running => {
+                TeardownStep::Running => {
                     std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
-                    Step::Kill
+                    TeardownStep::Kill
                 }
-                Step::Ask => match self.guard.ask(self.signal) {
+                TeardownStep::Ask => match self.guard.ask(self.signal) {
                     // What cannot be asked is given no time to answer.
-                    Ok(false) => Step::Kill,
+                    Ok(false) => TeardownStep::Kill,
                     asked => {
                         self.note(asked.map(drop));
-                        Step::Grace
+                        TeardownStep::Grace
                     }
                 },
-                Step::Grace => {
+                TeardownStep::Grace => {
                     std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
-                    Step::Kill
+                    TeardownStep::Kill
                 }
-                Step::Kill => {
+                TeardownStep::Kill => {
                     let killed = self.guard.kill_with_group();
                     self.note(killed);
-                    Step::Reap
+                    TeardownStep::Reap
                 }
-                Step::Reap => {
+                TeardownStep::Reap => {
                     std::task::ready!(self.guard.poll_wait(&mut self.key, cx)).ok();
                     self.guard.let_group_go();
                     self.guard.unpin();
-                    Step::Over
+                    TeardownStep::Over
                 }
-                Step::Over => return Poll::Ready(()),
+                TeardownStep::Over => return Poll::Ready(()),
             };
         }
     }
@@ -146,7 +145,7 @@ impl Teardown {
 impl Drop for Teardown {
     fn drop(&mut self) {
         self.guard.forget(&mut self.key);
-        if self.step != Step::Over {
+        if self.step != TeardownStep::Over {
             let _ = self.guard.kill_with_group();
             self.guard.unpin();
         }

@@ -8,11 +8,14 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::detached_error;
-use crate::process::reaper::{ChildGuard, Reaper, kill_orphan};
+use crate::process::guard::ChildGuard;
+use crate::process::orphan::kill_orphan;
+use crate::process::reaper::Reaper;
 use crate::process::spawn::Pipes;
 use crate::reactor::Inner;
 use crate::status::Exit;
-use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::read_pipe::ReadPipe;
+use crate::stream::write_pipe::WritePipe;
 use crate::sys::{self, Group, OwnedHandle, PipeReader, PipeWriter, Process};
 
 /// A child that is in no reactor. Dropping it kills the child and reaps it.
@@ -61,9 +64,7 @@ impl DetachedChild {
         for pipe in stdout.into_iter().chain(stderr) {
             pipe.gather()?;
         }
-        if let Some(pipe) = stdin {
-            pipe.gather()?;
-        }
+        let room = stdin.map(WritePipe::gather).transpose()?;
         let copy = |pipe: Option<&ReadPipe>| pipe.map(ReadPipe::duplicate).transpose();
         let output = |pipe: Option<&ReadPipe>, handle: Option<Option<OwnedHandle>>| {
             pipe.zip(handle).map(|(pipe, handle)| {
@@ -79,7 +80,7 @@ impl DetachedChild {
         let input = stdin.map(WritePipe::duplicate).transpose()?.flatten();
         let (process, group, exit) = guard.detach()?;
         let stdin = input.zip(stdin).map(|(handle, pipe)| {
-            let (queued, closing) = pipe.detach();
+            let (queued, closing) = pipe.detach(room.unwrap_or_default());
             DetachedStdin {
                 handle,
                 queued,
@@ -105,11 +106,11 @@ impl DetachedChild {
         mut self,
         reactor: &Arc<Inner>,
         ahead: usize,
-    ) -> io::Result<(Arc<ChildGuard>, Pipes)> {
+    ) -> io::Result<(ChildGuard, Pipes)> {
         let guard = match self.process.take() {
             // To give up from here on means to kill.
-            Some(process) => Reaper::watch(reactor, process, true, self.leads, false)?,
-            None => Reaper::ended(reactor, self.pid, self.group.take(), self.exit),
+            Some(process) => ChildGuard::watch(reactor, process, true, self.leads, false)?,
+            None => ChildGuard::ended(reactor, self.pid, self.group.take(), self.exit),
         };
         let read =
             |output: Option<DetachedOutput>| output.map(|it| it.attach(reactor, ahead)).transpose();
@@ -119,7 +120,7 @@ impl DetachedChild {
             stderr: read(self.stderr.take())?,
         };
         guard.set_kill_on_drop(self.kill_on_drop);
-        Ok((Arc::new(guard), pipes))
+        Ok((guard, pipes))
     }
 }
 

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::stream::buffer::{LARGE, OutOfMemory, Sink};
-use crate::stream::reader::ReadIo;
+use crate::stream::io::ReadIo;
 use crate::sys;
 
 // On Windows every function is imported from a library by name.
@@ -144,9 +144,7 @@ impl BytesSink {
         self.capacity = capacity;
         Ok(())
     }
-}
 
-impl BytesSink {
     /// Makes room for `more` bytes.
     fn reserve(&mut self, more: usize) -> Result<(), OutOfMemory> {
         let needed = self.length.checked_add(more).ok_or(OutOfMemory)?;

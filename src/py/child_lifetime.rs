@@ -1,27 +1,26 @@
 //! What keeps a child alive in Python, and the warnings about its end.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::errors::{in_drop, warn};
-use crate::process::reaper::ChildGuard;
+use super::errors::{in_drop, os_error, warn};
+use crate::process::guard::ChildGuard;
 use crate::status::ExitStatus;
 
 /// What the process, its streams and their operations hold: while one of them is there, the child
 /// lives on. The last one to go says so, and lets it be killed.
-pub(super) struct ChildLifetime(Arc<ChildGuard>, AtomicBool);
+pub(super) struct ChildLifetime(ChildGuard, AtomicBool);
 
 impl ChildLifetime {
-    pub(super) fn new(guard: Arc<ChildGuard>) -> Self {
+    pub(super) fn new(guard: ChildGuard) -> Self {
         ChildLifetime(guard, AtomicBool::new(false))
     }
 
-    pub(super) fn held(&self) -> Arc<ChildGuard> {
+    pub(super) fn guard(&self) -> ChildGuard {
         self.0.clone()
     }
 
@@ -42,11 +41,13 @@ impl ChildLifetime {
     }
 
     /// The return code for an operation that has waited for it. It raises if the end of the event loop
-    /// has ended the wait, and not that of the child.
+    /// has ended the wait, or an error of the system, and not the end of the child.
     pub(super) fn returncode_after_wait(&self, py: Python<'_>) -> PyResult<i64> {
         let text = "the event loop of this process has ended";
-        self.returncode(py)?
-            .ok_or_else(|| PyRuntimeError::new_err(text))
+        self.returncode(py)?.ok_or_else(|| match self.refusal() {
+            Some(error) => os_error(py, &error, None),
+            None => PyRuntimeError::new_err(text),
+        })
     }
 }
 

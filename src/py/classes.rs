@@ -1,7 +1,6 @@
-//! The compiled classes of a child: which Python classes are made for it, what their constructors
-//! are given, and how they are made.
+//! The compiled classes of a child: which Python classes are made for it, and of what.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -9,13 +8,16 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::child_lifetime::ChildLifetime;
+use super::constructor_token::ConstructorToken;
 use super::event_loop::LoopBinding;
 use super::process::Process;
-use super::reader::Stream;
-use crate::process::reaper::ChildGuard;
+use super::reader::ReaderPart;
+use super::stream::Stream;
+use super::writer::WriterPart;
+use crate::process::guard::ChildGuard;
 use crate::process::spawn::Pipes;
-use crate::stream::pipe::{ReadPipe, WritePipe};
-use crate::sync::lock;
+use crate::stream::read_pipe::ReadPipe;
+use crate::stream::write_pipe::WritePipe;
 
 /// The classes of the Python package that are made for a child.
 struct Classes {
@@ -50,51 +52,15 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
     classes.ok_or_else(|| PyRuntimeError::new_err("import procio first"))
 }
 
-/// What a constructor is given: a part of a child that has none of Python's objects yet.
-#[pyclass(frozen, module = "procio._core")]
-pub struct ConstructorToken(Mutex<Option<Part>>);
-
-enum Part {
-    Reader(Arc<LoopBinding>, Arc<Stream>),
-    Writer(Arc<LoopBinding>, Arc<WritePipe>, Option<Arc<ChildLifetime>>),
-    Process(Process),
-}
-
-impl ConstructorToken {
-    fn make<'py>(py: Python<'py>, class: &Py<PyType>, part: Part) -> PyResult<Bound<'py, PyAny>> {
-        let handle = ConstructorToken(Mutex::new(Some(part)));
-        let class = class.bind(py);
-        class.call_method1(pyo3::intern!(py, "__new__"), (class, handle))
-    }
-
-    fn take(&self) -> PyResult<Part> {
-        let part = lock(&self.0).take();
-        part.ok_or_else(|| PyRuntimeError::new_err("this handle was used already"))
-    }
-
-    pub(super) fn take_process(&self) -> PyResult<Process> {
-        match self.take()? {
-            Part::Process(process) => Ok(process),
-            _ => Err(PyRuntimeError::new_err("not the handle of a process")),
-        }
-    }
-
-    pub(super) fn take_reader(&self) -> PyResult<(Arc<LoopBinding>, Arc<Stream>)> {
-        match self.take()? {
-            Part::Reader(binding, stream) => Ok((binding, stream)),
-            _ => Err(PyRuntimeError::new_err("not the handle of a reader")),
-        }
-    }
-
-    #[allow(clippy::type_complexity)]
-    pub(super) fn take_writer(
-        &self,
-    ) -> PyResult<(Arc<LoopBinding>, Arc<WritePipe>, Option<Arc<ChildLifetime>>)> {
-        match self.take()? {
-            Part::Writer(binding, pipe, guard) => Ok((binding, pipe, guard)),
-            _ => Err(PyRuntimeError::new_err("not the handle of a writer")),
-        }
-    }
+/// An object of a class, made of `part`.
+fn make<'py>(
+    py: Python<'py>,
+    class: &Py<PyType>,
+    part: impl Send + Sync + 'static,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = class.bind(py);
+    let token = ConstructorToken::new(part);
+    class.call_method1(pyo3::intern!(py, "__new__"), (class, token))
 }
 
 /// The Python object of a pipe's reading end that is no child's.
@@ -103,8 +69,8 @@ pub(super) fn make_reader(
     binding: &Arc<LoopBinding>,
     pipe: ReadPipe,
 ) -> PyResult<Py<PyAny>> {
-    let part = Part::Reader(binding.clone(), Stream::new(pipe, None));
-    Ok(ConstructorToken::make(py, &classes(py)?.reader, part)?.unbind())
+    let part: ReaderPart = (binding.clone(), Stream::new(pipe, None));
+    Ok(make(py, &classes(py)?.reader, part)?.unbind())
 }
 
 /// The Python object of a pipe's writing end that is no child's.
@@ -113,35 +79,34 @@ pub(super) fn make_writer(
     binding: &Arc<LoopBinding>,
     pipe: WritePipe,
 ) -> PyResult<Py<PyAny>> {
-    let part = Part::Writer(binding.clone(), Arc::new(pipe), None);
-    Ok(ConstructorToken::make(py, &classes(py)?.writer, part)?.unbind())
+    let part: WriterPart = (binding.clone(), pipe, None);
+    Ok(make(py, &classes(py)?.writer, part)?.unbind())
 }
 
 /// The Python object of a child that runs.
 pub(super) fn make_process(
     py: Python<'_>,
     binding: &Arc<LoopBinding>,
-    guard: Arc<ChildGuard>,
+    guard: ChildGuard,
     pipes: Pipes,
 ) -> PyResult<Py<PyAny>> {
     let guard = Arc::new(ChildLifetime::new(guard));
     let classes = classes(py)?;
     let stream = |pipe: Option<_>| pipe.map(|pipe| Stream::new(pipe, Some(guard.clone())));
     let (stdout, stderr) = (stream(pipes.stdout), stream(pipes.stderr));
-    let stdin = pipes.stdin.map(Arc::new);
+    let stdin = pipes.stdin;
     let reader = |stream: &Option<Arc<Stream>>| {
         let part = stream
             .as_ref()
-            .map(|stream| Part::Reader(binding.clone(), stream.clone()));
-        part.map(|part| ConstructorToken::make(py, &classes.reader, part))
-            .transpose()
+            .map(|stream| -> ReaderPart { (binding.clone(), stream.clone()) });
+        part.map(|part| make(py, &classes.reader, part)).transpose()
     };
     let (reader_out, reader_err) = (reader(&stdout)?, reader(&stderr)?);
     let part = stdin
         .as_ref()
-        .map(|pipe| Part::Writer(binding.clone(), pipe.clone(), Some(guard.clone())));
+        .map(|pipe| -> WriterPart { (binding.clone(), pipe.clone(), Some(guard.clone())) });
     let writer = part
-        .map(|part| ConstructorToken::make(py, &classes.writer, part))
+        .map(|part| make(py, &classes.writer, part))
         .transpose()?;
     let pid = guard.pid();
     let process = Process {
@@ -151,7 +116,7 @@ pub(super) fn make_process(
         stdout,
         stderr,
     };
-    let object = ConstructorToken::make(py, &classes.process, Part::Process(process))?;
+    let object = make(py, &classes.process, process)?;
     object.setattr(pyo3::intern!(py, "pid"), pid)?;
     object.setattr(pyo3::intern!(py, "stdin"), writer)?;
     object.setattr(pyo3::intern!(py, "stdout"), reader_out)?;

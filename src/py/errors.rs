@@ -11,6 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::error::{SpawnError, Stage};
+use crate::stream::buffer::OutOfMemory;
 use crate::sys;
 
 /// The files that an error may be about, as the caller named them.
@@ -113,4 +114,9 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
         (Ok(text), None) => PyOSError::new_err((code, text.unbind())),
         (Ok(text), Some(file)) => PyOSError::new_err((code, text.unbind(), file.clone_ref(py))),
     }
+}
+
+/// `MemoryError`.
+pub(super) fn memory_error(_: OutOfMemory) -> PyErr {
+    PyMemoryError::new_err(())
 }

@@ -17,7 +17,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use pyo3::IntoPyObjectExt;
 use pyo3::PyTypeInfo;
@@ -27,19 +27,18 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 use slab::Slab;
 
-use super::awaitable::Slot;
 use super::busy_poll::BusyPoll;
+use super::completion::Completion;
 use super::errors::os_error;
-use super::poll_thread::{PollThread, Stopper};
+use super::poll_thread::{LoopPollThread, Stopper};
 use super::popen;
-use super::read_callback::ReadCallback;
 use crate::reactor::{Inner, Reactor};
 use crate::sync::lock;
 use crate::sys;
 
 thread_local! {
     /// The reactors of the loops that have run in this thread: nearly always one.
-    static HOSTS: RefCell<Vec<Arc<LoopBinding>>> = const { RefCell::new(Vec::new()) };
+    static BINDINGS: RefCell<Vec<Arc<LoopBinding>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Turns of an idle loop before it lets go of the descriptor. A task that awaits the end of a child comes back
@@ -48,7 +47,7 @@ const IDLE_TURNS: u8 = 2;
 
 /// A number that no two threads have at the same time: the address of a variable of its own.
 fn thread_key() -> usize {
-    HOSTS.with(|hosts| std::ptr::from_ref(hosts) as usize)
+    BINDINGS.with(|bindings| std::ptr::from_ref(bindings) as usize)
 }
 
 /// A reactor and the loop that drives it.
@@ -64,18 +63,20 @@ pub(super) struct LoopBinding {
     /// elsewhere that would put callbacks into the queue of a loop that sleeps, or that takes them out.
     thread: AtomicUsize,
     /// Taken out one by one: what is handled may run the loop again, which must find the rest.
-    ready: Mutex<VecDeque<Ready>>,
+    ready: Mutex<VecDeque<Arc<dyn Completion>>>,
     has_ready: AtomicBool,
     /// The operations that wait. Their futures lead, through tasks and coroutines,
     /// back to them, by ways that the garbage collector does not see: when the loop ends they are
     /// let go here.
-    waiting: Mutex<Slab<Weak<Slot>>>,
+    waiting: Mutex<Slab<Weak<dyn Completion>>>,
     /// A turn is due by `call_soon`.
     scheduled: AtomicBool,
     dispatching: AtomicBool,
     poll_thread: Mutex<Option<Stopper>>,
+    /// Where the loop takes our packets with its own.
+    shared_port: OnceLock<popen::ProactorPort>,
     /// None where the loop watches none, or has let go of it.
-    watched: Mutex<Option<Watched>>,
+    watched: Mutex<Option<WatchedDescriptor>>,
     /// The loop is turning, to let go of it.
     letting_go: AtomicBool,
     pub(super) busy_poll: BusyPoll,
@@ -85,13 +86,7 @@ pub(super) struct LoopBinding {
 }
 
 /// The descriptor, and what keeps it open: the loop's callback.
-type Watched = (std::ffi::c_int, Weak<Reactor>);
-
-/// What has been woken.
-pub(super) enum Ready {
-    Operation(Arc<Slot>),
-    ReadCallback(Arc<ReadCallback>),
-}
+type WatchedDescriptor = (std::ffi::c_int, Weak<Reactor>);
 
 /// `asyncio.get_running_loop()`.
 pub(super) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -122,8 +117,8 @@ impl LoopBinding {
                 && !binding.reactor.in_forked_child()
                 && (!binding.reactor.is_suspended() || binding.owner(py).is_some())
         };
-        let known = HOSTS.with_borrow(|hosts| {
-            hosts
+        let known = BINDINGS.with_borrow(|bindings| {
+            bindings
                 .iter()
                 .find(|binding| binding.loop_id == id && usable(binding))
                 .cloned()
@@ -135,10 +130,12 @@ impl LoopBinding {
             return Ok(binding);
         }
         let binding = LoopBinding::new(&running)?;
-        // Dropped outside of the borrow: what a host holds may run any code.
-        let stale = HOSTS.with_borrow_mut(|hosts| {
-            let stale: Vec<_> = hosts.extract_if(.., |binding| !usable(binding)).collect();
-            hosts.push(binding.clone());
+        // Dropped outside of the borrow: what a binding holds may run any code.
+        let stale = BINDINGS.with_borrow_mut(|bindings| {
+            let stale: Vec<_> = bindings
+                .extract_if(.., |binding| !usable(binding))
+                .collect();
+            bindings.push(binding.clone());
             stale
         });
         drop(stale);
@@ -146,8 +143,7 @@ impl LoopBinding {
     }
 
     fn new(running: &Bound<'_, PyAny>) -> PyResult<Arc<LoopBinding>> {
-        let made = popen::reactor(running);
-        let (reactor, shared_port) = made.map_err(|error| os_error(running.py(), &error, None))?;
+        let (reactor, shared_port) = popen::reactor(running)?;
         let binding = Arc::new(LoopBinding {
             reactor: reactor.inner().clone(),
             loop_id: running.as_ptr() as usize,
@@ -159,6 +155,7 @@ impl LoopBinding {
             scheduled: AtomicBool::new(false),
             dispatching: AtomicBool::new(false),
             poll_thread: Mutex::default(),
+            shared_port: OnceLock::new(),
             watched: Mutex::default(),
             letting_go: AtomicBool::new(false),
             busy_poll: BusyPoll::new(),
@@ -174,18 +171,33 @@ impl LoopBinding {
                     return Ok(binding);
                 }
                 Err(error) if cannot_watch(running.py(), &error) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let _ = remove_reader(running, fd);
+                    return Err(error);
+                }
             }
         }
         // Who tells the loop of an event needs the lock that we would hold meanwhile.
         binding.busy_poll.forbid();
         match shared_port {
-            Some(shared_port) => shared_port.serve(&binding),
-            None => *lock(&binding.poll_thread) = Some(PollThread::start(running, &binding)?),
+            Some(shared_port) => binding
+                .shared_port
+                .get_or_init(|| shared_port)
+                .serve(&binding),
+            None => *lock(&binding.poll_thread) = Some(binding.start_poll_thread(running)?),
         }
         const YEAR: u32 = 365 * 24 * 3600;
         in_empty_context(running, "call_later", YEAR, &watch)?;
         Ok(binding)
+    }
+
+    fn start_poll_thread(self: &Arc<Self>, running: &Bound<'_, PyAny>) -> PyResult<Stopper> {
+        let weak = Arc::downgrade(self);
+        let turn = move |py: Python<'_>| {
+            let turn = weak.upgrade()?.turn_callback(py);
+            Some(turn.map(Bound::unbind))
+        };
+        LoopPollThread::start(running, &self.reactor, turn)
     }
 
     /// Has the loop watch a new descriptor.
@@ -201,6 +213,7 @@ impl LoopBinding {
         };
         if added.is_err() {
             reactor.retire();
+            let _ = fd.map(|fd| remove_reader(running, fd));
             return added;
         }
         *lock(&self.watched) = fd.map(|fd| (fd, Arc::downgrade(&reactor)));
@@ -209,6 +222,7 @@ impl LoopBinding {
 
     /// Has the loop let go of the descriptor, if nothing is left of which it could tell, and nothing comes
     /// in the next few turns.
+    #[inline]
     pub(super) fn suspend_if_idle(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         // Another thread leaves it to the loop's.
         if self.reactor.was_emptied() && self.thread.load(Ordering::Relaxed) == thread_key() {
@@ -233,14 +247,12 @@ impl LoopBinding {
 
     fn is_idle(&self) -> bool {
         // Collected, since to drop the last handle of one takes the lock.
-        let slots: Vec<_> = {
+        let operations: Vec<_> = {
             let waiting = lock(&self.waiting);
-            waiting
-                .iter()
-                .filter_map(|(_, slot)| slot.upgrade())
-                .collect()
+            let waiting = waiting.iter();
+            waiting.filter_map(|(_, weak)| weak.upgrade()).collect()
         };
-        let waits = slots.iter().any(|slot| slot.waits());
+        let waits = operations.iter().any(|operation| operation.waits());
         let gone = self.reactor.is_closed() || self.reactor.in_forked_child();
         !waits && self.reactor.is_empty() && !gone
     }
@@ -251,15 +263,17 @@ impl LoopBinding {
         else {
             return Ok(());
         };
-        if let Some(reactor) = reactor.upgrade() {
+        // Kept meanwhile, so that nothing else can have its number.
+        let reactor = reactor.upgrade();
+        if let Some(reactor) = &reactor {
             reactor.retire();
         }
-        let removed = owner.call_method1(pyo3::intern!(py, "remove_reader"), (fd,));
-        removed.map(drop)
+        // The handler of a signal may have raised before that was done, or after.
+        remove_reader(&owner, fd).inspect_err(|_| drop(remove_reader(&owner, fd)))
     }
 
     /// Something whose waker was called.
-    pub(super) fn push_ready(&self, ready: Ready) {
+    pub(super) fn push_ready(&self, ready: Arc<dyn Completion>) {
         // The loop has let go and will not run it; the entry would keep us alive.
         if self.reactor.is_closed() {
             return;
@@ -295,9 +309,11 @@ impl LoopBinding {
         let result = self.reactor.dispatch();
         let ran = self.run_ready(py);
         self.dispatching.store(false, Ordering::Relaxed);
+        // Whatever was raised: what was put off has no other turn.
+        let scheduled = self.schedule(py);
         result.map_err(|error| os_error(py, &error, None))?;
         ran?;
-        self.schedule(py)?;
+        scheduled?;
         self.suspend_if_idle(py)
     }
 
@@ -305,16 +321,10 @@ impl LoopBinding {
     /// raise it, and the rest is done in a turn of its own.
     fn run_ready(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         while let Some(ready) = self.next_ready() {
-            let result = match &ready {
-                Ready::Operation(slot) => slot.advance(py),
-                Ready::ReadCallback(call) => call.schedule(py, self),
+            let Err(error) = ready.clone().advance(py) else {
+                continue;
             };
-            let Err(error) = result else { continue };
-            let unfinished = match &ready {
-                Ready::Operation(slot) => slot.is_unfinished(),
-                Ready::ReadCallback(call) => call.is_unfinished(),
-            };
-            if unfinished && !self.reactor.is_closed() {
+            if ready.is_unfinished() && !self.reactor.is_closed() {
                 lock(&self.ready).push_front(ready);
             }
             if !lock(&self.ready).is_empty() {
@@ -327,41 +337,54 @@ impl LoopBinding {
         Ok(())
     }
 
-    fn next_ready(&self) -> Option<Ready> {
+    fn next_ready(&self) -> Option<Arc<dyn Completion>> {
         let mut ready = lock(&self.ready);
         let next = ready.pop_front();
         self.has_ready.store(!ready.is_empty(), Ordering::Release);
         next
     }
 
-    /// Keeps an operation that is going to wait, made with the key by which it is to be forgotten.
-    pub(super) fn add_waiting(&self, make: impl FnOnce(usize) -> Arc<Slot>) -> Arc<Slot> {
-        let mut waiting = lock(&self.waiting);
-        let entry = waiting.vacant_entry();
-        let slot = make(entry.key());
-        entry.insert(Arc::downgrade(&slot));
-        slot
+    /// Before an operation waits: the loop must be able to tell of events.
+    pub(super) fn prepare_wait(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared_port.get().map_or(Ok(()), |port| port.check(py))
     }
 
-    pub(super) fn forget_waiting(&self, slot: &Slot) {
+    /// Keeps an operation that is going to wait, made with the key by which it is to be forgotten.
+    pub(super) fn add_waiting<C>(&self, make: impl FnOnce(usize) -> Arc<C>) -> Arc<C>
+    where
+        C: Completion + 'static,
+    {
+        let mut waiting = lock(&self.waiting);
+        let entry = waiting.vacant_entry();
+        let operation = make(entry.key());
+        let weak: Weak<C> = Arc::downgrade(&operation);
+        entry.insert(weak);
+        operation
+    }
+
+    pub(super) fn forget_waiting<C: Completion>(&self, key: usize, operation: &C) {
         let mut waiting = lock(&self.waiting);
         // After the end of the loop the list is another, in which the key may be another operation's.
-        if waiting
-            .get(slot.key)
-            .is_some_and(|known| std::ptr::eq(known.as_ptr(), slot))
-        {
-            waiting.remove(slot.key);
+        let is_known = |known: &Weak<_>| std::ptr::addr_eq(Weak::as_ptr(known), operation);
+        if waiting.get(key).is_some_and(is_known) {
+            waiting.remove(key);
         }
     }
 
     /// After anything that was done outside of a dispatch: completes the futures of operations
     /// that it woke, and has the loop call us if work was put off to the next turn. In another thread
     /// than the loop's it only has the loop called.
+    #[inline]
     pub(super) fn run_completions(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let has_ready = self.has_ready.load(Ordering::Acquire);
-        if !has_ready && !self.reactor.wants_turn() {
-            return self.suspend_if_idle(py);
+        if has_ready || self.reactor.wants_turn() {
+            self.complete(py, has_ready)
+        } else {
+            self.suspend_if_idle(py)
         }
+    }
+
+    fn complete(self: &Arc<Self>, py: Python<'_>, has_ready: bool) -> PyResult<()> {
         if self.thread.load(Ordering::Relaxed) != thread_key() {
             return self.call_from_another_thread(py);
         }
@@ -460,8 +483,9 @@ impl LoopBinding {
         let ready = std::mem::take(&mut *lock(&self.ready));
         drop(ready);
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        for slot in waiting.into_iter().filter_map(|(_, slot)| slot.upgrade()) {
-            drop(slot.take());
+        let waiting = waiting.into_iter();
+        for operation in waiting.filter_map(|(_, waiting)| waiting.upgrade()) {
+            operation.abandon();
         }
     }
 }
@@ -479,6 +503,12 @@ fn in_empty_context<'py, C: PyTypeInfo>(
     let context = py.import("contextvars")?.call_method0("Context")?;
     let args = (running.getattr(method)?, when.into_py_any(py)?, callback);
     context.call_method1("run", args).map(drop)
+}
+
+/// No error if there is none.
+fn remove_reader(running: &Bound<'_, PyAny>, fd: std::ffi::c_int) -> PyResult<()> {
+    let method = pyo3::intern!(running.py(), "remove_reader");
+    running.call_method1(method, (fd,)).map(drop)
 }
 
 /// Windows' Proactor loop raises NotImplementedError; a loop need not have the method at all.
@@ -544,8 +574,8 @@ impl IdleCallback {
 
 /// One turn, by `call_soon`.
 #[pyclass(frozen, module = "procio._core")]
-pub(super) struct TurnCallback {
-    pub(super) binding: Arc<LoopBinding>,
+struct TurnCallback {
+    binding: Arc<LoopBinding>,
 }
 
 #[pymethods]

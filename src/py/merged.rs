@@ -11,11 +11,12 @@ use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 
-use super::awaitable::{Awaitable, Op, Operation, slots};
+use super::awaitable::{Awaitable, Op, slots};
 use super::bytes_sink::new_bytes;
 use super::event_loop::LoopBinding;
-use super::operations::{Shape, overrun, release};
-use super::reader::Stream;
+use super::operation::Operation;
+use super::operations::{Shape, overrun};
+use super::stream::{Stream, release};
 use crate::stream::reader::{Found, Separators, Want};
 use crate::sync::lock;
 
@@ -26,12 +27,12 @@ const CHUNK: usize = 64 * 1024;
 /// the streams are refused.
 #[pyclass(frozen, module = "procio._core")]
 pub struct MergedLines {
-    streams: Vec<Source>,
+    streams: Vec<NumberedStream>,
     binding: Arc<LoopBinding>,
     turn: Mutex<Turn>,
 }
 
-struct Source {
+struct NumberedStream {
     fd: u8,
     stream: Arc<Stream>,
 }
@@ -63,14 +64,14 @@ impl MergedLines {
                 stream.check(py)?;
                 stream.reserve("merged")?;
                 let stream = stream.clone();
-                merged.streams.push(Source { fd, stream });
+                merged.streams.push(NumberedStream { fd, stream });
             }
         }
         Ok(merged)
     }
 
     /// The streams, beginning with the one whose turn it is.
-    fn in_turn(&self) -> impl Iterator<Item = (usize, &Source)> {
+    fn in_turn(&self) -> impl Iterator<Item = (usize, &NumberedStream)> {
         let first = lock(&self.turn).index;
         let count = self.streams.len();
         (0..count).filter_map(move |step| {

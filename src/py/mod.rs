@@ -1,6 +1,7 @@
 //! The Python extension `procio._core`: all of PyO3.
 //!
-//! [`event_loop`] binds a reactor to an event loop; [`awaitable`] is what the stream methods return;
+//! [`event_loop`] binds a reactor to an event loop and completes what was woken ([`completion`]); [`awaitable`]
+//! is what the stream methods return;
 //! [`operations`] are the core's state machines as awaitables see them; [`read_callback`] is how a
 //! protocol waits; [`busy_poll`] polls before the loop sleeps.
 
@@ -10,6 +11,8 @@ mod busy_poll;
 mod bytes_sink;
 mod child_lifetime;
 mod classes;
+mod completion;
+mod constructor_token;
 mod detached;
 mod errors;
 mod event_loop;
@@ -19,6 +22,7 @@ pub mod interop;
 #[allow(unsafe_code)]
 mod interpreter;
 mod merged;
+mod operation;
 mod operations;
 mod pipes;
 mod poll_thread;
@@ -28,11 +32,13 @@ mod popen;
 #[cfg(windows)]
 mod proactor;
 mod process;
+mod python_bytes;
 mod read_callback;
 mod reader;
 mod run;
 mod spawn;
 mod stop;
+mod stream;
 mod timer;
 mod writer;
 
@@ -47,7 +53,7 @@ fn core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<awaitable::Awaitable>()?;
     m.add_class::<merged::MergedLines>()?;
     m.add_class::<process::Process>()?;
-    m.add_class::<reader::StreamReader>()?;
+    m.add_class::<stream::StreamReader>()?;
     m.add_class::<writer::StreamWriter>()?;
     m.add_function(wrap_pyfunction!(classes::register_classes, m)?)?;
     m.add_function(wrap_pyfunction!(interop::attach, m)?)?;

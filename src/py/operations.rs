@@ -10,17 +10,17 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
-use super::awaitable::Operation;
 use super::bytes_sink::{BytesSink, new_bytes, new_bytes_up_to};
 use super::child_lifetime::ChildLifetime;
-use super::errors::os_error;
+use super::errors::{memory_error, os_error};
 use super::event_loop::LoopBinding;
-use super::reader::{Stream, StreamReader};
-use super::writer::{memory_error, write};
+use super::operation::Operation;
+use super::python_bytes::write;
+use super::stream::{Stream, StreamReader, claim, release};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;
-use crate::stream::pipe::WritePipe;
 use crate::stream::reader::{Found, Want};
+use crate::stream::write_pipe::WritePipe;
 use crate::stream::writer::Closed;
 use crate::sync::lock;
 
@@ -84,31 +84,6 @@ impl ReadOp {
     }
 }
 
-/// Marks the stream as being read by one operation, which then must end with `release`.
-fn claim(stream: &Stream, name: &str) -> PyResult<()> {
-    if stream.is_reserved() {
-        return Err(already_read(name));
-    }
-    stream.claim_reserved(name)
-}
-
-/// asyncio's words for a second reader.
-pub(super) fn already_read(name: &str) -> PyErr {
-    let text =
-        format!("{name}() called while another coroutine is already waiting for incoming data");
-    PyRuntimeError::new_err(text)
-}
-
-pub(super) fn release(stream: &Stream) {
-    let waker = {
-        let mut reader = stream.pipe.lock();
-        reader.claimed = false;
-        reader.waker.take()
-    };
-    drop(waker);
-    stream.pipe.nudge();
-}
-
 fn method(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(_, last)| last)
 }
@@ -129,7 +104,7 @@ impl Operation for ReadOp {
             return None;
         }
         let shape = self.shape;
-        // No bytes are there for everybody, even while another operation waits.
+        // To take no bytes needs no stream: it is answered even while another operation waits.
         if matches!(self.want, Want::Some(0) | Want::Exactly(0)) {
             return Some(new_bytes(py, &[]).map(Py::into_any));
         }
@@ -347,7 +322,7 @@ impl Drop for WaitOp {
 
 /// `StreamWriter.drain`.
 pub(super) struct DrainOp {
-    pub pipe: Arc<WritePipe>,
+    pub pipe: WritePipe,
     pub key: Key,
     /// It had to wait: an error that came meanwhile is its own to raise.
     pub waited: bool,
@@ -395,7 +370,7 @@ impl Drop for DrainOp {
 
 /// `StreamWriter.wait_closed`.
 pub(super) struct ClosedOp {
-    pub pipe: Arc<WritePipe>,
+    pub pipe: WritePipe,
     pub key: Key,
 }
 
@@ -426,7 +401,7 @@ impl Drop for ClosedOp {
 /// `Process.communicate`.
 pub(super) struct CommunicateOp {
     pub guard: Arc<ChildLifetime>,
-    pub stdin: Option<Arc<WritePipe>>,
+    pub stdin: Option<WritePipe>,
     pub stdout: Option<Arc<Stream>>,
     pub stderr: Option<Arc<Stream>>,
     pub input: Option<Py<PyBytes>>,
@@ -467,7 +442,7 @@ impl Operation for CommunicateOp {
         };
         let (stdout, stderr) = (collect(&self.stdout), collect(&self.stderr));
         *lock(&self.inner) = Some(Communicate::new(
-            self.guard.held(),
+            self.guard.guard(),
             self.stdin.clone(),
             stdout,
             stderr,

@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use super::classes::{make_reader, make_writer};
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use crate::stream::pipe::{ReadPipe, WritePipe};
+use crate::stream::read_pipe::ReadPipe;
 use crate::stream::reader::LINE_CEILING;
+use crate::stream::write_pipe::WritePipe;
 use crate::sys;
 
 /// A reader of a copy of this descriptor, which is made non-blocking. Nothing is read ahead.

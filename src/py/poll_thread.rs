@@ -6,55 +6,69 @@
 //! force, in the middle of its frames. So the thread is joined before that can happen: when its
 //! loop lets go of the reactor, or else by `atexit`, whichever comes first.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakref, PyWeakrefMethods, PyWeakrefReference};
 
 use super::errors::{in_drop, os_error};
-use super::event_loop::{LoopBinding, TurnCallback};
-use crate::reactor::poll_thread::PollThread as Thread;
+use crate::reactor::Inner;
+use crate::reactor::flags::Announced;
+use crate::reactor::poll_thread::{Delivered, PollThread};
 
 /// The thread, and what it and the loop tell each other.
-pub(super) struct PollThread {
-    thread: Thread,
+pub(super) struct LoopPollThread {
+    thread: PollThread,
     /// The loop was woken and has not come yet: what is collected meanwhile needs no other call.
-    woken: Arc<AtomicBool>,
+    woken: Arc<Announced>,
 }
 
-impl PollThread {
-    /// Starts the thread, and gives what ends it: at the latest when it is dropped.
+impl LoopPollThread {
+    /// Starts the thread, and gives what ends it. `turn` gives what the loop is to call, while there is
+    /// something that it drives.
     pub(super) fn start(
         running: &Bound<'_, PyAny>,
-        binding: &Arc<LoopBinding>,
+        reactor: &Arc<Inner>,
+        turn: impl Fn(Python<'_>) -> Option<PyResult<Py<PyAny>>> + Send + 'static,
     ) -> PyResult<Stopper> {
         let py = running.py();
         let running = PyWeakrefReference::new(running)?.unbind();
-        let woken = Arc::<AtomicBool>::default();
-        let (flag, weak) = (woken.clone(), Arc::downgrade(binding));
+        let woken = Arc::new(Announced::new());
+        let (flag, weak) = (woken.clone(), Arc::downgrade(reactor));
         let deliver = move |events| {
-            let Some(binding) = Weak::upgrade(&weak) else {
-                return false;
+            let Some(reactor) = Weak::upgrade(&weak) else {
+                return Delivered::Ended;
             };
-            binding.reactor.collect(events);
-            flag.swap(true, Ordering::SeqCst) || wake(&running, binding)
+            reactor.collect(events);
+            let delivered = if flag.is_due() {
+                wake(&running, &turn)
+            } else {
+                Delivered::Told
+            };
+            if matches!(delivered, Delivered::Again) {
+                flag.arrived();
+            }
+            delivered
         };
-        let thread = Thread::start(&binding.reactor, deliver);
+        let thread = PollThread::start(reactor, deliver);
         let thread = thread.map_err(|error| os_error(py, &error, None))?;
-        let poll_thread = Arc::new(PollThread { thread, woken });
-        let at_exit = Bound::new(py, AtExit(poll_thread.clone()))?.unbind();
-        py.import("atexit")?.call_method1("register", (&at_exit,))?;
-        Ok(Stopper {
-            poll_thread,
-            at_exit,
-        })
+        let poll_thread = Arc::new(LoopPollThread { thread, woken });
+        match AtExit::register(py, &poll_thread) {
+            Ok(at_exit) => Ok(Stopper {
+                poll_thread,
+                at_exit,
+            }),
+            // Such as what the handler of a signal has raised. The thread would wait for ever.
+            Err(error) => {
+                poll_thread.stop(py);
+                Err(error)
+            }
+        }
     }
 
-    /// The loop has come. To be called before it takes what was collected: what is collected after
-    /// that then wakes it again, and what was before is taken.
+    /// The loop has come. As [`Announced::arrived`].
     fn arrived(&self) {
-        self.woken.store(false, Ordering::SeqCst);
+        self.woken.arrived();
     }
 
     /// Ends the thread, and waits for that with the interpreter lock released: the thread may want
@@ -69,7 +83,7 @@ impl PollThread {
 
 /// Ends the thread when the loop lets go.
 pub(super) struct Stopper {
-    poll_thread: Arc<PollThread>,
+    poll_thread: Arc<LoopPollThread>,
     at_exit: Py<AtExit>,
 }
 
@@ -88,7 +102,15 @@ impl Stopper {
 }
 
 #[pyclass(frozen, module = "procio._core")]
-struct AtExit(Arc<PollThread>);
+struct AtExit(Arc<LoopPollThread>);
+
+impl AtExit {
+    fn register(py: Python<'_>, poll_thread: &Arc<LoopPollThread>) -> PyResult<Py<Self>> {
+        let at_exit = Bound::new(py, AtExit(poll_thread.clone()))?;
+        py.import("atexit")?.call_method1("register", (&at_exit,))?;
+        Ok(at_exit.unbind())
+    }
+}
 
 #[pymethods]
 impl AtExit {
@@ -97,16 +119,23 @@ impl AtExit {
     }
 }
 
-/// `loop.call_soon_threadsafe`; `false` when there is no loop to wake any more.
-fn wake(running: &Py<PyWeakrefReference>, binding: Arc<LoopBinding>) -> bool {
-    // While the interpreter shuts down no thread can attach to it.
-    let woken = Python::try_attach(|py| {
+/// `loop.call_soon_threadsafe`. Anything may be raised out of it; only a loop that is closed has ended.
+fn wake(
+    running: &Py<PyWeakrefReference>,
+    turn: impl Fn(Python<'_>) -> Option<PyResult<Py<PyAny>>>,
+) -> Delivered {
+    let tell = |py: Python<'_>| {
         let running = running.bind(py).cast::<PyWeakref>().ok()?.upgrade()?;
-        let turn = Bound::new(py, TurnCallback { binding }).ok()?;
-        running
-            .call_method1("call_soon_threadsafe", (turn,))
-            .ok()
-            .map(drop)
-    });
-    woken.flatten().is_some()
+        let turn = turn(py)?;
+        let called = turn.and_then(|turn| running.call_method1("call_soon_threadsafe", (turn,)));
+        if called.is_ok() {
+            return Some(Delivered::Told);
+        }
+        let closed = running.call_method0("is_closed");
+        let closed = closed.and_then(|closed| closed.is_truthy());
+        (!closed.unwrap_or(false)).then_some(Delivered::Again)
+    };
+    // While the interpreter shuts down no thread can attach to it.
+    let told = Python::try_attach(tell);
+    told.flatten().unwrap_or(Delivered::Ended)
 }

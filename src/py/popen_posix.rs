@@ -1,14 +1,13 @@
 //! The arguments of `Popen` that only POSIX systems have. No loop there has a completion port.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::event_loop::LoopBinding;
+use super::errors::os_error;
 use super::fork::PythonFork;
 use super::spawn::from_dict;
 use crate::command::Command;
@@ -124,17 +123,22 @@ impl Platform {
 }
 
 /// There is none.
-pub(super) struct SharedPort(Infallible);
+pub(super) struct ProactorPort(Infallible);
 
-impl SharedPort {
-    pub(super) fn serve(self, _host: &Arc<LoopBinding>) {
+impl ProactorPort {
+    pub(super) fn serve<B>(&self, _binding: &Arc<B>) {
+        match self.0 {}
+    }
+
+    pub(super) fn check(&self, _py: Python<'_>) -> PyResult<()> {
         match self.0 {}
     }
 }
 
 /// A reactor for a loop, which watches it or has it watched.
-pub(super) fn reactor(_running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<SharedPort>)> {
-    Ok((Reactor::new()?, None))
+pub(super) fn reactor(running: &Bound<'_, PyAny>) -> PyResult<(Reactor, Option<ProactorPort>)> {
+    let made = Reactor::new().map_err(|error| os_error(running.py(), &error, None));
+    Ok((made?, None))
 }
 
 /// The number of a signal, for which `os.kill` takes what is an integer.

@@ -1,12 +1,12 @@
 //! The arguments of `Popen` that only Windows has, and loops that have a completion port.
 
 use std::ffi::OsString;
-use std::io;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::errors::os_error;
 use super::proactor;
 use super::spawn::from_dict;
 use crate::command::Command;
@@ -58,19 +58,23 @@ impl Platform {
     }
 }
 
-pub(super) use proactor::SharedPort;
+pub(super) use proactor::ProactorPort;
 
 /// A reactor for a loop: on the loop's own completion port, where it has one that can be shared.
-pub(super) fn reactor(running: &Bound<'_, PyAny>) -> io::Result<(Reactor, Option<SharedPort>)> {
+pub(super) fn reactor(running: &Bound<'_, PyAny>) -> PyResult<(Reactor, Option<ProactorPort>)> {
     let shared = if sys::poll_thread_forced() {
         None
     } else {
-        proactor::reactor(running)
+        proactor::reactor(running)?
     };
     match shared {
         Some((reactor, shared_port)) => Ok((reactor, Some(shared_port))),
-        None => Ok((Reactor::new()?, None)),
+        None => Ok((new_reactor(running.py())?, None)),
     }
+}
+
+fn new_reactor(py: Python<'_>) -> PyResult<Reactor> {
+    Reactor::new().map_err(|error| os_error(py, &error, None))
 }
 
 /// The number of a signal. `Popen` compares what it is given with those that there are, and so has

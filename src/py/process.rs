@@ -8,18 +8,18 @@ use pyo3::types::PyBytes;
 
 use super::awaitable::Awaitable;
 use super::child_lifetime::ChildLifetime;
-use super::classes::ConstructorToken;
-
+use super::constructor_token::ConstructorToken;
 use super::detached::Detached;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
 use super::merged::MergedLines;
 use super::operations::{CommunicateOp, WaitOp};
 use super::popen;
-use super::reader::{Stream, to_bytes};
+use super::python_bytes::to_bytes;
 use super::stop::StopOp;
+use super::stream::Stream;
 use crate::process::transfer::DetachedChild;
-use crate::stream::pipe::WritePipe;
+use crate::stream::write_pipe::WritePipe;
 use crate::sys;
 
 /// A child process, with the methods of `asyncio.subprocess.Process`.
@@ -27,7 +27,7 @@ use crate::sys;
 pub struct Process {
     pub(super) guard: Arc<ChildLifetime>,
     pub(super) binding: Arc<LoopBinding>,
-    pub(super) stdin: Option<Arc<WritePipe>>,
+    pub(super) stdin: Option<WritePipe>,
     pub(super) stdout: Option<Arc<Stream>>,
     pub(super) stderr: Option<Arc<Stream>>,
 }
@@ -62,8 +62,8 @@ fn audit(py: Python<'_>, event: &str, pid: u32, signal: i32) -> PyResult<()> {
 #[pymethods]
 impl Process {
     #[new]
-    fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
-        handle.get().take_process()
+    fn new(token: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
+        token.get().take("a process")
     }
 
     /// The exit code; the negative number of the signal that ended it; None while it runs.
@@ -119,7 +119,8 @@ impl Process {
     }
 
     /// Return the descriptor that names the process (a pidfd), readable once it has ended. It belongs to
-    /// the process, which closes it when its last reference goes.
+    /// the process, which closes it when its last reference goes. Raises ProcessLookupError for a
+    /// process that was reaped before it was asked for, NotImplementedError where the system has none.
     fn fileno(&self, py: Python<'_>) -> PyResult<sys::RawHandle> {
         let shown = self.guard.expose();
         shown.map_err(|error| match error.kind() {
@@ -174,9 +175,12 @@ impl Process {
     fn _detach(&self, py: Python<'_>) -> PyResult<Detached> {
         let pipe = |stream: &Option<Arc<Stream>>| stream.as_ref().map(|s| s.pipe.clone());
         let (stdout, stderr) = (pipe(&self.stdout), pipe(&self.stderr));
-        let (reads, stdin) = ([&stdout, &stderr], self.stdin.as_deref());
+        let (reads, stdin) = ([&stdout, &stderr], self.stdin.as_ref());
         let claimed = self.guard.is_awaited()
-            || reads.into_iter().flatten().any(|pipe| pipe.lock().claimed)
+            || reads
+                .into_iter()
+                .flatten()
+                .any(|pipe| pipe.lock().is_claimed())
             || stdin.is_some_and(|stdin| stdin.lock().is_awaited());
         if claimed {
             let text = "the process cannot be handed over while operations are under way";
@@ -189,7 +193,7 @@ impl Process {
             let text = "the process is owned by a block, and cannot be handed over";
             return Err(PyRuntimeError::new_err(text));
         }
-        let parts = DetachedChild::take(&self.guard, stdin, stdout.as_deref(), stderr.as_deref());
+        let parts = DetachedChild::take(&self.guard, stdin, stdout.as_ref(), stderr.as_ref());
         let parts = parts.map_err(|error| os_error(py, &error, None))?;
         Ok(Detached::of(parts))
     }

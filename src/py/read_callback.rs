@@ -9,7 +9,8 @@ use std::task::Wake;
 
 use pyo3::prelude::*;
 
-use super::event_loop::{LoopBinding, Ready};
+use super::completion::Completion;
+use super::event_loop::LoopBinding;
 use crate::sync::lock;
 
 /// Calls once.
@@ -25,14 +26,16 @@ impl ReadCallback {
             function: Mutex::new(Some(function)),
         })
     }
+}
 
+impl Completion for ReadCallback {
     /// Has the loop call it. If that raises, it can be tried again.
-    pub(super) fn schedule(&self, py: Python<'_>, binding: &LoopBinding) -> PyResult<()> {
+    fn advance(self: Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let function = lock(&self.function).take();
         let Some(function) = function else {
             return Ok(());
         };
-        let scheduled = binding.schedule_call(py, function.bind(py).clone());
+        let scheduled = self.binding.schedule_call(py, function.bind(py).clone());
         if scheduled.is_err() {
             *lock(&self.function) = Some(function);
         }
@@ -40,13 +43,13 @@ impl ReadCallback {
     }
 
     /// Whether it is still to be called.
-    pub(super) fn is_unfinished(&self) -> bool {
+    fn is_unfinished(&self) -> bool {
         lock(&self.function).is_some()
     }
 }
 
 impl Wake for ReadCallback {
     fn wake(self: Arc<Self>) {
-        self.binding.clone().push_ready(Ready::ReadCallback(self));
+        self.binding.clone().push_ready(self);
     }
 }

@@ -1,7 +1,6 @@
 //! `StreamReader`: the reading end of a child's pipe, with the methods of asyncio's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{
@@ -13,104 +12,20 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
 use super::bytes_sink::new_bytes;
-use super::child_lifetime::ChildLifetime;
-use super::classes::ConstructorToken;
+use super::constructor_token::ConstructorToken;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::operations::{CollectOp, ReadOp, Shape, already_read};
+use super::operations::{CollectOp, ReadOp, Shape};
+use super::python_bytes::to_bytes;
 use super::read_callback::ReadCallback;
+use super::stream::{Stream, StreamReader};
 use crate::stream::buffer::{OutOfMemory, copy_of};
-use crate::stream::pipe::ReadPipe;
 use crate::stream::reader::{Found, Reader, Separators, Want};
-use crate::sync::lock;
 use crate::sys;
 
 /// Above this size, `readexactly` collects in the object that is returned, and not first
 /// in the buffer.
 const COLLECT: usize = 64 * 1024;
-
-/// What a reader and its operations share.
-pub(super) struct Stream {
-    pub pipe: Arc<ReadPipe>,
-    /// Keeps the child from being released while its output can still be read.
-    _lifetime: Option<Arc<ChildLifetime>>,
-    failed: AtomicBool,
-    /// An iterator over both outputs of the process reads it, and no other operation may.
-    reserved: AtomicBool,
-    exception: Mutex<Option<Py<PyAny>>>,
-}
-
-impl Stream {
-    pub(super) fn new(pipe: ReadPipe, guard: Option<Arc<ChildLifetime>>) -> Arc<Self> {
-        Arc::new(Stream {
-            pipe: Arc::new(pipe),
-            _lifetime: guard,
-            failed: AtomicBool::new(false),
-            reserved: AtomicBool::new(false),
-            exception: Mutex::default(),
-        })
-    }
-
-    /// Whether `set_exception` was called.
-    pub(super) fn has_exception(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    /// Whether an iterator over both outputs of the process reads it.
-    pub(super) fn is_reserved(&self) -> bool {
-        self.reserved.load(Ordering::Acquire)
-    }
-
-    /// Refuses other readers from now on; raises RuntimeError if there is one.
-    pub(super) fn reserve(&self, name: &str) -> PyResult<()> {
-        let claimed = self.pipe.lock().claimed;
-        if claimed || self.reserved.swap(true, Ordering::AcqRel) {
-            return Err(already_read(name));
-        }
-        Ok(())
-    }
-
-    /// Lets other readers read again.
-    pub(super) fn free(&self) {
-        self.reserved.store(false, Ordering::Release);
-    }
-
-    /// Marks it as being read by an operation of the iterator that has reserved it.
-    pub(super) fn claim_reserved(&self, name: &str) -> PyResult<()> {
-        let mut reader = self.pipe.lock();
-        if reader.claimed {
-            return Err(already_read(name));
-        }
-        reader.claimed = true;
-        Ok(())
-    }
-
-    /// Raises what `set_exception` was given.
-    pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.has_exception() {
-            return Ok(());
-        }
-        match &*lock(&self.exception) {
-            Some(exception) => Err(PyErr::from_value(exception.bind(py).clone())),
-            None => Ok(()),
-        }
-    }
-
-    /// Why reading failed.
-    pub(super) fn failure(&self, py: Python<'_>) -> PyErr {
-        match self.pipe.lock().error() {
-            Some(error) => os_error(py, error, None),
-            None => PyAssertionError::new_err("reading has not failed"),
-        }
-    }
-}
-
-/// The reading end of a pipe, with the methods of `asyncio.StreamReader`.
-#[pyclass(subclass, frozen, module = "procio._core", weakref)]
-pub struct StreamReader {
-    pub(super) stream: Arc<Stream>,
-    pub(super) binding: Arc<LoopBinding>,
-}
 
 impl StreamReader {
     fn collect<'py>(&self, py: Python<'py>, want: Option<usize>) -> AwaitableResult<'py> {
@@ -118,6 +33,9 @@ impl StreamReader {
         Bound::new(py, Awaitable::new(&self.binding, op))
     }
 }
+
+/// What one is made of.
+pub(super) type ReaderPart = (Arc<LoopBinding>, Arc<Stream>);
 
 type AwaitableResult<'py> = PyResult<Bound<'py, Awaitable>>;
 
@@ -143,8 +61,8 @@ fn saturated(n: &Bound<'_, PyAny>) -> PyResult<isize> {
 #[pymethods]
 impl StreamReader {
     #[new]
-    fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
-        let (binding, stream) = handle.get().take_reader()?;
+    fn new(token: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
+        let (binding, stream): ReaderPart = token.get().take("a reader")?;
         Ok(StreamReader { stream, binding })
     }
 
@@ -226,8 +144,8 @@ impl StreamReader {
 
     /// Return what `set_exception` was given, or the error that ended reading; None if there is none.
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        if let Some(exception) = &*lock(&self.stream.exception) {
-            return Some(exception.clone_ref(py));
+        if let Some(exception) = self.stream.exception(py) {
+            return Some(exception);
         }
         let reader = self.stream.pipe.lock();
         reader
@@ -237,13 +155,11 @@ impl StreamReader {
 
     /// Make every reading method raise `exc`.
     fn set_exception(&self, py: Python<'_>, exc: Py<PyAny>) -> PyResult<()> {
-        *lock(&self.stream.exception) = Some(exc);
-        self.stream.failed.store(true, Ordering::Release);
-        self.stream.pipe.change(|_| {});
+        self.stream.set_exception(exc);
         self.binding.run_completions(py)
     }
 
-    /// Add bytes as if the child had written them.
+    /// Add bytes as if the child had written them. Raises AssertionError after the end.
     fn feed_data(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         if self.stream.pipe.lock().has_ended() {
             return Err(PyAssertionError::new_err("feed_data after feed_eof"));
@@ -293,20 +209,20 @@ impl StreamReader {
 
     /// Forgets what `_read_nowait` was to call.
     fn _cancel_callback(&self) {
-        let waker = self.stream.pipe.lock().waker.take();
+        let waker = self.stream.pipe.lock().take_waker();
         drop(waker);
     }
 
     /// Stops reading ahead, or lets it go on.
     fn _pause_read_ahead(&self, py: Python<'_>, pause: bool) -> PyResult<()> {
-        self.stream.pipe.lock().read_ahead_paused = pause;
+        self.stream.pipe.lock().pause_ahead(pause);
         self.stream.pipe.nudge();
         self.binding.run_completions(py)
     }
 
-    /// Whether reading ahead was stopped by `_hold`.
+    /// Whether reading ahead was stopped by `_pause_read_ahead`.
     fn _is_read_ahead_paused(&self) -> bool {
-        self.stream.pipe.lock().read_ahead_paused
+        self.stream.pipe.lock().is_ahead_paused()
     }
 
     /// The descriptor (on Windows the handle), or -1 once it is closed.
@@ -336,20 +252,4 @@ fn one_separator(item: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
         ))
     })?;
     copy_of(bytes.as_bytes()).map_err(|OutOfMemory| PyMemoryError::new_err(()))
-}
-
-/// `bytes` as they are; a copy of a `bytearray` or `memoryview`, whose contents may change.
-pub(super) fn to_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    use pyo3::types::{PyByteArray, PyMemoryView};
-    if let Ok(bytes) = data.cast::<PyBytes>() {
-        return Ok(bytes.clone());
-    }
-    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
-        let copy = data.py().get_type::<PyBytes>().call1((data,))?;
-        return copy.cast_into().map_err(Into::into);
-    }
-    let name = data.get_type().name()?;
-    Err(PyTypeError::new_err(format!(
-        "data: expecting a bytes-like instance, got {name}"
-    )))
 }

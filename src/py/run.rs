@@ -9,20 +9,21 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::awaitable::{Awaitable, FollowUp, Operation};
+use super::awaitable::Awaitable;
 use super::bytes_sink::BytesSink;
 use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
+use super::operation::{FollowUp, Operation};
+use super::python_bytes::write;
 use super::spawn::Request;
 use super::stop::warn_of_refusal;
 use super::timer::Timer;
-use super::writer::write;
 use crate::process::communicate::Collect;
 use crate::process::run::{Failure, Feed, Limits, Period, Run};
 use crate::stream::buffer::{OutOfMemory, Sink};
 use crate::stream::capped::Capped;
-use crate::stream::reader::ReadIo;
+use crate::stream::io::ReadIo;
 use crate::sync::lock;
 
 const SIGTERM: i32 = 15;
@@ -150,7 +151,14 @@ impl RunOp {
     /// Has the timer run for what now takes its time. Returns whether that is over already.
     fn keep_time(&mut self, period: Option<Period>, cx: &Context<'_>) -> bool {
         if self.timer.as_ref().map(|(period, _)| *period) != period {
-            self.timer = period.map(|period| (period, self.start_timer(period)));
+            let started = period.map(|period| (period, self.start_timer(period)));
+            if let Some(former) = std::mem::replace(&mut self.timer, started) {
+                // To drop it calls into Python, which may come back here.
+                self.follow(|_| {
+                    drop(former);
+                    Ok(())
+                });
+            }
         }
         let timer = self.timer.as_ref();
         timer.is_some_and(|(_, timer)| timer.is_due(cx))

@@ -4,17 +4,18 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 
-use super::awaitable::{Awaitable, Operation};
+use super::awaitable::Awaitable;
 use super::classes::make_process;
 use super::errors::{Names, spawn_error};
 use super::event_loop::LoopBinding;
+use super::operation::Operation;
 use super::popen::Platform;
 use crate::command::Command;
 use crate::error::SpawnError;
-use crate::process::reaper::ChildGuard;
+use crate::process::guard::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::stdio::Stdio;
 use crate::sync::lock;
@@ -104,9 +105,12 @@ impl Request {
         py: Python<'_>,
         binding: &Arc<LoopBinding>,
     ) -> PyResult<PendingSpawn> {
-        self.start(py, binding).inspect_err(|_| {
+        self.start(py, binding).map_err(|error| {
             // What was made for the child has gone again. If the loop cannot be told, it keeps its descriptor.
-            let _ = binding.suspend_if_idle(py);
+            match binding.suspend_if_idle(py) {
+                Err(interrupt) if !interrupt.is_instance_of::<PyException>(py) => interrupt,
+                _ => error,
+            }
         })
     }
 
@@ -115,10 +119,17 @@ impl Request {
         let raise = |error: &SpawnError| self.error(py, error);
         match self.platform.fork(py, &command, reactor, raise) {
             Some(started) => started,
-            None if sys::SPAWN_BLOCKS => py
-                .detach(|| PendingSpawn::new(&command, reactor, None))
-                .map_err(|error| raise(&error)),
-            None => PendingSpawn::new(&command, reactor, None).map_err(|error| raise(&error)),
+            None => {
+                // The environment is copied while no other thread of the interpreter can change it.
+                let plan = PendingSpawn::plan(&command).map_err(|error| raise(&error))?;
+                let start = || PendingSpawn::start(&command, plan, reactor, None);
+                if sys::spawn_blocks() {
+                    py.detach(start)
+                } else {
+                    start()
+                }
+                .map_err(|error| raise(&error))
+            }
         }
     }
 
@@ -192,7 +203,7 @@ pub fn spawn(py: Python<'_>, request: Request) -> PyResult<Awaitable> {
     Ok(Awaitable::new(&binding, op))
 }
 
-type Spawned = (Arc<ChildGuard>, Pipes);
+type Spawned = (ChildGuard, Pipes);
 
 struct SpawnOp {
     binding: Arc<LoopBinding>,

@@ -7,10 +7,10 @@ use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::prelude::*;
 
-use super::awaitable::{FollowUp, Operation};
 use super::child_lifetime::ChildLifetime;
 use super::errors::warn;
 use super::event_loop::LoopBinding;
+use super::operation::{FollowUp, Operation};
 use super::timer::Timer;
 use crate::process::teardown::Teardown;
 
@@ -43,7 +43,7 @@ impl Operation for StopOp {
     }
 
     fn start(&mut self, _py: Python<'_>) -> PyResult<()> {
-        let guard = self.guard.held();
+        let guard = self.guard.guard();
         if self.wait_first {
             self.teardown = Some(Teardown::after_end(guard, self.signal));
             return Ok(());

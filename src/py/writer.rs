@@ -2,62 +2,37 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::awaitable::slots;
 use super::awaitable::{Awaitable, Op};
 use super::child_lifetime::ChildLifetime;
-use super::classes::ConstructorToken;
+use super::constructor_token::ConstructorToken;
+use super::errors::memory_error;
 use super::event_loop::LoopBinding;
 use super::operations::{ClosedOp, DrainOp};
-use super::reader::to_bytes;
-use crate::stream::buffer::{OutOfMemory, copy_of};
-use crate::stream::pipe::WritePipe;
-use crate::stream::writer::Piece;
+use super::python_bytes::{to_bytes, write};
+use crate::stream::write_pipe::WritePipe;
 use crate::sys;
-
-/// A rest smaller than this is copied rather than its object kept.
-const COPY: usize = 4 * 1024;
 
 /// The writing end of a pipe, with the methods of `asyncio.StreamWriter` and of its transport.
 #[pyclass(subclass, frozen, module = "procio._core", weakref)]
 pub struct StreamWriter {
-    pipe: Arc<WritePipe>,
+    pipe: WritePipe,
     _lifetime: Option<Arc<ChildLifetime>>,
     binding: Arc<LoopBinding>,
 }
 
-/// Writes now what the pipe takes, and queues the rest.
-///
-/// On error nothing was written.
-pub(super) fn write(pipe: &WritePipe, data: &Bound<'_, PyBytes>) -> Result<(), OutOfMemory> {
-    let bytes = data.as_bytes();
-    pipe.write(bytes, |written| {
-        let rest = bytes.get(written..).unwrap_or_default();
-        let copied = (rest.len() <= COPY).then(|| copy_of(rest));
-        match copied {
-            Some(Ok(copied)) => (Box::new(copied), 0),
-            // Where there is no memory for a copy, the object is kept after all.
-            _ => {
-                let kept: Piece = Box::new(PyBackedBytes::from(data.clone()));
-                (kept, written)
-            }
-        }
-    })
-}
-
-pub(super) fn memory_error(_: OutOfMemory) -> PyErr {
-    PyMemoryError::new_err(())
-}
+/// What one is made of.
+pub(super) type WriterPart = (Arc<LoopBinding>, WritePipe, Option<Arc<ChildLifetime>>);
 
 #[pymethods]
 impl StreamWriter {
     #[new]
-    fn new(handle: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
-        let (binding, pipe, guard) = handle.get().take_writer()?;
+    fn new(token: &Bound<'_, ConstructorToken>) -> PyResult<Self> {
+        let (binding, pipe, guard): WriterPart = token.get().take("a writer")?;
         Ok(StreamWriter {
             pipe,
             _lifetime: guard,
@@ -66,13 +41,14 @@ impl StreamWriter {
     }
 
     /// Write bytes, a bytearray or a memoryview: at once what the pipe takes, the rest in the
-    /// background. It never waits: use `drain()`. After the end, bytes are dropped.
+    /// background. It never waits: use `drain()`. After the end, bytes are dropped. Raises
+    /// TypeError for anything else.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         write(&self.pipe, &to_bytes(data)?).map_err(memory_error)?;
         self.binding.run_completions(py)
     }
 
-    /// Write each of an iterable.
+    /// Write each of an iterable, as `write` does.
     fn writelines(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let empty = PyBytes::new(py, b"");
         let joined = empty.call_method1("join", (data,))?;
@@ -137,7 +113,8 @@ impl StreamWriter {
         self.pipe.lock().limits()
     }
 
-    /// Set the marks, in bytes, as asyncio derives one from the other.
+    /// Set the marks, in bytes, as asyncio derives one from the other. Raises ValueError unless
+    /// `high >= low >= 0`.
     #[pyo3(signature = (high=None, low=None))]
     fn set_write_buffer_limits(
         &self,

@@ -1,46 +1,75 @@
 //! For hosts that cannot watch a descriptor: one thread that waits for events and collects them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::reactor::Inner;
+use crate::reactor::flags::StopSignal;
 use crate::sync::lock;
 use crate::sys::{self, Event};
 
+/// What the thread is to do when it has delivered events.
+#[cfg_attr(
+    not(feature = "python"),
+    allow(dead_code, reason = "tokio can always be told")
+)]
+pub(crate) enum Delivered {
+    /// To wait for the next ones.
+    Told,
+    /// The host could not be told, but may be later: to deliver once more.
+    Again,
+    /// There is no host any more.
+    Ended,
+}
+
+/// After how long it is tried once more to tell the host.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// The thread's controls.
 pub(crate) struct PollThread {
-    stopped: Arc<AtomicBool>,
-    notifier: sys::Notifier,
+    stop: Arc<StopSignal<sys::Notifier>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// A forked copy of the process has the handle, but not the thread.
     owner: u32,
 }
 
 impl PollThread {
-    /// Starts the thread. It gives each batch of events to `deliver`, until that returns `false`.
+    /// Starts the thread. It gives each batch of events to `deliver`, until that says that there is no host.
     pub(crate) fn start(
         reactor: &Inner,
-        mut deliver: impl FnMut(Vec<Event>) -> bool + Send + 'static,
+        mut deliver: impl FnMut(Vec<Event>) -> Delivered + Send + 'static,
     ) -> io::Result<Self> {
         let poller = reactor.poller()?;
-        let notifier = poller.notifier()?;
-        let stopped = Arc::<AtomicBool>::default();
-        let seen = stopped.clone();
-        let mut turn = move || {
+        let stop = Arc::new(StopSignal::new(poller.notifier()?));
+        let seen = stop.clone();
+        let mut timeout = None;
+        let turn = move || {
             let mut events = Vec::new();
-            poller.wait(&mut events, None).is_ok()
-                && !seen.load(Ordering::SeqCst)
-                && deliver(events)
+            let waited = poller.wait(&mut events, timeout);
+            if seen.is_raised() {
+                return false;
+            }
+            if waited.is_err() {
+                // The host looks itself, and is told the error if that comes again.
+                thread::sleep(AGAIN);
+            }
+            let delivered = deliver(events);
+            timeout = matches!(delivered, Delivered::Again).then_some(AGAIN);
+            !matches!(delivered, Delivered::Ended)
         };
         let thread = thread::Builder::new().name("procio-poll".to_owned());
-        let thread = thread
-            .stack_size(256 * 1024)
-            .spawn(move || while turn() {})?;
+        // If there can be no thread, std lets go of what it was to run, and asks for the error after that:
+        // so it is not the last to have it.
+        let turn = Arc::new(Mutex::new(turn));
+        let runs = turn.clone();
+        let thread = thread.stack_size(256 * 1024).spawn(move || {
+            let mut turn = lock(&runs);
+            while turn() {}
+        })?;
         Ok(PollThread {
-            stopped,
-            notifier,
+            stop,
             thread: Mutex::new(Some(thread)),
             owner: sys::current_pid(),
         })
@@ -51,8 +80,7 @@ impl PollThread {
     pub(crate) fn stop(&self) -> Option<JoinHandle<()>> {
         let thread = lock(&self.thread).take();
         let thread = thread.filter(|_| self.owner == sys::current_pid())?;
-        self.stopped.store(true, Ordering::SeqCst);
-        self.notifier.notify(sys::WAKE_TOKEN);
+        self.stop.raise();
         (thread.thread().id() != thread::current().id()).then_some(thread)
     }
 }

@@ -5,48 +5,74 @@ use std::task::{Context, Waker};
 use slab::Slab;
 
 /// A set of wakers. Each operation has a key of its own, so that one which is given up leaves
-/// nothing behind, however often it is tried again.
+/// nothing behind, however often it is tried again. It takes memory while an operation waits, and keeps it
+/// once operations were woken: an idle child has four of them.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters {
+pub(crate) struct Waiters(Option<Box<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
     wakers: Slab<Waker>,
     /// How often all were taken: a place is given to another operation after that.
-    round: u64,
+    round: u32,
 }
 
 /// The place of one operation in [`Waiters`], and the round in which it got it.
-pub(crate) type Key = Option<(usize, u64)>;
+pub(crate) type Key = Option<(u32, u32)>;
 
 impl Waiters {
     /// Registers the operation, or renews its waker.
     pub(crate) fn register(&mut self, key: &mut Key, cx: &Context<'_>) {
-        let place = self.place(*key);
-        match place.and_then(|place| self.wakers.get_mut(place)) {
+        let places = self.0.get_or_insert_default();
+        match places.waker(*key) {
             Some(waker) => waker.clone_from(cx.waker()),
-            None => *key = Some((self.wakers.insert(cx.waker().clone()), self.round)),
+            None => {
+                let place = places.wakers.insert(cx.waker().clone());
+                // For more operations there is no memory.
+                *key = u32::try_from(place).ok().map(|place| (place, places.round));
+            }
         }
     }
 
     /// Forgets an operation that gives up, if it has not been woken.
     pub(crate) fn forget(&mut self, key: &mut Key) {
-        if let Some(place) = self.place(key.take()) {
-            self.wakers.try_remove(place);
+        let key = key.take();
+        if let Some(places) = &mut self.0
+            && let Some(place) = places.place(key)
+        {
+            places.wakers.try_remove(place);
+            // Before the first wake-up no key is void, so none can be taken for one of what comes next.
+            if places.round == 0 && places.wakers.is_empty() {
+                self.0 = None;
+            }
         }
-    }
-
-    fn place(&self, key: Key) -> Option<usize> {
-        let current = key.filter(|(_, round)| *round == self.round);
-        current.map(|(place, _)| place)
     }
 
     #[cfg(feature = "python")]
     pub(crate) fn is_empty(&self) -> bool {
-        self.wakers.is_empty()
+        self.0
+            .as_ref()
+            .is_none_or(|places| places.wakers.is_empty())
     }
 
     /// Takes all wakers. The keys of their operations become void.
     pub(crate) fn take(&mut self, wakers: &mut Vec<Waker>) {
-        self.round += 1;
-        wakers.extend(self.wakers.drain());
+        if let Some(places) = &mut self.0 {
+            places.round = places.round.wrapping_add(1);
+            wakers.extend(places.wakers.drain());
+        }
+    }
+}
+
+impl Places {
+    fn place(&self, key: Key) -> Option<usize> {
+        let current = key.filter(|(_, round)| *round == self.round);
+        current.map(|(place, _)| place as usize)
+    }
+
+    fn waker(&mut self, key: Key) -> Option<&mut Waker> {
+        let place = self.place(key)?;
+        self.wakers.get_mut(place)
     }
 }
 
@@ -76,6 +102,7 @@ mod tests {
             waiters.register(&mut key, &cx);
         }
         waiters.forget(&mut key);
+        assert!(waiters.0.is_none(), "it keeps no memory");
         waiters.take(&mut woken);
         assert!(woken.is_empty());
     }

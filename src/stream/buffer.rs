@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io;
 
-use crate::stream::reader::ReadIo;
+use crate::stream::io::ReadIo;
 use crate::sys;
 
 /// From this size on, the pages of what is collected are made many at once, in about such steps,

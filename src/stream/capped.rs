@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::stream::buffer::{OutOfMemory, Sink};
-use crate::stream::reader::ReadIo;
+use crate::stream::io::ReadIo;
 use crate::sys;
 
 /// Keeps the first `head` and the last `tail` bytes of what it is given, and counts the rest.

@@ -5,12 +5,11 @@
 //! that was given up, even after its bytes had come, loses nothing.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::task::Waker;
 
 use memchr::{memchr, memmem};
 
 use crate::stream::buffer::{Buffer, OutOfMemory, Sink};
+use crate::stream::io::ReadIo;
 use crate::stream::parked::Parked;
 
 /// Half of what is read ahead when nothing is said: asyncio's own default, in bytes.
@@ -26,25 +25,7 @@ const BIG_CHUNK: usize = 256 * 1024;
 const BIG_PIPE: usize = 1024 * 1024;
 /// After this many reads in a row that came back full, the pipe is enlarged. Not from the start:
 /// the kernel grants each user a total, and a thousand idle children should not use it up.
-const FULL_READS: u32 = 4;
-
-/// Where bytes come from.
-pub(crate) trait ReadIo {
-    /// Appends to the spare capacity of `buffer` what one read gives; 0 is the end.
-    fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize>;
-    /// Reads once into `room`, and returns the front part of it that was filled: empty at the end.
-    fn try_read_into<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]>;
-    /// Whether `count` bytes, after which a read had room for more, may be one record of several.
-    fn may_be_record(&self, _count: usize) -> bool {
-        false
-    }
-    /// Whether there is more now.
-    fn holds_more(&self) -> bool {
-        false
-    }
-    /// Asks for a larger kernel buffer, if that can be had.
-    fn enlarge(&mut self, bytes: usize);
-}
+const FULL_READS: u8 = 4;
 
 /// How reading ended.
 #[derive(Debug)]
@@ -83,7 +64,7 @@ pub(crate) struct Separators {
 
 impl Separators {
     /// `None` if there are none, or one is empty.
-    #[cfg(any(test, feature = "python"))]
+    #[cfg(any(test, fuzzing, feature = "python"))]
     pub(crate) fn new(mut list: Vec<Vec<u8>>) -> Option<Self> {
         list.sort_by_key(Vec::len);
         (!list.first()?.is_empty()).then(|| Separators {
@@ -162,18 +143,12 @@ pub(crate) struct Reader<S> {
     hangup: bool,
     /// A short read may leave something behind: a terminal gives a line, a socket a message.
     message_oriented: bool,
-    full_reads: u32,
+    full_reads: u8,
     /// Callback mode: one read is capped at `CHUNK`, so that each `bytes` object stays below the
     /// threshold above which malloc maps memory, and the protocol gets it early.
-    pub(crate) small_reads: bool,
+    small_reads: bool,
     /// Nothing is to be read ahead for the time being.
-    pub(crate) read_ahead_paused: bool,
-    pub(crate) waker: Option<Waker>,
-    /// An operation is under way, and owns what is read.
-    pub(crate) claimed: bool,
-    /// Operations done, by which the sweep sees whether anybody reads.
-    pub(crate) operations: u32,
-    pub(crate) swept_at: Option<u32>,
+    read_ahead_paused: bool,
 }
 
 impl<S: ReadIo> Reader<S> {
@@ -199,10 +174,6 @@ impl<S: ReadIo> Reader<S> {
             full_reads: 0,
             small_reads: false,
             read_ahead_paused: false,
-            waker: None,
-            claimed: false,
-            operations: 0,
-            swept_at: None,
         }
     }
 
@@ -228,7 +199,7 @@ impl<S: ReadIo> Reader<S> {
         self.io.as_ref()
     }
 
-    #[cfg(feature = "tokio")]
+    #[cfg(any(test, fuzzing, feature = "tokio"))]
     pub(crate) fn io_mut(&mut self) -> Option<&mut S> {
         self.io.as_mut()
     }
@@ -572,6 +543,24 @@ impl<S: ReadIo> Reader<S> {
                 None => ended(Found::Incomplete(bytes.len())),
             },
         }
+    }
+}
+
+// Only Python asks for this.
+#[cfg(feature = "python")]
+impl<S: ReadIo> Reader<S> {
+    /// Has every read give little, and early.
+    pub(crate) fn set_small_reads(&mut self) {
+        self.small_reads = true;
+    }
+
+    /// Reads nothing ahead for the time being, or again.
+    pub(crate) fn pause_ahead(&mut self, pause: bool) {
+        self.read_ahead_paused = pause;
+    }
+
+    pub(crate) fn is_ahead_paused(&self) -> bool {
+        self.read_ahead_paused
     }
 }
 

@@ -1,6 +1,7 @@
 //! The reader against scripts instead of pipes.
 
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 
 use super::*;
 

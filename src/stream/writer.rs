@@ -9,32 +9,18 @@ use std::task::Waker;
 
 use crate::reactor::waiters::Waiters;
 use crate::stream::buffer::OutOfMemory;
+use crate::stream::io::WriteIo;
 
 /// asyncio's default high-water mark, in bytes; the low one is a quarter.
 const HIGH_WATER: usize = 64 * 1024;
 /// A pipe that was found full this often is enlarged: the child reads, and much is written to it.
-const BLOCKS: u32 = 4;
+const BLOCKS: u8 = 4;
 const BIG_PIPE: usize = 1024 * 1024;
 /// Pieces that one writev(2) is given.
 const PIECES: usize = 64;
 
 /// Bytes to write, in the memory of their owner.
 pub(crate) type Piece = Box<dyn AsRef<[u8]> + Send>;
-
-/// Where bytes go.
-pub(crate) trait WriteIo {
-    /// Writes once; returns how many bytes were taken.
-    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Asks for an event when there is room.
-    fn want_write(&mut self) -> io::Result<()>;
-    /// How many bytes of the last attempt, which had to wait, were written meanwhile. Only where
-    /// the system writes behind our back can there be any.
-    fn written_since(&mut self) -> usize {
-        0
-    }
-    /// Asks for a larger kernel buffer, if that can be had.
-    fn enlarge(&mut self, bytes: usize);
-}
 
 /// How far a flush came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +72,6 @@ pub(crate) struct Writer<S> {
     /// Bytes of the first piece that are written already.
     offset: usize,
     queued: usize,
-    /// Memory for what is queued, in one piece, to be [given up](Writer::detach).
-    gathered: Vec<u8>,
     high: usize,
     low: usize,
     paused: bool,
@@ -98,7 +82,7 @@ pub(crate) struct Writer<S> {
     blocked: bool,
     /// A hang-up is no news: only a write that fails ends writing.
     pub(crate) ignore_hangup: bool,
-    times_blocked: u32,
+    times_blocked: u8,
     pub(crate) drain_waiters: Waiters,
     pub(crate) close_waiters: Waiters,
     /// Operations that write by themselves, without the queue, and wait for room.
@@ -112,7 +96,6 @@ impl<S: WriteIo> Writer<S> {
             queue: VecDeque::new(),
             offset: 0,
             queued: 0,
-            gathered: Vec::new(),
             high: HIGH_WATER,
             low: HIGH_WATER / 4,
             paused: false,
@@ -136,11 +119,6 @@ impl<S: WriteIo> Writer<S> {
     #[cfg(any(test, feature = "python"))]
     pub(crate) fn queued(&self) -> usize {
         self.queued
-    }
-
-    #[cfg(feature = "python")]
-    pub(crate) fn limits(&self) -> (usize, usize) {
-        (self.low, self.high)
     }
 
     #[cfg(any(test, feature = "python"))]
@@ -183,7 +161,7 @@ impl<S: WriteIo> Writer<S> {
     }
 
     /// Writes once, unless something is queued: how many bytes were taken, or `None` if there is no
-    /// room now. Then [`rooms`](Writer::rooms) will be woken.
+    /// room now. Then `write_waiters` will be woken.
     pub(crate) fn write_some(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         let Some(io) = self.io.as_mut().filter(|_| !self.closing) else {
             return Err(self.failure());
@@ -207,13 +185,19 @@ impl<S: WriteIo> Writer<S> {
     /// The error that ended writing, unless it is that the other side does not read, or a caller was
     /// told already.
     pub(crate) fn take_failure(&mut self) -> io::Result<()> {
-        let Some(error) = self.closed.and_then(Closed::error) else {
-            return Ok(());
-        };
-        if std::mem::replace(&mut self.told, true) || no_longer_read(&error) {
-            return Ok(());
+        match self.untold_failure() {
+            Some(error) => {
+                self.told = true;
+                Err(error)
+            }
+            None => Ok(()),
         }
-        Err(error)
+    }
+
+    /// The same, and the next caller is told all the same.
+    pub(crate) fn untold_failure(&self) -> Option<io::Error> {
+        let error = self.closed.and_then(Closed::error);
+        error.filter(|error| !self.told && !no_longer_read(error))
     }
 
     /// Why nothing can be written any more.
@@ -251,7 +235,8 @@ impl<S: WriteIo> Writer<S> {
         self.paused &= self.queued > self.low;
     }
 
-    /// Writes what is queued until it is done, there is no room, or `spend` says stop.
+    /// Writes what is queued until it is done, there is no room, or `consume_budget` says
+    /// stop.
     pub(crate) fn flush(&mut self, mut consume_budget: impl FnMut(usize) -> bool) -> Flush {
         self.blocked = false;
         loop {
@@ -352,27 +337,15 @@ impl<S: WriteIo> Writer<S> {
         self.end(Closed::Clean);
     }
 
-    /// Ends writing with an error, of which [`take_failure`](Writer::take_failure) tells.
-    #[cfg(feature = "python")]
-    pub(crate) fn fail(&mut self, error: &io::Error) {
-        self.end(Closed::failed(error));
-    }
-
-    /// Whether an operation waits.
-    #[cfg(feature = "python")]
-    pub(crate) fn is_awaited(&self) -> bool {
-        !self.drain_waiters.is_empty() || !self.close_waiters.is_empty()
-    }
-
-    /// Has memory at hand with which it can be [given up](Writer::detach).
-    pub(crate) fn gather(&mut self) -> Result<(), OutOfMemory> {
-        let reserved = self.gathered.try_reserve_exact(self.queued);
-        reserved.map_err(|_| OutOfMemory)
+    /// Memory for what is queued, in one piece, to be [given up](Writer::detach).
+    pub(crate) fn gather(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let mut room = Vec::new();
+        let reserved = room.try_reserve_exact(self.queued);
+        reserved.map(|()| room).map_err(|_| OutOfMemory)
     }
 
     /// Gives up what it writes to, after [`gather`](Writer::gather): what was queued, and whether nothing comes after that.
-    pub(crate) fn detach(&mut self) -> (Vec<u8>, bool) {
-        let mut queued = std::mem::take(&mut self.gathered);
+    pub(crate) fn detach(&mut self, mut queued: Vec<u8>) -> (Vec<u8>, bool) {
         let mut skip = std::mem::take(&mut self.offset);
         for piece in self.queue.drain(..) {
             queued.extend_from_slice((*piece).as_ref().get(skip..).unwrap_or_default());
@@ -404,6 +377,24 @@ impl<S: WriteIo> Writer<S> {
         if self.has_room() || self.closed.is_some() {
             self.write_waiters.take(wakers);
         }
+    }
+}
+
+// Only Python asks for this.
+#[cfg(feature = "python")]
+impl<S: WriteIo> Writer<S> {
+    pub(crate) fn limits(&self) -> (usize, usize) {
+        (self.low, self.high)
+    }
+
+    /// Ends writing with an error, of which [`take_failure`](Writer::take_failure) tells.
+    pub(crate) fn fail(&mut self, error: &io::Error) {
+        self.end(Closed::failed(error));
+    }
+
+    /// Whether an operation waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.drain_waiters.is_empty() || !self.close_waiters.is_empty()
     }
 }
 

@@ -122,6 +122,30 @@ fn a_broken_pipe_ends_writing_with_its_error() {
 }
 
 #[test]
+fn a_failure_is_told_once_and_can_be_looked_at_before() {
+    let mut w = writer(5);
+    write(&mut w, b"0123456789");
+    w.abort();
+    assert!(w.untold_failure().is_none() && w.take_failure().is_ok());
+
+    for (kind, is_told) in [
+        (io::ErrorKind::OutOfMemory, true),
+        (io::ErrorKind::BrokenPipe, false),
+    ] {
+        let mut w = writer(5);
+        w.end(Closed::failed(&kind.into()));
+        for _ in 0..2 {
+            assert_eq!(
+                w.untold_failure().map(|error| error.kind()),
+                is_told.then_some(kind)
+            );
+        }
+        assert_eq!(w.take_failure().is_err(), is_told);
+        assert!(w.untold_failure().is_none() && w.take_failure().is_ok());
+    }
+}
+
+#[test]
 fn a_hangup_is_an_error_only_if_bytes_are_lost() {
     let mut w = writer(0);
     w.hangup();

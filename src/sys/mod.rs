@@ -9,21 +9,21 @@
 //! | --- | --- |
 //! | [`Poller`] | where readiness is collected, edge-triggered: an event says that something changed, and is not repeated until it changes again. One pollable descriptor on Unix, one completion port on Windows |
 //! | [`watchable`] | the number by which a host's loop can watch a `Poller`; `None` where it cannot and the poll thread must |
-//! | `Taker`, `Packet` | only on Windows: a `Poller` on the completion port of the host, who says which packets it has taken |
+//! | `PacketSink`, `Packet` | only on Windows: a `Poller` on the completion port of the host, who says which packets it has taken |
 //! | [`Watched`] | what a `Poller` watches |
 //! | [`Event`] | which token, and what it became: readable, writable, hung up |
 //! | [`Notifier`] | wakes a `Poller` from any thread with a token |
 //! | [`PipeReader`], [`PipeWriter`] | the parent's ends of pipes, never blocking: `WouldBlock` promises an event |
-//! | [`populate`] | asks for the memory of pages that are about to be filled; may do nothing |
+//! | [`prefault`] | asks for the memory of pages that are about to be filled; may do nothing |
 //! | [`GROWS_IN_PLACE`] | whether memory that grows is moved by its pages; where it is copied, much is collected in pieces |
 //! | [`never_blocks`] | whether a `Poller` refused a descriptor because it is always ready |
 //! | [`duplicate`] | an end of a pipe that other code made as one of our own |
 //! | [`pipe_from_child`], [`pipe_to_child`] | a pipe whose one end is ours and whose other end the child gets |
 //! | [`Plan`] | a validated [`Spec`] in the form in which the child half can use it without allocating |
 //! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`ExecReport`] of its exec if that comes later |
-//! | [`SPAWN_BLOCKS`] | whether that call takes its time, so that the caller had better let others go on meanwhile |
+//! | `spawn_blocks` | whether that call takes its time, so that the caller had better let others go on meanwhile |
 //! | `HostFd` | with the feature `tokio`: a `Poller` watched by a tokio runtime, or `None` where a thread has to |
-//! | [`HANDOVER`], [`another`] | whether a child can go from one `Poller` to another, and a second handle for that |
+//! | [`HANDOVER`], [`try_clone`] | whether a child can go from one `Poller` to another, and a second handle for that |
 //! | [`PreExec`] | code of the caller's that runs in the child; where there is no fork, a type without values |
 //! | [`Process`] | one child that has not been reaped: watch, reap once, signal. After `try_wait` returned an exit the caller may not signal; the caller's lock orders the two |
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
@@ -44,10 +44,12 @@ mod unix;
 #[cfg(unix)]
 pub(crate) use unix::*;
 
+/// Of Windows, for its tests and the fuzzer on every system.
+#[cfg(all(not(windows), any(test, fuzzing)))]
+#[path = "windows/command_line.rs"]
+pub(crate) mod command_line;
 #[cfg(windows)]
 mod windows;
-#[cfg(windows)]
-pub use windows::CommandExt;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
@@ -56,7 +58,11 @@ pub(crate) use spec::Attributes;
 pub(crate) use spec::{Directory, Environment, Groups, Limit, Spec};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg_attr(procio_kqueue, allow(dead_code, unused_imports))]
 mod linux;
+
+#[cfg(procio_kqueue)]
+mod libkqueue;
 
 #[cfg(any(
     target_vendor = "apple",

@@ -39,7 +39,7 @@ pub async fn serve(service: Service, body: Bytes, started: Started) {
         () = service.stopping.cancelled() => Err("the service is stopping"),
         () = sender.closed() => Err("the client has gone"),
     };
-    // Whoever is left of the group, also if the leader has ended.
+    // What is left of the group, also if the leader has ended.
     let _ = child.signal_group(SIGKILL);
     let _ = child.start_kill();
     let _ = child.wait().await;

@@ -15,7 +15,7 @@ pub(super) mod slots;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
 use pyo3::prelude::*;
@@ -28,53 +28,12 @@ use self::slot::SlotState;
 use self::slots::SendMode;
 use crate::py::errors::{in_drop, warn};
 use crate::py::event_loop::LoopBinding;
+use crate::py::operation::Operation;
 use crate::py::operations::{DrainOp, ReadOp};
 use crate::sync::lock;
 
-/// A state machine of the core as an awaitable drives it.
-pub(super) trait Operation: Send + Sync {
-    /// The name of the method that made it.
-    fn name(&self) -> &'static str;
-    /// Where its awaitable was created, if that is tracked: `(file, line, function)` from the innermost frame on.
-    fn origin(&self) -> Option<&Py<PyAny>> {
-        None
-    }
-    /// The first thing at the first `send`: the result, if it is there for the taking.
-    fn try_now(&mut self, _py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        None
-    }
-    /// Runs once, if that was not so.
-    fn start(&mut self, _py: Python<'_>) -> PyResult<()> {
-        Ok(())
-    }
-    /// Whether it may be tried where another loop runs: it ends at once, or leaves no trace.
-    fn may_end_elsewhere(&self) -> bool {
-        false
-    }
-    /// Goes on as far as it can without waiting.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-    /// The result. Only now is anything consumed.
-    fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>>;
-    /// The awaiting task was cancelled. `true` asks to be polled to the end before the exception
-    /// goes on. Otherwise the operation is dropped, and must leave things as if it had not been.
-    fn cancel(&mut self) -> bool {
-        false
-    }
-    /// It was cancelled once more while it is polled to the end. `true` drops the new exception and
-    /// goes on; the first one counts.
-    fn cancel_again(&mut self) -> bool {
-        false
-    }
-    /// What the last poll gave cause for in Python. It is called when no lock is held.
-    fn take_follow_up(&mut self) -> Option<FollowUp> {
-        None
-    }
-}
-
-pub(super) type FollowUp = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>;
-
-/// An operation. Those that are made for every line or chunk need no memory of their own, and the
-/// first gets by without counting in anybody who could be of another thread.
+/// An operation. Those that are made for every line or chunk need no memory of their own. `Read` holds its
+/// StreamReader by Python's reference count, which spares the two atomic increments of an Arc.
 pub(super) enum Op {
     Read(ReadOp),
     Drain(Arc<LoopBinding>, DrainOp),
@@ -193,6 +152,7 @@ impl Awaitable {
             return result.map(Step::Return);
         }
         let binding = op.binding().clone();
+        binding.prepare_wait(py)?;
         let reads = matches!(op, Op::Read(_));
         let state = Mutex::new(SlotState {
             op: Some(op),

@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::{FollowUp, Op, Operation};
+use super::Op;
 use crate::py::event_loop::LoopBinding;
+use crate::py::operation::{FollowUp, Operation};
 
 /// An operation whose awaitable was created while origins are tracked.
 struct Traced {
@@ -19,10 +20,17 @@ struct Traced {
 }
 
 /// The operation with its origin, if the operation's loop tracks origins.
+#[inline]
 pub(super) fn traced(op: Op) -> Op {
-    if !op.binding().tracks_origins() {
-        return op;
+    if op.binding().tracks_origins() {
+        with_origin(op)
+    } else {
+        op
     }
+}
+
+#[cold]
+fn with_origin(op: Op) -> Op {
     let origin = Python::attach(|py| {
         static ORIGIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let origin = ORIGIN.import(py, "procio._coroutine", "origin")?.call0()?;

@@ -7,15 +7,17 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
-use super::{Op, Operation};
-use crate::py::event_loop::{LoopBinding, Ready, running_loop};
+use super::Op;
+use crate::py::completion::Completion;
+use crate::py::event_loop::{LoopBinding, running_loop};
+use crate::py::operation::Operation;
 use crate::sync::lock;
 
 /// An operation that has to wait: what its waker leads to.
 pub(in crate::py) struct Slot {
     pub(super) binding: Arc<LoopBinding>,
     /// Its place among those that wait.
-    pub(in crate::py) key: usize,
+    pub(super) key: usize,
     pub(super) state: Mutex<SlotState>,
 }
 
@@ -27,45 +29,11 @@ pub(super) struct SlotState {
 
 impl Wake for Slot {
     fn wake(self: Arc<Self>) {
-        self.binding.clone().push_ready(Ready::Operation(self));
+        self.binding.clone().push_ready(self);
     }
 }
 
 impl Slot {
-    /// Carries the operation on, and completes its future if that ended it. Raises what the loop's
-    /// own code raises, such as a KeyboardInterrupt that arrived meanwhile.
-    pub(in crate::py) fn advance(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
-        let (future, follow_up) = {
-            let mut state = lock(&self.state);
-            let done = self.poll(&mut state);
-            let follow_up = state.op.as_mut().and_then(|op| op.take_follow_up());
-            (done.then(|| state.future.take()).flatten(), follow_up)
-        };
-        let followed = follow_up.map_or(Ok(()), |call| call(py));
-        let Some(future) = future else {
-            return followed;
-        };
-        // A future that cannot schedule its callbacks forgets them.
-        let callbacks = future.getattr(py, pyo3::intern!(py, "_callbacks")).ok();
-        let Err(error) = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
-        else {
-            return followed;
-        };
-        // The future of a task that was cancelled is done; the task is told by that already.
-        if is_invalid_state(py, &error)? {
-            return followed;
-        }
-        // Anything may have come up here, such as what the handler of a signal raises.
-        if !is_done(py, &future)? {
-            lock(&self.state).future.get_or_insert(future);
-        } else {
-            // The run goes on, or another cancels what is left of it: neither must wait for a wake-up
-            // that never comes.
-            self.wake_again(py, &future, callbacks)?;
-        }
-        Err(error)
-    }
-
     /// Schedules the callbacks of a future that could not do so itself.
     fn wake_again(
         &self,
@@ -93,18 +61,6 @@ impl Slot {
             owner.call_method("call_soon", (callback, future), Some(&keywords))?;
         }
         Ok(())
-    }
-
-    /// Whether its future is still to be completed.
-    pub(in crate::py) fn is_unfinished(&self) -> bool {
-        let state = lock(&self.state);
-        state.done && state.future.is_some()
-    }
-
-    /// Whether its operation goes on.
-    pub(in crate::py) fn waits(&self) -> bool {
-        let state = lock(&self.state);
-        !state.done && state.op.is_some()
     }
 
     pub(super) fn poll(self: &Arc<Self>, state: &mut SlotState) -> bool {
@@ -165,12 +121,64 @@ impl Slot {
     }
 
     /// Takes the operation out; the future, whose callbacks lead back to us, is let go.
-    pub(in crate::py) fn take(&self) -> Option<Op> {
+    pub(super) fn take(&self) -> Option<Op> {
         let mut state = lock(&self.state);
         let (op, future) = (state.op.take(), state.future.take());
         drop(state);
         drop(future);
         op
+    }
+}
+
+impl Completion for Slot {
+    /// Carries the operation on, and completes its future if that ended it. Raises what the loop's
+    /// own code raises, such as a KeyboardInterrupt that arrived meanwhile.
+    fn advance(self: Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let (future, follow_up) = {
+            let mut state = lock(&self.state);
+            let done = self.poll(&mut state);
+            let follow_up = state.op.as_mut().and_then(|op| op.take_follow_up());
+            (done.then(|| state.future.take()).flatten(), follow_up)
+        };
+        let followed = follow_up.map_or(Ok(()), |call| call(py));
+        let Some(future) = future else {
+            return followed;
+        };
+        // A future that cannot schedule its callbacks forgets them.
+        let callbacks = future.getattr(py, pyo3::intern!(py, "_callbacks")).ok();
+        let Err(error) = future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
+        else {
+            return followed;
+        };
+        // The future of a task that was cancelled is done; the task is told by that already.
+        if is_invalid_state(py, &error)? {
+            return followed;
+        }
+        // Anything may have come up here, such as what the handler of a signal raises.
+        if !is_done(py, &future)? {
+            lock(&self.state).future.get_or_insert(future);
+        } else {
+            // The run goes on, or another cancels what is left of it: neither must wait for a wake-up
+            // that never comes.
+            self.wake_again(py, &future, callbacks)?;
+        }
+        Err(error)
+    }
+
+    /// Whether its future is still to be completed.
+    fn is_unfinished(&self) -> bool {
+        let state = lock(&self.state);
+        state.done && state.future.is_some()
+    }
+
+    /// Whether its operation goes on.
+    fn waits(&self) -> bool {
+        let state = lock(&self.state);
+        !state.done && state.op.is_some()
+    }
+
+    fn abandon(&self) {
+        drop(self.take());
     }
 }
 
@@ -187,6 +195,6 @@ fn is_done(py: Python<'_>, future: &Py<PyAny>) -> PyResult<bool> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.binding.forget_waiting(self);
+        self.binding.forget_waiting(self.key, self);
     }
 }

@@ -1,6 +1,7 @@
 //! What PyO3 cannot do for [`Awaitable`], of which one is made for every line.
 //!
 //! - The slot `am_send`: by it a task is given a result as it is, and on CPython 3.11 so is `await`.
+//! - The slot `am_await`, which `await` asks first: the awaitable itself, by a function that does nothing else.
 //! - The slot `tp_iternext`, which `await` asks on 3.12 and 3.13: every result has to be raised
 //!   there, as a StopIteration, and what is raised is made of memory that is used again.
 //! - Awaitables that are done are used again, once the free list holds the only reference. To make and to free
@@ -56,6 +57,7 @@ pub(in crate::py) fn install(py: Python<'_>) {
         };
         if !table.is_null() && NEXT.set(next).is_ok() {
             (*table).am_send = Some(send);
+            (*table).am_await = Some(itself);
             #[cfg(Py_3_12)]
             {
                 (*class).tp_iternext = Some(iternext);
@@ -69,6 +71,12 @@ pub(in crate::py) fn install(py: Python<'_>) {
 #[cfg(Py_3_12)]
 #[pyclass(extends = PyStopIteration, freelist = 16, frozen, name = "StopIteration")]
 struct Stop;
+
+/// `am_await`: what `Awaitable::__await__` does, without PyO3's preparations for a method that may panic.
+unsafe extern "C" fn itself(slf: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls a slot while attached, with an instance of the class, and gets a reference.
+    unsafe { ffi::Py_NewRef(slf) }
+}
 
 /// `PyIter_Send`: one step.
 unsafe extern "C" fn send(
@@ -193,9 +201,9 @@ impl FreeList {
         }
         // SAFETY: attached; the borrow ends in this function, which runs no Python code and drops
         // nothing.
-        let spares = unsafe { &mut *self.0.get() };
-        if spares.len() < MOST {
-            spares.extend(NonNull::new(object.clone().into_ptr()));
+        let kept = unsafe { &mut *self.0.get() };
+        if kept.len() < MOST {
+            kept.extend(NonNull::new(object.clone().into_ptr()));
         }
     }
 

@@ -6,39 +6,29 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::status::{Exit, ExitStatus, Usage};
+use crate::sys::WaitMode;
 
 /// How often to look for the zombie of a child whose end was announced. It needs a moment of
 /// another processor; each look gives ours away.
 const LOOKS: usize = 64;
 
-/// What to do with the child.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Reaps it if it has ended.
-    Reap,
-    /// Looks whether it has ended, and leaves it to be reaped.
-    Look,
-    /// Blocks until it has ended and leaves it to be reaped.
-    Block,
-}
-
 /// No child is reaped by the kernel here.
-pub(crate) fn wait_autoreaped(_pidfd: BorrowedFd<'_>, _how: Wait) -> io::Result<Option<Exit>> {
+pub(crate) fn wait_autoreaped(_pidfd: BorrowedFd<'_>, _how: WaitMode) -> io::Result<Option<Exit>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Waits for a child. `None` if it has not ended, and after [`Wait::Block`]; ECHILD if other code
+/// Waits for a child. `None` if it has not ended, and after [`WaitMode::Block`]; ECHILD if other code
 /// has reaped it. What a child that was only looked at consumed is known when it is reaped.
 pub(crate) fn wait(
     pid: i32,
     _pidfd: Option<BorrowedFd<'_>>,
-    how: Wait,
+    how: WaitMode,
 ) -> io::Result<Option<Exit>> {
     loop {
         let result = match how {
-            Wait::Reap => reap(pid),
-            Wait::Look => look(pid, libc::WNOHANG).map(|info| info.map(|info| zombie(&info))),
-            Wait::Block => look(pid, 0).map(|_| None),
+            WaitMode::Reap => reap(pid),
+            WaitMode::Look => look(pid, libc::WNOHANG).map(|info| info.map(|info| zombie(&info))),
+            WaitMode::Block => look(pid, 0).map(|_| None),
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

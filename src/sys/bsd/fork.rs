@@ -31,7 +31,7 @@ impl SpawnStrategy {
 }
 
 /// What a running child half uses of its parent: nothing.
-pub(crate) struct Started;
+pub(crate) struct ChildMemory;
 
 /// Makes children.
 pub(crate) struct Cloner {
@@ -53,16 +53,16 @@ impl Cloner {
         &self,
         job: &Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
-    ) -> Result<(i32, Option<OwnedFd>, Started), SpawnError> {
+    ) -> Result<(i32, Option<OwnedFd>, ChildMemory), SpawnError> {
         let made = match self.strategy {
             // SAFETY: the caller's promise.
             SpawnStrategy::Fork => unsafe { fork(job, entry) },
         };
         let pid = made.map_err(SpawnError::setup)?;
-        Ok((pid, None, Started))
+        Ok((pid, None, ChildMemory))
     }
 
-    pub(crate) fn recycle(&self, _started: Started) {}
+    pub(crate) fn recycle(&self, _started: ChildMemory) {}
 }
 
 /// fork(2).

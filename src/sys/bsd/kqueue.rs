@@ -26,15 +26,16 @@ use std::ptr::without_provenance_mut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use rustix::event::kqueue::{self, EventFilter, EventFlags, ProcessEvents};
 use rustix::io::{Errno, FdFlags};
 use rustix::process::Pid;
 
-use super::exit::{self, Wait};
+use super::api::{self as kqueue, EventFilter, EventFlags, ProcessEvents};
+use super::exit;
 use super::wake::Wake;
 use super::{Interest, above_stdio, current_pid};
 use crate::sys::Event;
 use crate::sys::Readiness;
+use crate::sys::WaitMode;
 
 const BATCH: usize = 256;
 /// The mark of the notifier's events, which no registration has.
@@ -203,6 +204,16 @@ impl Poller {
         )
     }
 
+    /// Forgets a child: libkqueue cannot collect the event of one that was reaped.
+    #[cfg(procio_kqueue)]
+    pub(super) fn remove_exit(&self, pid: i32) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            let flags = ProcessEvents::EXIT;
+            let filter = EventFilter::Proc { pid, flags };
+            let _ = self.0.change(filter, EventFlags::DELETE, 0);
+        }
+    }
+
     pub(crate) fn notifier(&self) -> io::Result<Notifier> {
         Ok(Notifier(Arc::downgrade(&self.0)))
     }
@@ -286,7 +297,7 @@ impl Poller {
                 return;
             }
             // The kernel has no memory for a timer. There will be no other event.
-            let _ = exit::wait(pid, None, Wait::Block);
+            let _ = exit::wait(pid, None, WaitMode::Block);
         }
         events.push(Event {
             token,

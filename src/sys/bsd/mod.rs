@@ -9,15 +9,18 @@ mod fork;
 mod kqueue;
 pub(crate) mod raw;
 mod wake;
+mod watch;
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::kqueue as api;
 use rustix::io::Errno;
 
-pub(crate) use fork::{Cloner, SpawnStrategy, Started};
+pub(crate) use fork::{ChildMemory, Cloner, SpawnStrategy};
 pub(crate) use kqueue::{Notifier, Poller};
+pub(crate) use watch::watch_exit;
 
 use super::{Interest, above_stdio, current_pid, switches};
 use crate::sys::spec::Attributes;
@@ -100,35 +103,22 @@ pub(crate) fn has_executed(_pid: u32) -> bool {
     false
 }
 
-/// There is nothing to look at again.
-pub(crate) fn remind(_poller: &Poller, _token: usize) {}
+/// A child with a copy of our memory is not given way to.
+#[derive(Default)]
+pub(crate) struct Contention;
 
-/// Watches for the end of a child. `false` when the kernel will not tell: the caller then has a
-/// thread wait for it. EVFILT_PROC in kqueue(2).
-pub(crate) fn watch_exit(
-    pid: i32,
-    _pidfd: Option<BorrowedFd<'_>>,
-    poller: &Poller,
-    token: usize,
-) -> io::Result<bool> {
-    if !switches().pidfd {
-        return Ok(false);
-    }
-    match poller.add_exit(pid, token) {
-        Ok(()) => Ok(true),
-        // It has ended. Or it is ending, and not to be found any more but not to be reaped yet
-        // either; or it became another user's, of whom we may not know. In these cases no event
-        // would ever come.
-        Err(Errno::SRCH | Errno::ACCESS | Errno::PERM) => {
-            let ended = exit::can_be_reaped(pid);
-            if ended {
-                poller.notifier()?.notify(token);
-            }
-            Ok(ended)
-        }
-        Err(error) => Err(error.into()),
+impl Contention {
+    #[allow(clippy::unused_self, reason = "as on Linux, which remembers something")]
+    pub(crate) fn is_felt(&self) -> bool {
+        false
     }
 }
+
+/// Never called: see [`Contention`].
+pub(crate) fn give_way(_report: BorrowedFd<'_>) {}
+
+/// There is nothing to look at again.
+pub(crate) fn remind(_poller: &Poller, _token: usize) {}
 
 /// Does nothing: to remove it by its number could hit the next child that got the number. The
 /// kernel forgets what it watched as soon as the event was collected. If it was not, because

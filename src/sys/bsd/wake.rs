@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use rustix::event::kqueue::{Event, EventFilter, EventFlags};
-
+use super::api::{Event, EventFilter, EventFlags};
 use super::kqueue::{NOTIFIED, change};
 
 pub(super) use implementation::Wake;
@@ -13,11 +12,11 @@ pub(super) use implementation::Wake;
 #[cfg(any(
     target_vendor = "apple",
     target_os = "freebsd",
-    target_os = "dragonfly"
+    target_os = "dragonfly",
+    procio_kqueue
 ))]
 mod implementation {
-    use rustix::event::kqueue::{UserDefinedFlags, UserFlags};
-
+    use super::super::api::{UserDefinedFlags, UserFlags};
     use super::*;
 
     #[derive(Debug)]

@@ -25,22 +25,24 @@
 //! What refuses clone3, among them seccomp filters that cannot look at its flags, gets clone(2) with
 //! the same flags before it gets the next strategy.
 //!
-//! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]), and
-//! a process that has another identity to go back to waits for the exec.
+//! A child that changes its identity does not share our memory (see [`Plan::changes_identity`]). A process that
+//! may change its own waits with that for the exec (see [`setxid_barrier`]).
 //!
 //! [`Plan::changes_identity`]: crate::sys::Plan::changes_identity
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::stack::Stack;
-use super::{clone3, open_pidfd, raw};
+use super::{clone3, credentials, open_pidfd, raw, setxid_barrier, uses_pidfds};
 use crate::error::{SpawnError, Stage};
+use crate::sync::lock;
 use crate::sys::{Job, switches};
 
 /// Stacks that are kept for the next child.
@@ -97,6 +99,8 @@ pub(crate) struct Cloner {
 #[derive(Clone, Copy)]
 struct Attempt {
     strategy: SpawnStrategy,
+    /// A change of our identity is to wait for the exec.
+    guarded: bool,
     pidfd: bool,
     clone3: bool,
     /// The child is born in its control group: CLONE_INTO_CGROUP, Linux 5.7.
@@ -110,7 +114,7 @@ impl Cloner {
         Cloner {
             spare: Mutex::default(),
             refused: AtomicU8::new(switches().first_strategy as u8),
-            pidfd: AtomicBool::new(switches().pidfd),
+            pidfd: AtomicBool::new(uses_pidfds()),
             clone3: AtomicBool::new(switches().clone3),
             autokill: AtomicBool::new(switches().autokill),
         }
@@ -128,8 +132,8 @@ impl Cloner {
         job: &mut Job,
         entry: extern "C" fn(*mut c_void) -> c_int,
     ) -> Result<(i32, Option<OwnedFd>, Stack), SpawnError> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let stack = { spare }.pop().map_or_else(Stack::new, Ok);
+        let spare = lock(&self.spare).pop();
+        let stack = spare.map_or_else(Stack::new, Ok);
         let stack = stack.map_err(SpawnError::setup)?;
         let mut attempt = self.first_attempt(job);
         loop {
@@ -157,7 +161,7 @@ impl Cloner {
     }
 
     pub(crate) fn recycle(&self, stack: Stack) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = lock(&self.spare);
         if spare.len() < SPARE_STACKS {
             spare.push(stack);
         }
@@ -167,8 +171,11 @@ impl Cloner {
         let pidfd = self.pidfd.load(Ordering::Relaxed);
         let clone3 = self.clone3.load(Ordering::Relaxed);
         let autokill = job.plan.attributes.kill_on_parent_exit && clone3 && pidfd;
+        let strategy = self.strategy(job);
+        let guarded = strategy == SpawnStrategy::Asynchronous && credentials::may_change();
         Attempt {
-            strategy: self.strategy(job),
+            strategy,
+            guarded,
             pidfd,
             clone3,
             into_cgroup: job.plan.cgroup.is_some() && clone3,
@@ -219,7 +226,6 @@ impl Cloner {
             return SpawnStrategy::Fork;
         }
         match self.refused.load(Ordering::Relaxed) {
-            0 if has_identities_to_change_to() => SpawnStrategy::Vfork,
             0 => SpawnStrategy::Asynchronous,
             1 => SpawnStrategy::Vfork,
             _ => SpawnStrategy::Fork,
@@ -237,20 +243,6 @@ fn stage_of(attempt: Attempt, error: &io::Error) -> Stage {
         }
         _ => Stage::Setup,
     }
-}
-
-/// Whether this process is two users at once: a set-user-ID program, or a service of root's that has
-/// put its privileges aside. Such a one is about to change its identity for good, which may come between
-/// the clone and the exec. getresuid(2), getresgid(2).
-fn has_identities_to_change_to() -> bool {
-    let mut ids = [0; 6];
-    let [a, b, c, d, e, f] = &mut ids;
-    // SAFETY: each pointer is to a live number.
-    let known = unsafe { libc::getresuid(a, b, c) == 0 && libc::getresgid(d, e, f) == 0 };
-    let [users @ .., _, _, _] = ids;
-    let [_, _, _, groups @ ..] = ids;
-    let differ = |ids: [u32; 3]| ids.iter().any(|id| *id != ids[0]);
-    known && (differ(users) || differ(groups))
 }
 
 /// What seccomp filters, gVisor, old kernels and emulators answer to flags they do not want.
@@ -273,28 +265,48 @@ unsafe fn clone(
 ) -> io::Result<(i32, Option<OwnedFd>)> {
     let mut pidfd: c_int = -1;
     let pidfd_flag = if attempt.pidfd { libc::CLONE_PIDFD } else { 0 };
-    let flags = attempt.strategy.flags() | pidfd_flag;
+    let guarded = attempt.guarded && attempt.strategy == SpawnStrategy::Asynchronous;
     let cgroup = job.plan.cgroup.as_ref().filter(|_| attempt.into_cgroup);
-    let request = clone3::Request {
+    let (caller, place) = if guarded {
+        setxid_barrier::block_signals()
+    } else {
+        (raw::set_signal_mask(&!0), None)
+    };
+    let word = place.as_ref().map(setxid_barrier::Place::word);
+    // Without a place a change waits until the exec for this thread, which blocks the signal that asks it to follow.
+    let strategy = if guarded && word.is_none() {
+        SpawnStrategy::Vfork
+    } else {
+        attempt.strategy
+    };
+    let word_flag = word.map_or(0, |_| libc::CLONE_CHILD_CLEARTID);
+    let flags = strategy.flags() | pidfd_flag | word_flag;
+    let cleared = word.unwrap_or(ptr::null());
+    let request = clone3::CloneRequest {
         flags,
         cgroup: cgroup.map(AsRawFd::as_raw_fd),
         autokill: attempt.autokill,
         no_new_privs: job.plan.attributes.no_new_privs,
+        cleared,
     };
     let job = (&raw const *job).cast_mut().cast();
-    let caller = raw::set_signal_mask(&!0);
     let made = if attempt.clone3 {
         // SAFETY: `entry` runs on a stack of its own and does not return; `job` is only read.
         unsafe { clone3::clone3(&request, &mut pidfd, stack, entry, job) }
             .map_err(|error| io::Error::from_raw_os_error(error.0))
     } else {
         let (top, flags) = (stack.top().cast(), flags | libc::SIGCHLD);
+        let no_tls = ptr::null::<c_void>();
         // SAFETY: likewise.
-        match unsafe { libc::clone(entry, top, flags, job, &raw mut pidfd) } {
+        match unsafe { libc::clone(entry, top, flags, job, &raw mut pidfd, no_tls, cleared) } {
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(pid),
         }
     };
+    // Without a child the place is given up here.
+    if let (Ok(_), Some(place)) = (&made, place) {
+        place.settle();
+    }
     raw::set_signal_mask(&caller);
     let pid = made?;
     if pidfd == -1 {
@@ -303,12 +315,12 @@ unsafe fn clone(
     }
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    // The child runs: nothing may fail any more. A pidfd below 3 works, it is only unusual.
+    Ok((pid, Some(above_stdio_if_possible(pidfd))))
+}
+
+/// The child runs: nothing may fail any more. A pidfd below 3 works, it is only unusual.
+fn above_stdio_if_possible(pidfd: OwnedFd) -> OwnedFd {
     let low = pidfd.as_raw_fd() < 3;
-    let moved = if low {
-        fcntl_dupfd_cloexec(&pidfd, 3).ok()
-    } else {
-        None
-    };
-    Ok((pid, Some(moved.unwrap_or(pidfd))))
+    let moved = low.then(|| fcntl_dupfd_cloexec(&pidfd, 3).ok()).flatten();
+    moved.unwrap_or(pidfd)
 }

@@ -22,7 +22,7 @@ const NNP: u64 = 1 << 35;
 const PIDFD_AUTOKILL: u64 = 1 << 36;
 
 /// What a child is to be.
-pub(super) struct Request {
+pub(super) struct CloneRequest {
     /// What clone(2) has, too.
     pub flags: c_int,
     /// The directory of the control group that it is born in. CLONE_INTO_CGROUP, Linux 5.7.
@@ -34,9 +34,11 @@ pub(super) struct Request {
     /// CLONE_NNP, Linux 7.1, commit 24baca56fafc. Without it, to be killed takes CAP_SYS_ADMIN, since
     /// a program that gains privileges would be killed, too.
     pub no_new_privs: bool,
+    /// What the kernel clears once the child has let go of our memory: CLONE_CHILD_CLEARTID.
+    pub cleared: *const u32,
 }
 
-impl Request {
+impl CloneRequest {
     fn flags(&self) -> u64 {
         let cgroup = self.cgroup.map_or(0, |_| INTO_CGROUP);
         let autokill = match (self.autokill, self.no_new_privs) {
@@ -89,7 +91,7 @@ struct Args {
 /// `entry` does not return, and may run with `job` in such a process. No other code uses `stack`
 /// until the child has executed a program or ended.
 pub(super) unsafe fn clone3(
-    request: &Request,
+    request: &CloneRequest,
     pidfd: &mut c_int,
     stack: &Stack,
     entry: extern "C" fn(*mut c_void) -> c_int,
@@ -99,6 +101,7 @@ pub(super) unsafe fn clone3(
     let args = Args {
         flags: request.flags(),
         pidfd: (&raw mut *pidfd).expose_provenance() as u64,
+        child_tid: request.cleared.expose_provenance() as u64,
         exit_signal: request.exit_signal(),
         stack: stack.expose_provenance() as u64,
         stack_size: stack_size as u64,

@@ -3,6 +3,7 @@
 //! The kernel counts the pages of all pipes of a user. Above a soft limit each new pipe gets 8 KiB, on
 //! which programs are known to hang: pipe(7).
 
+use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// A part of what may be taken. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Enlarged(usize);
+pub(crate) struct Enlarged(NonZeroU32);
 
 impl Enlarged {
     /// Gives a pipe a buffer of `bytes`, if it has less and there is so much left. Best effort.
@@ -28,13 +29,14 @@ impl Enlarged {
         if size >= bytes {
             return None;
         }
+        let part = NonZeroU32::new(u32::try_from(bytes).ok()?)?;
         let take = |taken: usize| {
             let taken = taken.checked_add(bytes)?;
             (taken <= limit()).then_some(taken)
         };
         let order = Ordering::Relaxed;
         TAKEN.fetch_update(order, order, take).ok()?;
-        let part = Enlarged(bytes);
+        let part = Enlarged(part);
         set_pipe_size(fd, bytes).ok()?;
         Some(part)
     }
@@ -42,7 +44,7 @@ impl Enlarged {
 
 impl Drop for Enlarged {
     fn drop(&mut self) {
-        TAKEN.fetch_sub(self.0, Ordering::Relaxed);
+        TAKEN.fetch_sub(self.0.get() as usize, Ordering::Relaxed);
     }
 }
 

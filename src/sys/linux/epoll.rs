@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec};
 use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
+use super::notifier::{EventFd, Notifier};
 use crate::sync::lock;
 use crate::sys::{Event, Interest, Readiness, above_stdio};
 
@@ -39,18 +40,6 @@ struct Reminders {
     tokens: VecDeque<(Instant, usize)>,
 }
 
-/// Reports a token to a poller, from any thread. An eventfd and a queue.
-#[derive(Clone, Debug)]
-pub(crate) struct Notifier(Arc<(OwnedFd, Mutex<VecDeque<usize>>)>);
-
-impl Notifier {
-    pub(crate) fn notify(&self, token: usize) {
-        lock(&self.0.1).push_back(token);
-        // Fails only when the counter is full, and then it is readable anyhow.
-        let _ = rustix::io::write(&self.0.0, &1u64.to_ne_bytes());
-    }
-}
-
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
@@ -61,19 +50,18 @@ impl Poller {
         })
     }
 
-    /// Registers a descriptor under a token. EEXIST if it is registered already.
+    /// Registers a descriptor under a token. A registration that could not be removed is taken over.
     pub(crate) fn add(
         &self,
         fd: BorrowedFd<'_>,
         token: usize,
         interest: Interest,
     ) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.epoll,
-            fd,
-            EventData::new_u64(token as u64),
-            flags(interest),
-        )?)
+        let data = EventData::new_u64(token as u64);
+        match epoll::add(&self.epoll, fd, data, flags(interest)) {
+            Err(Errno::EXIST) => self.modify(fd, token, interest),
+            result => Ok(result?),
+        }
     }
 
     /// Changes what a registered descriptor is watched for. If that holds already, an event comes.
@@ -102,12 +90,9 @@ impl Poller {
         if let Some(notifier) = &*notifier {
             return Ok(notifier.clone());
         }
-        let fd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let fd = above_stdio(fd)?;
+        let fd = EventFd::new()?;
         self.add(fd.as_fd(), NOTIFIED, Interest::Read)?;
-        Ok(notifier
-            .insert(Notifier(Arc::new((fd, Mutex::default()))))
-            .clone())
+        Ok(notifier.insert(Notifier::new(fd)).clone())
     }
 
     /// Reports a token after 25 to 50 milliseconds. Many are reported by few wake-ups. Where the system
@@ -199,12 +184,10 @@ impl Poller {
             });
             return;
         }
-        let notifier = lock(&self.notifier);
-        let Some(Notifier(shared)) = &*notifier else {
+        let Some(notifier) = lock(&self.notifier).clone() else {
             return;
         };
-        let _ = rustix::io::read(&shared.0, &mut [0u8; 8]);
-        let tokens = std::mem::take(&mut *lock(&shared.1));
+        let tokens = notifier.take();
         let readiness = Readiness::default();
         events.extend(tokens.into_iter().map(|token| Event { token, readiness }));
     }
@@ -242,6 +225,15 @@ fn start_timer(timer: &OwnedFd) -> io::Result<()> {
     };
     timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
     Ok(())
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        let notifier = self.notifier.get_mut();
+        if let Some(notifier) = notifier.unwrap_or_else(PoisonError::into_inner) {
+            notifier.close();
+        }
+    }
 }
 
 impl AsFd for Poller {

@@ -10,23 +10,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
 use crate::status::{Exit, ExitStatus, Usage};
-
-/// What is done with the child.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Reaps it if it has ended.
-    Reap,
-    /// Looks whether it has ended, and leaves it to be reaped.
-    Look,
-    /// Blocks until it has ended and leaves it to be reaped.
-    Block,
-}
+use crate::sys::WaitMode;
 
 /// Waits for a child. `None` if it has not ended; ECHILD if other code has reaped it. waitid(2).
 ///
 /// Where that is refused, as by sandboxes, wait4(2) takes its place. It cannot look: a child that has
-/// ended is reaped by [`Wait::Look`], too. To block takes the pidfd; without one the error is returned.
-pub(crate) fn wait(pid: i32, pidfd: Option<BorrowedFd<'_>>, how: Wait) -> io::Result<Option<Exit>> {
+/// ended is reaped by [`WaitMode::Look`], too. To block takes the pidfd; without one the error is returned.
+pub(crate) fn wait(
+    pid: i32,
+    pidfd: Option<BorrowedFd<'_>>,
+    how: WaitMode,
+) -> io::Result<Option<Exit>> {
     let by_number = || waitid(libc::P_PID, pid, how);
     let result = match pidfd.map(|fd| waitid(libc::P_PIDFD, fd.as_raw_fd(), how)) {
         // P_PIDFD is from Linux 5.4, pidfds are from 5.3.
@@ -36,9 +30,9 @@ pub(crate) fn wait(pid: i32, pidfd: Option<BorrowedFd<'_>>, how: Wait) -> io::Re
     };
     match result {
         Err(error) if error.raw_os_error() != Some(libc::ECHILD) => match (how, pidfd) {
-            (Wait::Block, None) => Err(error),
-            (Wait::Block, Some(pidfd)) => has_ended(pidfd, None).map(|_| None),
-            (Wait::Reap | Wait::Look, _) => reap_by_number(pid, pidfd),
+            (WaitMode::Block, None) => Err(error),
+            (WaitMode::Block, Some(pidfd)) => has_ended(pidfd, None).map(|_| None),
+            (WaitMode::Reap | WaitMode::Look, _) => reap_by_number(pid, pidfd),
         },
         result => result,
     }
@@ -46,15 +40,15 @@ pub(crate) fn wait(pid: i32, pidfd: Option<BorrowedFd<'_>>, how: Wait) -> io::Re
 
 /// The end of a child that the kernel reaps: waitid(2) knows nothing of it. Its pidfd becomes readable with
 /// its end, and has hung up when it was reaped; from then on it tells how it ended.
-pub(crate) fn wait_autoreaped(pidfd: BorrowedFd<'_>, how: Wait) -> io::Result<Option<Exit>> {
+pub(crate) fn wait_autoreaped(pidfd: BorrowedFd<'_>, how: WaitMode) -> io::Result<Option<Exit>> {
     /// Between the two events the child's last thread goes from one line of the kernel to another.
     const REAPED_WITHIN: Timespec = Timespec {
         tv_sec: 0,
         tv_nsec: 100_000_000,
     };
     let at_once = Timespec::default();
-    let timeout = (how != Wait::Block).then_some(&at_once);
-    if !has_ended(pidfd, timeout)? || how == Wait::Block {
+    let timeout = (how != WaitMode::Block).then_some(&at_once);
+    if !has_ended(pidfd, timeout)? || how == WaitMode::Block {
         return Ok(None);
     }
     let mut polled = [PollFd::new(&pidfd, PollFlags::empty())];
@@ -65,12 +59,12 @@ pub(crate) fn wait_autoreaped(pidfd: BorrowedFd<'_>, how: Wait) -> io::Result<Op
     }))
 }
 
-fn waitid(kind: libc::idtype_t, id: i32, how: Wait) -> io::Result<Option<Exit>> {
+fn waitid(kind: libc::idtype_t, id: i32, how: WaitMode) -> io::Result<Option<Exit>> {
     let options = libc::WEXITED
         | match how {
-            Wait::Reap => libc::WNOHANG,
-            Wait::Look => libc::WNOHANG | libc::WNOWAIT,
-            Wait::Block => libc::WNOWAIT,
+            WaitMode::Reap => libc::WNOHANG,
+            WaitMode::Look => libc::WNOHANG | libc::WNOWAIT,
+            WaitMode::Block => libc::WNOWAIT,
         };
     loop {
         // SAFETY: both are plain data, for which zeros are valid.

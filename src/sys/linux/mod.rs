@@ -3,24 +3,31 @@
 pub(crate) mod cgroup;
 mod clone;
 mod clone3;
+mod contention;
+mod credentials;
 mod enlarged;
 mod epoll;
 pub(crate) mod exit;
+mod notifier;
 pub(crate) mod raw;
+mod setxid_barrier;
 mod stack;
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub(crate) use clone::{Cloner, SpawnStrategy};
+pub(crate) use contention::{Contention, give_way};
 pub(crate) use enlarged::Enlarged;
-pub(crate) use epoll::{Notifier, Poller};
-pub(crate) use stack::Stack as Started;
+pub(crate) use epoll::Poller;
+pub(crate) use notifier::Notifier;
+pub(crate) use stack::Stack as ChildMemory;
 
 use super::{Interest, above_stdio, current_pid, switches};
 use crate::sys::spec::Attributes;
@@ -38,8 +45,12 @@ pub(crate) fn set_pipe_size(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
 
 /// `rustix::param::page_size` reads a variable that is null under valgrind.
 fn page_size() -> usize {
-    // SAFETY: takes and changes no memory.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    static SIZE: OnceLock<usize> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        // SAFETY: takes and changes no memory.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(size).unwrap_or(4096)
+    })
 }
 
 /// Whether `count` bytes, after which a read had room for more, may be one record of several. A writer
@@ -163,10 +174,15 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> io::Result<(
     }
 }
 
+/// Whether children are to have pidfds. Not where kqueue watches over them, for whose sake this is built.
+fn uses_pidfds() -> bool {
+    switches().pidfd && !cfg!(procio_kqueue)
+}
+
 /// A pidfd for a child of ours that has not been reaped; `None` where the kernel has none.
 /// pidfd_open(2).
 pub(crate) fn open_pidfd(pid: i32) -> io::Result<Option<OwnedFd>> {
-    if !switches().pidfd {
+    if !uses_pidfds() {
         return Ok(None);
     }
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;

@@ -1,16 +1,19 @@
-//! System calls for the child half: nothing of the C library runs in them.
+//! System calls for the child half, and for what blocks the C library's own signals: nothing of the C library runs in them.
 //!
 //! # Safety
 //! The child of an asynchronous clone shares its parent's thread-local storage, so even storing
 //! `errno` would race with the parent. On the architectures listed here the calls are made by hand;
 //! on others libc's `syscall` is used, and [`LEAVES_ERRNO_ALONE`] rules out the
-//! asynchronous strategy. Each wrapper passes pointers to memory that is valid for the call, with its
+//! asynchronous strategy. rustix makes its calls without `errno`, too, but not for sure: any crate of the
+//! graph can switch it to the C library (its feature `use-libc`), and nothing here would notice.
+//! Each wrapper passes pointers to memory that is valid for the call, with its
 //! true length; that is what the SAFETY lines below rely on.
 
 use std::ffi::{CStr, c_char, c_int, c_long};
+use std::time::Duration;
 
-use crate::sys::RawHandle;
 use crate::sys::spec::Limit;
+use crate::sys::{RawHandle, current_pid};
 
 /// An error number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -375,6 +378,70 @@ pub(crate) fn set_signal_mask(mask: &SigSet) -> SigSet {
 pub(crate) fn blocks_all_signals() -> bool {
     let never: SigSet = (1 << (libc::SIGKILL - 1)) | (1 << (libc::SIGSTOP - 1));
     signal_mask() | never == !0
+}
+
+/// The set that has this signal alone.
+pub(crate) fn signal_bit(signal: c_int) -> SigSet {
+    1 << (signal - 1)
+}
+
+/// A span of time as the calls of this module take it.
+fn timespec(time: Duration) -> [c_long; 2] {
+    let seconds = c_long::try_from(time.as_secs()).unwrap_or(c_long::MAX);
+    [seconds, time.subsec_nanos() as c_long]
+}
+
+/// Waits for one of these signals, which the calling thread blocks, and takes it. EAGAIN when the time is over.
+/// rt_sigtimedwait(2).
+pub(crate) fn take_signal(signals: SigSet, time: Duration) -> Result<(), Errno> {
+    let (time, none) = (timespec(time), 0);
+    call!(
+        libc::SYS_rt_sigtimedwait,
+        &raw const signals,
+        none,
+        time.as_ptr(),
+        size_of::<SigSet>()
+    )
+    .map(drop)
+}
+
+/// Names the calling thread. PR_SET_NAME of prctl(2).
+pub(crate) fn name_thread(name: &CStr) {
+    let _ = call!(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr());
+}
+
+/// Sends the calling thread a signal. tgkill(2).
+pub(crate) fn send_to_this_thread(signal: c_int) {
+    let _ = call!(libc::SYS_tgkill, current_pid(), thread(), signal);
+}
+
+/// Waits until a word is changed by the kernel, which has it wake others than this process's threads, too;
+/// or for that time. FUTEX_WAIT in futex(2).
+pub(crate) fn wait_while(word: *const u32, value: u32, time: Duration) {
+    let time = timespec(time);
+    let _ = call!(
+        libc::SYS_futex,
+        word,
+        libc::FUTEX_WAIT,
+        value,
+        time.as_ptr()
+    );
+}
+
+/// Wakes all threads that wait for that word. FUTEX_WAKE in futex(2).
+pub(crate) fn wake_all(word: *const u32) {
+    let _ = call!(libc::SYS_futex, word, libc::FUTEX_WAKE, c_int::MAX);
+}
+
+/// What the calling thread may do beyond other users, a bit for each capability. capget(2).
+pub(crate) fn permitted_capabilities() -> Option<u64> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    // Effective, permitted and inheritable, the lower 32 of each and then the upper.
+    let mut data = [0_u32; 6];
+    call!(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()).ok()?;
+    let [_, low, _, _, high, _] = data;
+    Some(u64::from(high) << 32 | u64::from(low))
 }
 
 /// The calling thread's signal mask. rt_sigprocmask(2).

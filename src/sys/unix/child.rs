@@ -85,7 +85,7 @@ pub(super) const STAGES: [Stage; 10] = [
     Stage::Exec,
 ];
 
-struct Failure(Stage, Errno);
+struct FailedStep(Stage, Errno);
 
 /// The caller's code, in a child that shares nothing with its parent.
 type InChild<'a> = &'a mut dyn FnMut() -> Result<(), i32>;
@@ -98,7 +98,7 @@ type InChild<'a> = &'a mut dyn FnMut() -> Result<(), i32>;
 /// a program or ended.
 pub(super) unsafe fn run(job: &Job, hook: Option<InChild<'_>>) -> ! {
     // SAFETY: passed on from the caller.
-    let Failure(stage, Errno(errno)) = unsafe { exec(job, hook) };
+    let FailedStep(stage, Errno(errno)) = unsafe { exec(job, hook) };
     let code = STAGES.iter().position(|known| *known == stage);
     let words = [code.unwrap_or(0) as u32, errno as u32];
     let mut bytes = [0; 8];
@@ -112,54 +112,11 @@ pub(super) unsafe fn run(job: &Job, hook: Option<InChild<'_>>) -> ! {
 
 /// # Safety
 /// As [`run`].
-unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
+unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> FailedStep {
     let plan = &job.plan;
     // The environment is the one that the hook leaves behind, as with `execv`.
     let inherits = hook.is_some() && plan.inherits_env;
-    let steps = || -> Result<(), Failure> {
-        // A handler that ran here would run in the memory of a parent that goes on. It would take a
-        // signal between two instructions to see that from outside, so it is looked at here; tests have
-        // debug assertions. A hook's child has its own memory, and no signals blocked.
-        if cfg!(debug_assertions) && hook.is_none() && !raw::blocks_all_signals() {
-            return Err(Failure(Stage::Setup, Errno(libc::EDEADLK)));
-        }
-        die_with_parent(job)?;
-        if let (Some(dir), true) = (&plan.cgroup, job.enters_cgroup) {
-            step(Stage::Cgroup, raw::enter_cgroup(dir.as_raw_fd()))?;
-        }
-        step(Stage::Setup, inherit(job))?;
-        step(Stage::Setup, standard_streams(job.stdio))?;
-        // A hook may use any descriptor of the parent's; so may a `cwd` that names one.
-        let early = hook.is_none() && !plan.cwd_names_descriptor();
-        if plan.close_fds && early {
-            close_from_3(job);
-        }
-        if let Some(dir) = &plan.cwd {
-            step(Stage::Chdir, dir.enter())?;
-        }
-        if let Some(mask) = plan.attributes.umask {
-            raw::umask(mask);
-        }
-        if plan.attributes.restore_signals {
-            raw::default_action(libc::SIGPIPE);
-            raw::default_action(libc::SIGXFSZ);
-        }
-        step(Stage::Setup, session(&plan.attributes))?;
-        resources(plan)?;
-        step(Stage::Setup, identity(&plan.attributes))?;
-        die_with_parent(job)?;
-        if let Some(hook) = hook {
-            step(Stage::PreExec, hook().map_err(Errno))?;
-        }
-        if plan.close_fds && !early {
-            close_from_3(job);
-        }
-        if plan.attributes.no_new_privs {
-            step(Stage::NoNewPrivs, raw::forgo_new_privileges())?;
-        }
-        Ok(())
-    };
-    if let Err(failure) = steps() {
+    if let Err(failure) = prepare(job, hook) {
         return failure;
     }
     // Caught signals would run our parent's handlers, in its memory, as soon as the mask is lifted;
@@ -187,7 +144,53 @@ unsafe fn exec(job: &Job, hook: Option<InChild<'_>>) -> Failure {
             first = Some(last);
         }
     }
-    Failure(Stage::Exec, first.unwrap_or(last))
+    FailedStep(Stage::Exec, first.unwrap_or(last))
+}
+
+/// What has to be so in the child before it executes its program, in this order.
+fn prepare(job: &Job, hook: Option<InChild<'_>>) -> Result<(), FailedStep> {
+    let plan = &job.plan;
+    // A handler that ran here would run in the memory of a parent that goes on. It would take a
+    // signal between two instructions to see that from outside, so it is looked at here; tests have
+    // debug assertions. A hook's child has its own memory, and no signals blocked.
+    if cfg!(debug_assertions) && hook.is_none() && !raw::blocks_all_signals() {
+        return Err(FailedStep(Stage::Setup, Errno(libc::EDEADLK)));
+    }
+    die_with_parent(job)?;
+    if let (Some(dir), true) = (&plan.cgroup, job.enters_cgroup) {
+        step(Stage::Cgroup, raw::enter_cgroup(dir.as_raw_fd()))?;
+    }
+    step(Stage::Setup, inherit(job))?;
+    step(Stage::Setup, standard_streams(job.stdio))?;
+    // A hook may use any descriptor of the parent's; so may a `cwd` that names one.
+    let early = hook.is_none() && !plan.cwd_names_descriptor();
+    if plan.close_fds && early {
+        close_from_3(job);
+    }
+    if let Some(dir) = &plan.cwd {
+        step(Stage::Chdir, dir.enter())?;
+    }
+    if let Some(mask) = plan.attributes.umask {
+        raw::umask(mask);
+    }
+    if plan.attributes.restore_signals {
+        raw::default_action(libc::SIGPIPE);
+        raw::default_action(libc::SIGXFSZ);
+    }
+    step(Stage::Setup, session(&plan.attributes))?;
+    resources(plan)?;
+    step(Stage::Setup, identity(&plan.attributes))?;
+    die_with_parent(job)?;
+    if let Some(hook) = hook {
+        step(Stage::PreExec, hook().map_err(Errno))?;
+    }
+    if plan.close_fds && !early {
+        close_from_3(job);
+    }
+    if plan.attributes.no_new_privs {
+        step(Stage::NoNewPrivs, raw::forgo_new_privileges())?;
+    }
+    Ok(())
 }
 
 /// execve(3); returns only when it failed. It may allocate, and stores `errno`: never while the parent's
@@ -238,12 +241,12 @@ fn standard_streams(stdio: [Option<RawHandle>; 3]) -> Result<(), Errno> {
     Ok(())
 }
 
-fn step(stage: Stage, result: Result<(), Errno>) -> Result<(), Failure> {
-    result.map_err(|errno| Failure(stage, errno))
+fn step(stage: Stage, result: Result<(), Errno>) -> Result<(), FailedStep> {
+    result.map_err(|errno| FailedStep(stage, errno))
 }
 
 /// A parent that has ended before it could be named is no longer ours: there is no one left to tell.
-fn die_with_parent(job: &Job) -> Result<(), Failure> {
+fn die_with_parent(job: &Job) -> Result<(), FailedStep> {
     let Some(parent) = job.dies_with else {
         return Ok(());
     };
@@ -256,7 +259,7 @@ fn die_with_parent(job: &Job) -> Result<(), Failure> {
     }
 }
 
-fn resources(plan: &Plan) -> Result<(), Failure> {
+fn resources(plan: &Plan) -> Result<(), FailedStep> {
     for limit in &plan.attributes.limits {
         step(Stage::Limits, raw::set_limit(limit))?;
     }

@@ -1,9 +1,12 @@
 //! What the Unix systems share. The parts in which they differ come from `linux` or `bsd`.
 
 mod child;
+mod end_seen;
 mod fd;
 mod pipe;
 mod plan;
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod posix_spawn;
 mod pre_exec;
 mod process;
 mod spawn;
@@ -11,15 +14,11 @@ mod switches;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-#[cfg(any(
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "dragonfly"
-))]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 use super::bsd as os;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(procio_kqueue)]
+use super::libkqueue as os;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(procio_kqueue)))]
 use super::linux as os;
 
 pub(crate) use child::Job;
@@ -43,7 +42,7 @@ pub(crate) use switches::busy_polls;
 use switches::poll_thread_forced;
 pub(crate) use switches::switches;
 #[cfg(feature = "tokio")]
-pub(crate) use tokio::{HostFd, HostRuntime};
+pub(crate) use tokio::{HostFd, HostRuntime, host_watches_pipes};
 
 /// A descriptor that other code owns, as the child will see it.
 pub type RawHandle = std::os::fd::RawFd;
@@ -55,9 +54,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::{Interest, Watched, current_pid};
 
-/// Only a clone holds the caller, and a clone is short.
+/// A clone is short. posix_spawn(3) reads the program from its disk, and macOS may have it checked first.
 #[cfg(feature = "python")]
-pub(crate) const SPAWN_BLOCKS: bool = false;
+pub(crate) fn spawn_blocks() -> bool {
+    switches().posix_spawn
+}
 
 /// mremap(2), where the memory is large.
 #[cfg(feature = "python")]
@@ -72,6 +73,17 @@ pub(crate) const JOBS: bool = false;
 /// No option is for Unix only: what Windows lacks is an error there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlatformOptions {}
+
+/// What a wait for a child does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitMode {
+    /// Reaps it if it has ended.
+    Reap,
+    /// Looks whether it has ended, and leaves it to be reaped.
+    Look,
+    /// Blocks until it has ended and leaves it to be reaped.
+    Block,
+}
 
 impl<T: AsFd> Watched for T {
     fn watch(&self, poller: &Poller, token: usize, interest: Interest) -> io::Result<()> {

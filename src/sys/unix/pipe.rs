@@ -18,7 +18,7 @@ use super::os;
 pub(crate) struct PipeReader {
     /// Goes before the descriptor that it watches.
     #[cfg(feature = "tokio")]
-    host: Option<super::tokio::HostPipe>,
+    host: Option<Box<super::tokio::HostPipe>>,
     fd: OwnedFd,
     enlarged: Option<os::Enlarged>,
 }
@@ -43,14 +43,20 @@ impl PipeReader {
     /// Has the runtime watch it, if that can be: no poller of ours may then do so.
     #[cfg(feature = "tokio")]
     pub(crate) fn watch_by_host(&mut self, runtime: &super::HostRuntime) -> bool {
-        self.host = super::tokio::HostPipe::new(&self.fd, runtime);
+        self.host = super::tokio::HostPipe::new(&self.fd, runtime).map(Box::new);
         self.host.is_some()
     }
 
-    /// The runtime forgets it; `false` if it did not watch it.
+    /// Whether the runtime watches it.
     #[cfg(feature = "tokio")]
-    pub(crate) fn leave_host(&mut self) -> bool {
-        self.host.take().is_some()
+    pub(crate) fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// The runtime forgets it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn leave_host(&mut self) {
+        self.host = None;
     }
 
     /// Whether the runtime has seen that it became ready, and then whether the other side is gone.
@@ -112,9 +118,7 @@ impl PipeWriter {
         };
         retry_on_intr(write).map_err(Into::into)
     }
-}
 
-impl PipeWriter {
     /// As [`PipeReader::enlarge`].
     pub(crate) fn enlarge(&mut self, bytes: usize) {
         if self.enlarged.is_none() {

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 
 use super::spawn::{Fork, Forked};
-use crate::command::Command;
 
 /// What runs in the child, in the order in which it was given.
 #[derive(Clone, Default)]
@@ -16,38 +15,15 @@ struct Hook(UnsafeCell<Box<dyn FnMut() -> io::Result<()> + Send + Sync>>);
 // SAFETY: what is in the cell is used in a forked child only, which has its own copy and one thread.
 unsafe impl Sync for Hook {}
 
-impl Command {
-    /// Runs `hook` in the child, after everything else and before the program is executed. If it
-    /// fails, so does the start, at [`Stage::PreExec`](crate::Stage::PreExec), with EINVAL if its error
-    /// has no number. Hooks run in the order in which they were added. One that panics aborts the child.
-    ///
-    /// The child is then made by fork(2), which takes the longer the more memory the parent uses.
-    /// Most of what a hook is used for is an option of its own here.
-    ///
-    /// ```
-    /// # use procio::{Command, Reactor, Stage};
-    /// # let reactor = Reactor::new()?;
-    /// let mut command = Command::new("true");
-    /// // SAFETY: makes no call at all.
-    /// unsafe { command.pre_exec(|| Err(std::io::ErrorKind::Other.into())) };
-    /// let error = reactor.run_until(command.spawn(&reactor))?.unwrap_err();
-    /// assert_eq!(error.stage(), Stage::PreExec);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
+impl PreExec {
     /// # Safety
-    /// The hook runs in a copy of the process in which no other thread exists, but the locks that
-    /// they held are still held. It may only do what is allowed in a signal handler: allocate
-    /// nothing, take no lock, not panic. See signal-safety(7).
-    pub unsafe fn pre_exec<F>(&mut self, hook: F) -> &mut Self
+    /// The hook runs in a copy of the process that has one thread: it may only do what is allowed in a
+    /// signal handler. See signal-safety(7).
+    pub(crate) unsafe fn add<F>(&mut self, hook: F)
     where
         F: FnMut() -> io::Result<()> + Send + Sync + 'static,
     {
-        let hooks = self.hook.get_or_insert_default();
-        hooks
-            .0
-            .push(Arc::new(Hook(UnsafeCell::new(Box::new(hook)))));
-        self
+        self.0.push(Arc::new(Hook(UnsafeCell::new(Box::new(hook)))));
     }
 }
 
@@ -55,7 +31,7 @@ impl Fork for PreExec {
     /// fork(2).
     fn fork(&mut self) -> io::Result<Forked> {
         // SAFETY: what the child does before exec is the child half, which is made for less than
-        // this, and the hook, for which the caller of `pre_exec` has promised the same.
+        // this, and the hook, for which the caller of [`PreExec::add`] has promised the same.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => Ok(Forked::Child),

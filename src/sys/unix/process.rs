@@ -14,7 +14,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,22 +23,28 @@ use rustix::io::Errno;
 use rustix::process::pidfd_send_signal;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
+use super::WaitMode;
+use super::end_seen::{EndSeen, WaitFound};
 use super::os::cgroup::CgroupKill;
-use super::os::exit::{self, Wait};
+use super::os::exit;
 use super::os::{self, Poller};
 use crate::status::{Exit, ExitStatus, Usage};
 
 /// How often to try whether a child has ended, where the system refuses to tell without reaping it.
 const BLIND_INTERVAL: Duration = Duration::from_millis(20);
+/// How often to try again when every way to reap a child was refused. What is refused for good leaves a zombie,
+/// as it does to every program that has to live with that.
+const REFUSALS: usize = 50;
 
 /// A child that has not been reaped.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: i32,
     pidfd: Option<OwnedFd>,
-    /// Its end was seen, here or by the thread that waits for it: from then on, without a pidfd, its
-    /// number may be another's, if it was reaped.
-    ended: Arc<AtomicBool>,
+    /// Its end was seen here.
+    ended: EndSeen,
+    /// The same with the thread that waits for it, where one does.
+    shared_end: Option<Arc<EndSeen>>,
     /// The kernel reaps it, and kills it when the pidfd is closed.
     pub(super) autokill: bool,
     /// What kills all that is in its control group.
@@ -51,10 +56,18 @@ impl Process {
         Process {
             pid,
             pidfd,
-            ended: Arc::default(),
+            ended: EndSeen::default(),
+            shared_end: None,
             autokill: false,
             cgroup_kill: None,
         }
+    }
+
+    /// A child that has been reaped: its number may be another's.
+    pub(super) fn gone(pid: i32) -> Self {
+        let process = Process::new(pid, None);
+        process.ended.tell();
+        process
     }
 
     /// A child of this process's, known to another reactor before.
@@ -77,6 +90,10 @@ impl Process {
         pid.is_some() && rustix::process::getpgid(pid).ok() == pid
     }
 
+    fn ended(&self) -> &EndSeen {
+        self.shared_end.as_deref().unwrap_or(&self.ended)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid.unsigned_abs()
     }
@@ -92,7 +109,9 @@ impl Process {
             return Ok(());
         }
         let notifier = poller.notifier()?;
-        let (pid, ended) = (self.pid, self.ended.clone());
+        let ended = Arc::new(std::mem::take(&mut self.ended));
+        self.shared_end = Some(ended.clone());
+        let pid = self.pid;
         let name = format!("procio-wait-{pid}");
         // WNOWAIT: the thread only looks; reaping stays with the holder of the lock. Should
         // other code reap the child, it ends with ECHILD, which is also news.
@@ -100,7 +119,7 @@ impl Process {
             .name(name)
             .stack_size(64 * 1024)
             .spawn(move || {
-                match exit::wait(pid, None, Wait::Block) {
+                match exit::wait(pid, None, WaitMode::Block) {
                     Err(error) if error.raw_os_error() != Some(libc::ECHILD) => {
                         // The system does not let us look. The reactor reaps, so it has to try, until
                         // the child is no longer its own.
@@ -110,7 +129,7 @@ impl Process {
                         }
                     }
                     _ => {
-                        ended.store(true, Ordering::SeqCst);
+                        ended.tell();
                         notifier.notify(token);
                     }
                 }
@@ -124,32 +143,28 @@ impl Process {
 
     /// Reaps the child if it has ended. An end whose status other code took is an end too.
     pub(crate) fn try_wait(&mut self) -> io::Result<Option<Exit>> {
-        self.wait(Wait::Reap)
+        self.wait(WaitMode::Reap)
     }
 
     /// The same, but leaves the child to be reaped: until then its number, and that of the group
     /// that it leads, are not given to another.
     pub(crate) fn try_look(&mut self) -> io::Result<Option<Exit>> {
-        self.wait(Wait::Look)
+        self.wait(WaitMode::Look)
     }
 
-    fn wait(&self, how: Wait) -> io::Result<Option<Exit>> {
-        let found = match self.pidfd() {
+    fn wait(&self, how: WaitMode) -> io::Result<Option<Exit>> {
+        let found = self.ended().judge(|| match self.pidfd() {
             Some(pidfd) if self.autokill => exit::wait_autoreaped(pidfd, how),
             pidfd => exit::wait(self.pid, pidfd, how),
-        };
+        });
         match found {
-            Ok(Some(exit)) => {
-                // The look may have reaped it.
-                self.ended.store(true, Ordering::SeqCst);
-                Ok(Some(exit))
-            }
+            Ok(WaitFound::Running) => Ok(None),
+            Ok(WaitFound::Ended(exit)) => Ok(Some(exit)),
+            Ok(WaitFound::Taken) => Ok(Some(lost(ExitStatus::Lost))),
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
                 Ok(Some(lost(exit::status_of_reaped(self.pidfd()))))
             }
-            // The number belongs to another child already, which has not ended.
-            Ok(None) if self.ended.load(Ordering::SeqCst) => Ok(Some(lost(ExitStatus::Lost))),
-            result => result,
+            Err(error) => Err(error),
         }
     }
 
@@ -168,8 +183,16 @@ impl Process {
                 result => return Ok(result?),
             }
         }
-        if self.ended.load(Ordering::SeqCst) {
+        if self.ended().is_told() {
             return Ok(());
+        }
+        // Other code may have reaped it before its end was told here; then the number may be a stranger's.
+        // Until it is reaped it is its own, and procio reaps under the lock that the caller holds. What is left
+        // is a number that was given to another child of this process in between.
+        if let Err(error) = exit::wait(self.pid, None, WaitMode::Look)
+            && error.raw_os_error() == Some(libc::ECHILD)
+        {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(kill_process(pid, signal)?)
@@ -192,8 +215,8 @@ impl Process {
             }
         }
         // It has ended; only if it is still to be reaped the number is its own.
-        if self.ended.load(Ordering::SeqCst)
-            && !matches!(exit::wait(self.pid, None, Wait::Look), Ok(Some(_)))
+        if self.ended().is_told()
+            && !matches!(exit::wait(self.pid, None, WaitMode::Look), Ok(Some(_)))
         {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
@@ -273,14 +296,17 @@ impl Process {
 
     /// Blocks until the child has ended and reaps it.
     pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
-        let blocked = self.wait(Wait::Block);
+        let blocked = self.wait(WaitMode::Block);
+        let mut refused = 0;
         loop {
             match self.try_wait() {
                 Ok(Some(exit)) => return exit.status,
                 // The system does not let us block.
-                Ok(None) if blocked.is_err() => std::thread::sleep(BLIND_INTERVAL),
+                Ok(None) if blocked.is_err() => {}
+                Err(_) if refused < REFUSALS => refused += 1,
                 _ => return ExitStatus::Lost,
             }
+            std::thread::sleep(BLIND_INTERVAL);
         }
     }
 }
@@ -288,7 +314,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // What was not to be killed lives on until the program ends, and so does its pidfd.
-        if self.autokill && !self.ended.load(Ordering::SeqCst) {
+        if self.autokill && !self.ended().is_told() {
             std::mem::forget(self.pidfd.take());
         }
     }

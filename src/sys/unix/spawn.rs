@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::child::{self, Job, STAGES};
-use super::os::{self, Started, raw};
+use super::os::{self, ChildMemory, raw};
 use super::pipe::{PipeReader, report_pipe};
 use super::{Plan, Process, RawHandle, current_pid, switches};
 use crate::error::{SpawnError, Stage};
@@ -30,16 +30,19 @@ pub(crate) enum Forked {
 /// Makes children. One for each reactor.
 pub(crate) struct Spawner {
     cloner: Arc<os::Cloner>,
+    contention: os::Contention,
 }
 
 impl Spawner {
     pub(crate) fn new() -> Self {
         Spawner {
             cloner: Arc::new(os::Cloner::new()),
+            contention: os::Contention::default(),
         }
     }
 
-    /// Starts `plan` with `stdio` as its standard streams, and returns at once. When this returns
+    /// Starts `plan` with `stdio` as its standard streams, and returns at once, but for
+    /// [`posix_spawn`](super::posix_spawn): then there is no report, and the program runs. When this returns
     /// an error there is no child. With `fork`, the child is made by it.
     pub(crate) fn spawn(
         &self,
@@ -47,6 +50,15 @@ impl Spawner {
         stdio: [Option<RawHandle>; 3],
         fork: Option<&mut dyn Fork>,
     ) -> Result<(Process, Option<ExecReport>), SpawnError> {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        if fork.is_none() && switches().posix_spawn {
+            // The program runs before it has a pidfd, for which there has to be room.
+            let room = os::open_pidfd(current_pid().cast_signed()).map_err(SpawnError::setup)?;
+            if let Some(pid) = super::posix_spawn::start(&plan, stdio)? {
+                drop(room);
+                return Ok((adopt(pid).map_err(SpawnError::setup)?, None));
+            }
+        }
         let (report, writer) = report_pipe().map_err(SpawnError::setup)?;
         let mut job = Box::new(Job {
             plan,
@@ -71,6 +83,9 @@ impl Spawner {
         };
         process.cgroup_kill = cgroup_kill;
         drop(writer);
+        if self.contention.is_felt() {
+            os::give_way(report.as_fd());
+        }
         let report = ExecReport {
             report,
             pid: process.pid(),
@@ -82,8 +97,8 @@ impl Spawner {
         Ok((process, Some(report)))
     }
 
-    fn cloned(&self, job: &mut Job) -> Result<(Process, Option<Started>), SpawnError> {
-        // SAFETY: the job is boxed and goes into the outcome, which gives it up only when the
+    fn cloned(&self, job: &mut Job) -> Result<(Process, Option<ChildMemory>), SpawnError> {
+        // SAFETY: the job is boxed and goes into the report, which gives it up only when the
         // child has executed a program or ended; `entry` does not return.
         let (pid, pidfd, started) = unsafe { self.cloner.start(job, entry)? };
         let mut process = Process::new(pid, pidfd);
@@ -97,14 +112,21 @@ extern "C" fn entry(job: *mut c_void) -> c_int {
     unsafe { child::run(&*job.cast_const().cast::<Job>(), None) }
 }
 
-fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<Started>)> {
+fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<ChildMemory>)> {
     let pid = match fork.fork()? {
         Forked::Parent(pid) => pid,
         // SAFETY: this is a process of its own, with a copy of the job.
         Forked::Child => unsafe { child::run(job, Some(&mut || in_child(fork))) },
     };
+    Ok((adopt(pid)?, None))
+}
+
+/// A child that was made without a pidfd. On an error it is gone.
+fn adopt(pid: i32) -> io::Result<Process> {
     match os::open_pidfd(pid) {
-        Ok(pidfd) => Ok((Process::new(pid, pidfd), None)),
+        Ok(pidfd) => Ok(Process::new(pid, pidfd)),
+        // SIGCHLD is ignored, and the child has ended already: the kernel has reaped it.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(Process::gone(pid)),
         Err(error) => {
             // Out of descriptors: a child that could not be signalled safely shall not live.
             let mut process = Process::new(pid, None);
@@ -135,7 +157,7 @@ pub(crate) struct ExecReport {
     report: PipeReader,
     pid: u32,
     bytes: Vec<u8>,
-    rest: Option<(Box<Job>, Option<Started>)>,
+    rest: Option<(Box<Job>, Option<ChildMemory>)>,
     cloner: Arc<os::Cloner>,
     owner: u32,
 }
@@ -147,13 +169,21 @@ impl ExecReport {
     /// # Errors
     /// When the report cannot be read. The child may be anywhere, and still use our memory.
     pub(crate) fn try_get(&mut self) -> io::Result<Option<Result<(), SpawnError>>> {
-        Ok((self.read_to_end()? || self.has_executed()).then(|| self.conclude()))
+        if self.read_to_end()? {
+            return Ok(Some(self.give_up_memory()));
+        }
+        Ok(self.has_executed().then(|| self.conclude()))
     }
 
     /// The outcome, as the child no longer uses our memory: it runs its program, or has ended.
     pub(crate) fn conclude(&mut self) -> Result<(), SpawnError> {
         // Of a child that has ended there may be a word that was not read.
         let _ = self.read_to_end();
+        self.give_up_memory()
+    }
+
+    /// The outcome, of a report that was read.
+    fn give_up_memory(&mut self) -> Result<(), SpawnError> {
         let Some((job, started)) = self.rest.take() else {
             return decode(&self.bytes);
         };
@@ -200,7 +230,7 @@ impl AsFd for ExecReport {
 impl Drop for ExecReport {
     fn drop(&mut self) {
         // A child that still reads the job must find it, whatever happens to us. The callers keep
-        // an outcome until it is known; where they cannot, the memory is lost and nothing else.
+        // a report until it is over; where they cannot, the memory is lost and nothing else.
         // In a forked copy the report is not ours to read.
         if self.rest.is_some() && self.owner == current_pid() {
             let _ = self.try_get();

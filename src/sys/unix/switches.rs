@@ -1,6 +1,6 @@
 //! Switches that force a path which this machine would not take by itself, and what decides without them.
 //!
-//! They exist so that every fall-back can be run by the test suite: a path that no test forces does
+//! They exist so that every fallback can be run by the test suite: a path that no test forces does
 //! not exist. Read once, because a process must not change its mind half-way.
 
 use std::ffi::CStr;
@@ -11,6 +11,13 @@ use super::os::SpawnStrategy;
 pub(crate) struct Switches {
     /// `PROCIO_SPAWN=vfork|fork`: the first way to make a child that is tried.
     pub first_strategy: SpawnStrategy,
+    /// `PROCIO_SPAWN=posix_spawn`: what posix_spawn(3) can express is started by it, and all else by a fork.
+    /// So it is on macOS without being asked for.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_vendor = "apple", feature = "python")),
+        expect(dead_code)
+    )]
+    pub posix_spawn: bool,
     /// `PROCIO_EXEC=libc`: execute programs by the C library's `execve`, through which preloaded libraries
     /// reach it, as `Popen` does.
     pub library_exec: bool,
@@ -22,6 +29,13 @@ pub(crate) struct Switches {
         expect(dead_code)
     )]
     pub clone3: bool,
+    /// `PROCIO_GIVE_WAY=0|1`: never or always let a child run before its parent goes on, whether they
+    /// compete for a processor or not.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code)
+    )]
+    pub give_way: Option<bool>,
     /// `PROCIO_AUTOKILL=0`: have a child that is to end with us tie itself to our thread, as before
     /// Linux 7.1.
     #[cfg_attr(
@@ -35,6 +49,12 @@ pub(crate) struct Switches {
         expect(dead_code)
     )]
     pub group_signal: bool,
+    /// `PROCIO_SETXID_BARRIER=0`: where the process may change its identity, wait for the exec of each child.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code)
+    )]
+    pub setxid_barrier: bool,
     /// `PROCIO_CLOSE_RANGE=0`: close descriptors one by one.
     pub close_range: bool,
     #[cfg(any(feature = "python", feature = "tokio"))]
@@ -44,32 +64,50 @@ pub(crate) struct Switches {
 }
 
 pub(crate) fn switches() -> &'static Switches {
-    static CONFIG: OnceLock<Switches> = OnceLock::new();
-    CONFIG.get_or_init(|| {
+    static SWITCHES: OnceLock<Switches> = OnceLock::new();
+    SWITCHES.get_or_init(|| {
         let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|v| v == value);
         // Without its preloaded hook a program of Termux finds no interpreter of a script.
         let library_exec =
             is("PROCIO_EXEC", "libc") || (preloaded("termux-exec") && !is("PROCIO_EXEC", "kernel"));
+        // `posix_spawn` calls an `execve` that no preloaded library is in front of.
+        let posix_spawn = !library_exec
+            && match std::env::var_os("PROCIO_SPAWN") {
+                Some(way) if way == "posix_spawn" => {
+                    cfg!(any(target_os = "linux", target_vendor = "apple"))
+                }
+                Some(way) if way == "fork" => false,
+                _ => cfg!(target_vendor = "apple"),
+            };
         Switches {
             first_strategy: match () {
                 #[cfg(any(target_os = "linux", target_os = "android"))]
                 () if is("PROCIO_SPAWN", "vfork") => SpawnStrategy::Vfork,
-                () if is("PROCIO_SPAWN", "fork") => SpawnStrategy::Fork,
+                () if is("PROCIO_SPAWN", "fork") || posix_spawn => SpawnStrategy::Fork,
                 () if instrumented() => SpawnStrategy::Fork,
                 // The library's code would run in our memory beside us.
                 #[cfg(any(target_os = "linux", target_os = "android"))]
                 () if library_exec => SpawnStrategy::Vfork,
                 () => SpawnStrategy::FIRST,
             },
+            posix_spawn,
             library_exec,
             pidfd: !is("PROCIO_PIDFD", "0"),
             clone3: !is("PROCIO_CLONE3", "0"),
+            give_way: match () {
+                () if is("PROCIO_GIVE_WAY", "0") => Some(false),
+                () if is("PROCIO_GIVE_WAY", "1") => Some(true),
+                () => None,
+            },
+            setxid_barrier: !is("PROCIO_SETXID_BARRIER", "0"),
             autokill: !is("PROCIO_AUTOKILL", "0"),
             group_signal: !is("PROCIO_GROUP_SIGNAL", "0"),
             close_range: !is("PROCIO_CLOSE_RANGE", "0"),
-            // That one kqueue is woken by another is not proven on macOS.
+            // That one kqueue is woken by another is not proven on macOS; that of libkqueue is none that the
+            // kernel knows.
             #[cfg(any(feature = "python", feature = "tokio"))]
             poll_thread: is("PROCIO_POLL_THREAD", "1")
+                || cfg!(procio_kqueue)
                 || (cfg!(target_vendor = "apple") && !is("PROCIO_POLL_THREAD", "0")),
             #[cfg(feature = "python")]
             busy_polls: !is("PROCIO_BUSY_POLL", "0")

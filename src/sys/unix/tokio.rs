@@ -63,11 +63,16 @@ impl AsRawFd for Number {
     }
 }
 
+/// Whether a runtime watches pipes without a poller of ours: where it is known how it reports hang-ups.
+pub(crate) fn host_watches_pipes() -> bool {
+    cfg!(target_os = "linux") && !poll_thread_forced()
+}
+
 impl HostPipe {
-    /// `None` where it is not known how the runtime reports hang-ups, and where it refuses. Goes
-    /// before the descriptor is closed.
+    /// `None` where the runtime [does not watch pipes](host_watches_pipes), and where it refuses. Goes before the
+    /// descriptor is closed.
     pub(super) fn new(fd: &OwnedFd, runtime: &HostRuntime) -> Option<Self> {
-        if cfg!(not(target_os = "linux")) || poll_thread_forced() {
+        if !host_watches_pipes() {
             return None;
         }
         let _context = runtime.enter();

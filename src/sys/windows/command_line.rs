@@ -1,8 +1,8 @@
-//! Command lines: on Windows a program is given one string and takes it apart by itself.
+//! Command lines: on Windows a program is given one string and takes it apart by itself. Nothing here
+//! calls the system, so that every system can test it.
 
 use std::ffi::OsString;
 use std::io;
-use std::os::windows::ffi::OsStrExt;
 
 const BACKSLASH: u16 = b'\\' as u16;
 const QUOTE: u16 = b'"' as u16;
@@ -11,12 +11,11 @@ const TAB: u16 = b'\t' as u16;
 
 /// The line that the C library of the child takes apart into `args`: what Python's
 /// `subprocess.list2cmdline` makes.
-pub(super) fn join(args: &[OsString]) -> Vec<u16> {
+pub(crate) fn join(args: &[Vec<u16>]) -> Vec<u16> {
     let mut line = Vec::new();
     for arg in args {
-        let arg: Vec<u16> = arg.encode_wide().collect();
         let quote = arg.is_empty() || arg.contains(&SPACE) || arg.contains(&TAB);
-        append(&mut line, &arg, quote);
+        append(&mut line, arg, quote);
     }
     line
 }
@@ -49,7 +48,7 @@ fn append(line: &mut Vec<u16>, arg: &[u16], quote: bool) {
 
 /// Whether a name is that of a batch file. Windows ignores dots and spaces at
 /// the end of a file's name.
-pub(super) fn is_batch(program: &OsString) -> bool {
+pub(crate) fn is_batch(program: &OsString) -> bool {
     let name = program.to_string_lossy().to_ascii_lowercase();
     let name = name.trim_end_matches(['.', ' ', '\\', '/']);
     name.ends_with(".bat") || name.ends_with(".cmd")
@@ -59,10 +58,9 @@ pub(super) fn is_batch(program: &OsString) -> bool {
 /// `&`, and put the values of variables in place of their names. Within quotes it does nothing but
 /// the latter. So every argument that is not harmless is quoted, and what no quotes can make safe
 /// is refused (CVE-2024-24576).
-pub(super) fn join_for_batch(args: &[OsString]) -> io::Result<Vec<u16>> {
+pub(crate) fn join_for_batch(args: &[Vec<u16>]) -> io::Result<Vec<u16>> {
     let mut line = Vec::new();
     for arg in args {
-        let arg: Vec<u16> = arg.encode_wide().collect();
         if arg.iter().any(|unit| is_any_of(*unit, "\"%\r\n")) {
             let text = "an argument of a batch file contains what cmd.exe would interpret: \
                         a quotation mark, a percent sign or the end of a line";
@@ -74,7 +72,7 @@ pub(super) fn join_for_batch(args: &[OsString]) -> io::Result<Vec<u16>> {
                 || is_any_of(*unit, r"#$*+-./:?@\_")
         };
         let quote = arg.is_empty() || !arg.iter().all(harmless);
-        append(&mut line, &arg, quote);
+        append(&mut line, arg, quote);
     }
     Ok(line)
 }
@@ -87,12 +85,14 @@ fn is_any_of(unit: u16, set: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn os(args: &[&str]) -> Vec<OsString> {
-        args.iter().map(OsString::from).collect()
+    fn wide(args: &[&str]) -> Vec<Vec<u16>> {
+        args.iter()
+            .map(|arg| arg.encode_utf16().collect())
+            .collect()
     }
 
     fn joined(args: &[&str]) -> String {
-        String::from_utf16(&join(&os(args))).unwrap()
+        String::from_utf16(&join(&wide(args))).unwrap()
     }
 
     #[test]
@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn what_cmd_would_run_is_quoted() {
-        let line = join_for_batch(&os(&["a.bat", "x&calc", "a|b>c<d^e(f)", "plain", "é"])).unwrap();
+        let line =
+            join_for_batch(&wide(&["a.bat", "x&calc", "a|b>c<d^e(f)", "plain", "é"])).unwrap();
         let expected = r#"a.bat "x&calc" "a|b>c<d^e(f)" plain é"#;
         assert_eq!(String::from_utf16(&line).unwrap(), expected);
     }
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn what_quotes_cannot_hold_is_refused() {
         for arg in ["a\"&calc&\"", "%PATH%", "50%", "a\nb", "a\rb"] {
-            let error = join_for_batch(&os(&["a.bat", arg])).unwrap_err();
+            let error = join_for_batch(&wide(&["a.bat", arg])).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{arg}");
         }
     }

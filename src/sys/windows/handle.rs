@@ -50,7 +50,7 @@ pub(super) fn inheritable(handle: RawHandle) -> io::Result<OwnedHandle> {
 }
 
 /// A copy of a handle that other code owns. It stays what it is when theirs is closed.
-#[cfg(feature = "python")]
+#[cfg(any(feature = "python", test))]
 pub(crate) fn duplicate(handle: RawHandle) -> io::Result<OwnedHandle> {
     copy(handle, false)
 }

@@ -16,16 +16,22 @@ use windows_sys::Win32::System::IO::{
 use windows_sys::Win32::System::Threading::INFINITE;
 
 use super::Event;
-#[cfg(feature = "python")]
+#[cfg(any(feature = "python", test))]
 use super::handle::duplicate;
 use super::handle::{check, own};
-use super::overlapped::Operation;
-#[cfg(feature = "python")]
+use super::overlapped::OverlappedIo;
+#[cfg(any(feature = "python", test))]
 use super::shared_port::PacketSink;
 use super::shared_port::SharedPort;
 use crate::sys::Readiness;
 
 const BATCH: usize = 64;
+/// How often, and for how many milliseconds, a packet that has not come is waited for at the end.
+const EMPTY_WAITS: u32 = 100;
+const EMPTY_WAIT: u32 = 10;
+/// How often, and after how long each time, a packet is posted again for which there was no memory.
+const POSTS: u32 = 100;
+const POST_AGAIN: Duration = Duration::from_millis(10);
 /// What a packet without an operation says, in place of the number of bytes.
 const WRITABLE: u32 = 1;
 const HANGUP: u32 = 2;
@@ -82,7 +88,7 @@ impl Port {
         self: &Arc<Self>,
         handle: BorrowedHandle<'_>,
         token: usize,
-        operations: &[&Arc<Operation>],
+        operations: &[&Arc<OverlappedIo>],
     ) -> io::Result<()> {
         // SAFETY: both handles are open for the time of the call.
         let port = unsafe { CreateIoCompletionPort(handle.as_raw_handle(), self.raw(), 0, 0) };
@@ -98,19 +104,56 @@ impl Port {
         Ok(())
     }
 
-    /// Reports a token, from any thread. PostQueuedCompletionStatus.
-    pub(super) fn post(&self, token: usize, readiness: Readiness) {
+    /// Reports a token, from any thread.
+    pub(super) fn post(self: &Arc<Self>, token: usize, readiness: Readiness) {
         if let Some(shared) = &self.shared {
             shared.add(Event { token, readiness });
-            // SAFETY: as below. The address is only an address to the host, which takes the packet.
-            unsafe { PostQueuedCompletionStatus(self.raw(), 0, 0, shared.wakeup().address()) };
-            return;
+            return self.remind();
         }
         let bits = if readiness.writable { WRITABLE } else { 0 }
             | if readiness.hangup { HANGUP } else { 0 };
-        // SAFETY: the port is open, and a packet without an operation owns nothing. Fails only
-        // when the system has no memory for the packet.
-        unsafe { PostQueuedCompletionStatus(self.raw(), bits, token, ptr::null()) };
+        self.queue(move |port| {
+            // SAFETY: the port is open, and a packet without an operation owns nothing.
+            check(unsafe { PostQueuedCompletionStatus(port.raw(), bits, token, ptr::null()) })
+        });
+    }
+
+    /// Has the host take a packet, which says nothing but that there are events.
+    pub(super) fn remind(self: &Arc<Self>) {
+        if self.shared.is_none() {
+            return;
+        }
+        self.queue(|port| {
+            let wakeup = port.shared.as_ref().map(|shared| shared.wakeup().address());
+            let wakeup = wakeup.unwrap_or(ptr::null_mut());
+            // SAFETY: as above. The address is only an address to the host, which takes the packet.
+            check(unsafe { PostQueuedCompletionStatus(port.raw(), 0, 0, wakeup) })
+        });
+    }
+
+    /// Posts a packet. That fails when the system has no memory for it; then a thread tries again, since
+    /// what waits for the packet would wait for ever.
+    fn queue(self: &Arc<Self>, post: impl Fn(&Port) -> io::Result<()> + Copy + Send + 'static) {
+        if post(self).is_ok() {
+            return;
+        }
+        let weak = Arc::downgrade(self);
+        let again = move || {
+            for _ in 0..POSTS {
+                thread::sleep(POST_AGAIN);
+                match weak.upgrade() {
+                    Some(port) if !port.has_ended() && post(&port).is_err() => {}
+                    _ => break,
+                }
+            }
+        };
+        let made = thread::Builder::new()
+            .name("procio-post".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(again.clone());
+        if made.is_err() {
+            again();
+        }
     }
 
     /// Collects packets; `false` when the time is over and there was none.
@@ -150,8 +193,8 @@ impl Port {
             return Event { token, readiness };
         }
         // SAFETY: only operations are started on handles that are associated with this port, and
-        // the system queues one packet for each that was pending. A guest does not come here.
-        let completed = unsafe { Operation::completed(entry.lpOverlapped) };
+        // the system queues one packet for each that was pending. A shared port does not come here.
+        let completed = unsafe { OverlappedIo::completed(entry.lpOverlapped) };
         if completed.orphan {
             lock(&self.leaving).orphans -= 1;
         }
@@ -163,7 +206,7 @@ impl Port {
 
     /// The owner of `operation`, which is pending and was cancelled, goes away. The next wait on
     /// the port collects the completion; after the last wait, that is done here.
-    pub(super) fn withdraw(&self, operation: &Arc<Operation>) {
+    pub(super) fn withdraw(&self, operation: &Arc<OverlappedIo>) {
         if let Some(shared) = &self.shared {
             return self.withdraw_shared(shared, operation);
         }
@@ -179,15 +222,17 @@ impl Port {
         }
     }
 
-    /// The same on the host's port: the host takes the packet, unless it has stopped.
-    fn withdraw_shared(&self, shared: &SharedPort, operation: &Arc<Operation>) {
+    /// The same on the host's port: the host takes the packet. Once it has stopped, it does so only for what it
+    /// still knows of, and the memory of the rest may be left to the port for good.
+    fn withdraw_shared(&self, shared: &SharedPort, operation: &Arc<OverlappedIo>) {
         if !operation.shutdown() {
             shared.forget(operation);
             return;
         }
-        while lock(&self.leaving).ended && operation.is_pending() {
+        // The system says in the OVERLAPPED that it is done, at the latest when the packet is taken: that may be
+        // never. The memory is the port's as long as the reference is not taken back.
+        if self.has_ended() {
             operation.take_back();
-            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -196,13 +241,23 @@ impl Port {
         lock(&self.leaving).ended = true;
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.leaving).ended
+    }
+
     /// Collects until `done`. Another thread that does the same may take the packet that is waited
-    /// for, so waits are short.
+    /// for, so waits are short. A driver that does not heed the cancelling keeps the memory, not us.
     fn drain(&self, done: impl Fn() -> bool) {
-        let mut events = Vec::new();
-        while !done() {
-            if self.collect(&mut events, 10).is_err() {
-                break;
+        let (mut events, mut empty) = (Vec::new(), 0);
+        while !done() && empty < EMPTY_WAITS {
+            match self.collect(&mut events, EMPTY_WAIT) {
+                Ok(true) => {}
+                Ok(false) => empty += 1,
+                // It was not waited.
+                Err(_) => {
+                    empty += 1;
+                    thread::sleep(Duration::from_millis(EMPTY_WAIT.into()));
+                }
             }
             events.clear();
         }
@@ -229,7 +284,7 @@ impl Poller {
     }
 
     /// One on the host's port; the host takes the packets: [`wait`](Poller::wait) does not wait.
-    #[cfg(feature = "python")]
+    #[cfg(any(feature = "python", test))]
     pub(crate) fn shared(port: super::RawHandle, sink: Box<dyn PacketSink>) -> io::Result<Self> {
         let port = Arc::new(Port {
             handle: duplicate(port)?,
@@ -307,4 +362,84 @@ impl AsHandle for Poller {
 
 fn lock(leaving: &Mutex<Leaving>) -> MutexGuard<'_, Leaving> {
     leaving.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::overlapped::Kind;
+    use super::super::raw;
+    use super::super::shared_port::Packet;
+    use super::*;
+
+    /// A host that remembers what it is to expect, and takes packets when it is told to.
+    #[derive(Clone, Default)]
+    struct Host(Arc<Mutex<Vec<Packet>>>);
+
+    impl PacketSink for Host {
+        fn expect(&self, packet: Packet) -> io::Result<()> {
+            self.0.lock().unwrap().push(packet);
+            Ok(())
+        }
+
+        fn forget(&self, _address: usize) {}
+    }
+
+    fn shared_port() -> (Poller, Port, Host) {
+        let (hosts, host) = (Port::new().unwrap(), Host::default());
+        let poller = Poller::shared(raw(&hosts.handle), Box::new(host.clone())).unwrap();
+        (poller, hosts, host)
+    }
+
+    /// Runs `withdraw` in a thread of its own, which must come back.
+    fn withdraw(port: &Arc<Port>, operation: &Arc<OverlappedIo>) {
+        let (port, operation) = (port.clone(), operation.clone());
+        let (told, ended) = mpsc::channel();
+        thread::spawn(move || {
+            port.withdraw(&operation);
+            drop(operation);
+            told.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    #[test]
+    fn an_operation_that_the_system_does_not_let_go_of_is_left_to_it() {
+        let (poller, _hosts, host) = shared_port();
+        let operation = OverlappedIo::new(Kind::Read);
+        poller
+            .port()
+            .shared()
+            .unwrap()
+            .expect(poller.port(), &operation)
+            .unwrap();
+        operation.start_and_never_end();
+        poller.port().end();
+        withdraw(poller.port(), &operation);
+        assert!(operation.is_pending());
+        // The host, an owner here, and the system.
+        assert_eq!(Arc::strong_count(&operation), 3);
+        // The packet comes after all.
+        operation.end_now();
+        host.0.lock().unwrap().last().unwrap().taken();
+        host.0.lock().unwrap().clear();
+        assert!(!operation.is_pending());
+        assert_eq!(Arc::strong_count(&operation), 1);
+    }
+
+    #[test]
+    fn a_poller_waits_for_what_is_left_but_not_for_ever() {
+        let poller = Poller::new().unwrap();
+        let operation = OverlappedIo::new(Kind::Read);
+        operation.start_and_never_end();
+        withdraw(poller.port(), &operation);
+        let (told, ended) = mpsc::channel();
+        thread::spawn(move || {
+            drop(poller);
+            told.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(Arc::strong_count(&operation), 2);
+    }
 }

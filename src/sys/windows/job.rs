@@ -19,13 +19,13 @@ pub(super) const TERMINATED: u32 = 1;
 /// A job that no process can leave, and whose processes end when its last handle is closed: also when
 /// this program is killed.
 #[derive(Debug)]
-pub(super) struct Job(OwnedHandle);
+pub(super) struct JobObject(OwnedHandle);
 
-impl Job {
+impl JobObject {
     /// CreateJobObjectW, SetInformationJobObject.
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: without a name and without attributes; the handle is new.
-        let job = Job(unsafe { own(CreateJobObjectW(ptr::null(), ptr::null()))? });
+        let job = JobObject(unsafe { own(CreateJobObjectW(ptr::null(), ptr::null()))? });
         let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
         limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
         let size = size_of::<JOBOBJECT_EXTENDED_LIMIT_INFORMATION>() as u32;
@@ -43,11 +43,11 @@ impl Job {
 
     /// That of this program: nothing closes it but the end of the program, however that comes.
     pub(super) fn of_program() -> io::Result<&'static Self> {
-        static JOB: OnceLock<Job> = OnceLock::new();
+        static JOB: OnceLock<JobObject> = OnceLock::new();
         match JOB.get() {
             Some(job) => Ok(job),
             None => {
-                let made = Job::new()?;
+                let made = JobObject::new()?;
                 Ok(JOB.get_or_init(|| made))
             }
         }

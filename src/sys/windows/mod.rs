@@ -1,24 +1,22 @@
 //! Windows: one I/O completion port for each poller, overlapped named pipes, `CreateProcessW`.
 //!
 //! A completion port tells what *has been done*, and the contract asks what *can be done*. So each
-//! pipe end of ours keeps an operation in flight, and its completion is the event: see `pipe.rs`.
+//! pipe end of ours keeps an operation in flight, and its completion is the event: see `named_pipe.rs`.
 
-mod command_ext;
-mod command_line;
+pub(crate) mod command_line;
 mod handle;
 mod iocp;
 mod job;
 mod named_pipe;
 mod overlapped;
 mod plan;
+mod platform_options;
 mod process;
 mod shared_port;
 mod spawn;
 #[cfg(feature = "tokio")]
 mod tokio;
 
-pub use command_ext::CommandExt;
-pub(crate) use command_ext::PlatformOptions;
 #[cfg(feature = "python")]
 pub(crate) use handle::duplicate;
 pub(crate) use handle::{
@@ -26,7 +24,8 @@ pub(crate) use handle::{
 };
 pub(crate) use iocp::{Notifier, Poller};
 pub(crate) use named_pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, same_variable};
+pub(crate) use platform_options::PlatformOptions;
 #[cfg(feature = "python")]
 pub(crate) use process::SIGNALS;
 pub(crate) use process::{CgroupKill, Group, Process};
@@ -34,9 +33,8 @@ pub(crate) use process::{CgroupKill, Group, Process};
 pub(crate) use shared_port::{Packet, PacketSink};
 pub(crate) use spawn::{ExecReport, Fork, PreExec, Spawner};
 #[cfg(feature = "tokio")]
-pub(crate) use tokio::{HostFd, HostRuntime};
+pub(crate) use tokio::{HostFd, HostRuntime, host_watches_pipes};
 
-use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 #[cfg(feature = "python")]
 use std::{ffi::OsString, io};
@@ -50,7 +48,9 @@ pub type OwnedHandle = std::os::windows::io::OwnedHandle;
 
 /// `CreateProcessW` returns when the program has been loaded: milliseconds.
 #[cfg(feature = "python")]
-pub(crate) const SPAWN_BLOCKS: bool = true;
+pub(crate) fn spawn_blocks() -> bool {
+    true
+}
 
 /// What comes after a read is told by a packet of its own.
 pub(crate) fn may_be_record(_count: usize) -> bool {
@@ -103,11 +103,6 @@ pub(crate) const GROWS_IN_PLACE: bool = false;
 
 /// Not to be had here.
 pub(crate) fn prefault(_pages: &mut [MaybeUninit<u8>]) {}
-
-/// Whether two names are those of one environment variable: their case does not count.
-pub(crate) fn same_variable(one: &OsStr, other: &OsStr) -> bool {
-    plan::upper_case(one) == plan::upper_case(other)
-}
 
 /// The system's string of these bytes, if they are UTF-8.
 #[cfg(feature = "python")]

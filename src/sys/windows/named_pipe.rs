@@ -33,7 +33,7 @@ use windows_sys::Win32::System::WindowsProgramming::{
 
 use super::handle::{check, own};
 use super::iocp::{Poller, Port};
-use super::overlapped::{IoResult, Kind, Operation, is_end};
+use super::overlapped::{IoResult, Kind, OverlappedIo, is_end, is_hangup};
 use super::{Interest, Watched};
 use crate::sys::Readiness;
 use crate::sys::append;
@@ -75,7 +75,7 @@ impl PipeEnd {
         &self,
         poller: &Poller,
         token: usize,
-        operations: &[&Arc<Operation>],
+        operations: &[&Arc<OverlappedIo>],
     ) -> io::Result<()> {
         let handle = self.handle.as_handle();
         poller.port().associate(handle, token, operations)?;
@@ -90,7 +90,7 @@ impl PipeEnd {
     }
 
     /// Gives an operation up. The handle stays open until the system was told.
-    fn withdraw(&self, operation: &Arc<Operation>) {
+    fn withdraw(&self, operation: &Arc<OverlappedIo>) {
         operation.cancel(self.raw());
         if let Some((port, _)) = self.port.get() {
             port.withdraw(operation);
@@ -102,7 +102,7 @@ impl PipeEnd {
 #[derive(Debug)]
 pub(crate) struct PipeReader {
     end: PipeEnd,
-    read: Arc<Operation>,
+    read: Arc<OverlappedIo>,
     size: usize,
 }
 
@@ -131,7 +131,14 @@ impl PipeReader {
             let rest = room.get_mut(count..).unwrap_or_default();
             match self.read.take_read(rest) {
                 // A child may write nothing, which is not the end: read on.
-                IoResult::Idle => self.read.read(self.end.raw(), self.size),
+                IoResult::Idle => match self.read.read(self.end.raw(), self.size) {
+                    Err(_) if count > 0 => {
+                        // As below. There may be memory then.
+                        self.end.post(Readiness::default());
+                        return Ok(count);
+                    }
+                    started => started?,
+                },
                 IoResult::Moved(more) => {
                     count += more;
                     if count == room.len() {
@@ -166,7 +173,7 @@ impl PipeReader {
 impl Watched for PipeReader {
     fn watch(&self, poller: &Poller, token: usize, _interest: Interest) -> io::Result<()> {
         self.end.watch(poller, token, &[&self.read])?;
-        self.read.read(self.end.raw(), self.size);
+        self.read.read(self.end.raw(), self.size)?;
         if self.read.is_done() {
             self.end.post(Readiness::default());
         }
@@ -196,8 +203,8 @@ impl AsHandle for PipeReader {
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
     end: PipeEnd,
-    write: Arc<Operation>,
-    hangup: Arc<Operation>,
+    write: Arc<OverlappedIo>,
+    hangup: Arc<OverlappedIo>,
     size: usize,
 }
 
@@ -208,7 +215,7 @@ impl PipeWriter {
         if let Some(result) = self.written() {
             return result;
         }
-        self.write.write(self.end.raw(), slices, self.size);
+        self.write.write(self.end.raw(), slices, self.size)?;
         self.written()
             .unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
@@ -241,9 +248,12 @@ impl Watched for PipeWriter {
     fn watch(&self, poller: &Poller, token: usize, _interest: Interest) -> io::Result<()> {
         self.end
             .watch(poller, token, &[&self.write, &self.hangup])?;
-        self.hangup.read(self.end.raw(), 1);
-        if self.hangup.is_done() {
-            self.end.post(HUNG_UP);
+        self.hangup.read(self.end.raw(), 1)?;
+        match self.hangup.failure() {
+            Some(code) if is_hangup(code) => self.end.post(HUNG_UP),
+            // As asyncio, which raises what its own read raises.
+            Some(code) => return Err(io::Error::from_raw_os_error(code.cast_signed())),
+            None => {}
         }
         Ok(())
     }
@@ -282,7 +292,7 @@ impl TryFrom<OwnedHandle> for PipeReader {
     fn try_from(handle: OwnedHandle) -> io::Result<Self> {
         Ok(PipeReader {
             end: PipeEnd::new(handle)?,
-            read: Operation::new(Kind::Read),
+            read: OverlappedIo::new(Kind::Read),
             size: BUFFER,
         })
     }
@@ -295,8 +305,8 @@ impl TryFrom<OwnedHandle> for PipeWriter {
     fn try_from(handle: OwnedHandle) -> io::Result<Self> {
         Ok(PipeWriter {
             end: PipeEnd::new(handle)?,
-            write: Operation::new(Kind::Write),
-            hangup: Operation::new(Kind::Hangup),
+            write: OverlappedIo::new(Kind::Write),
+            hangup: OverlappedIo::new(Kind::Hangup),
             size: LARGE,
         })
     }

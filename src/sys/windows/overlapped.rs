@@ -22,9 +22,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE, NTSTATUS,
-    RtlNtStatusToDosError, STATUS_PENDING,
+    ERROR_BROKEN_PIPE, ERROR_IO_PENDING, ERROR_NO_DATA, ERROR_OPERATION_ABORTED,
+    ERROR_PIPE_NOT_CONNECTED, HANDLE, NTSTATUS, RtlNtStatusToDosError, STATUS_PENDING,
 };
+#[cfg(test)]
+use windows_sys::Win32::Foundation::{STATUS_CANCELLED, SetLastError};
 use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, OVERLAPPED};
 
@@ -32,6 +34,8 @@ use crate::sys::Readiness;
 
 /// An idle operation keeps no more memory than this.
 const KEEP: usize = 64 * 1024;
+/// Where memory is short, that much must do.
+const LEAST: usize = 4 * 1024;
 
 /// What an operation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,23 +49,23 @@ pub(super) enum Kind {
 }
 
 #[repr(C)]
-pub(super) struct Operation {
+pub(super) struct OverlappedIo {
     /// First, so that its address is that of the operation. The system's while it is pending.
     overlapped: UnsafeCell<OVERLAPPED>,
     kind: Kind,
     token: AtomicUsize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Guarded>,
 }
 
 // SAFETY: the OVERLAPPED is touched only under the lock of `inner`, or by the system, to which
-// `State::Pending` gives it. Its pointers are null, and the handle is only a number.
-unsafe impl Send for Operation {}
+// `Progress::Pending` gives it. Its pointers are null, and the handle is only a number.
+unsafe impl Send for OverlappedIo {}
 // SAFETY: as above.
-unsafe impl Sync for Operation {}
+unsafe impl Sync for OverlappedIo {}
 
 #[derive(Debug)]
-struct Inner {
-    state: State,
+struct Guarded {
+    state: Progress,
     /// The system's while pending.
     bytes: Vec<u8>,
     /// How many of the bytes that were read are taken.
@@ -75,7 +79,7 @@ struct Inner {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Progress {
     Idle,
     Pending,
     Done,
@@ -101,14 +105,14 @@ pub(super) struct Completed {
     pub orphan: bool,
 }
 
-impl Operation {
+impl OverlappedIo {
     pub(super) fn new(kind: Kind) -> Arc<Self> {
-        Arc::new(Operation {
+        Arc::new(OverlappedIo {
             overlapped: UnsafeCell::new(OVERLAPPED::default()),
             kind,
             token: AtomicUsize::new(0),
-            inner: Mutex::new(Inner {
-                state: State::Idle,
+            inner: Mutex::new(Guarded {
+                state: Progress::Idle,
                 bytes: Vec::new(),
                 taken: 0,
                 orphan: false,
@@ -128,38 +132,44 @@ impl Operation {
         self.overlapped.get()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts to read at most `size` bytes, unless something is under way or to be taken.
-    pub(super) fn read(self: &Arc<Self>, handle: HANDLE, size: usize) {
+    /// Starts to read at most `size` bytes, fewer where there is not as much memory, unless something is under way
+    /// or to be taken. `OutOfMemory` where nothing was started for lack of it.
+    pub(super) fn read(self: &Arc<Self>, handle: HANDLE, size: usize) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.state != State::Idle {
-            return;
+        if inner.state != Progress::Idle {
+            return Ok(());
         }
-        inner.bytes.clear();
         inner.taken = 0;
-        if inner.bytes.capacity() < size {
-            inner.bytes = Vec::with_capacity(size);
-        }
+        make_room(&mut inner.bytes, size)?;
         let (start, length) = (inner.bytes.as_mut_ptr(), clamp(inner.bytes.capacity()));
         self.submit(&mut inner, handle, |overlapped| {
             // SAFETY: the handle is open; the memory has that length, and is the system's until
             // the operation is completed (see above).
             unsafe { ReadFile(handle, start, length, std::ptr::null_mut(), overlapped) }
         });
+        Ok(())
     }
 
-    /// Starts to write a copy of the first bytes of `slices`, at most `size` of them.
-    pub(super) fn write(self: &Arc<Self>, handle: HANDLE, slices: &[io::IoSlice<'_>], size: usize) {
+    /// Starts to write a copy of the first bytes of `slices`, at most `size` of them, as [`read`](OverlappedIo::read).
+    pub(super) fn write(
+        self: &Arc<Self>,
+        handle: HANDLE,
+        slices: &[io::IoSlice<'_>],
+        size: usize,
+    ) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.state != State::Idle {
-            return;
+        if inner.state != Progress::Idle {
+            return Ok(());
         }
-        inner.bytes.clear();
+        let total = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        make_room(&mut inner.bytes, total.min(size))?;
+        let most = size.min(inner.bytes.capacity());
         for slice in slices {
-            let room = size - inner.bytes.len();
+            let room = most - inner.bytes.len();
             inner
                 .bytes
                 .extend_from_slice(slice.get(..room).unwrap_or(slice));
@@ -169,25 +179,26 @@ impl Operation {
             // SAFETY: as for reading.
             unsafe { WriteFile(handle, start, length, std::ptr::null_mut(), overlapped) }
         });
+        Ok(())
     }
 
     /// Hands the operation to the system by `start`, which returns FALSE and ERROR_IO_PENDING when
     /// a packet will come. That may come at once, in another thread, which then waits for the lock.
     fn submit(
         self: &Arc<Self>,
-        inner: &mut Inner,
+        inner: &mut Guarded,
         handle: HANDLE,
         start: impl FnOnce(*mut OVERLAPPED) -> i32,
     ) {
         if inner.refused {
-            inner.state = State::Failed(ERROR_OPERATION_ABORTED);
+            inner.state = Progress::Failed(ERROR_OPERATION_ABORTED);
             return;
         }
         inner.handle = handle;
         // SAFETY: nothing is pending, so it is ours.
         unsafe { *self.overlapped.get() = OVERLAPPED::default() };
         let systems = Arc::into_raw(self.clone()).cast_mut().cast::<OVERLAPPED>();
-        inner.state = State::Pending;
+        inner.state = Progress::Pending;
         let failure = match start(systems) {
             0 => io::Error::last_os_error()
                 .raw_os_error()
@@ -198,18 +209,38 @@ impl Operation {
             return;
         }
         // SAFETY: no packet will come, so the system's reference comes back here.
-        drop(unsafe { Arc::from_raw(systems.cast_const().cast::<Operation>()) });
+        drop(unsafe { Arc::from_raw(systems.cast_const().cast::<OverlappedIo>()) });
         inner.state = match failure {
-            Some(code) => State::Failed(code),
+            Some(code) => Progress::Failed(code),
             None => {
                 self.moved(inner);
-                State::Done
+                Progress::Done
             }
         };
     }
 
+    /// Is pending as if the system had it, which in truth knows nothing of it.
+    #[cfg(test)]
+    pub(super) fn start_and_never_end(self: &Arc<Self>) {
+        self.submit(&mut self.lock(), std::ptr::null_mut(), |overlapped| {
+            // SAFETY: that is the operation's, and no other thread knows it yet. The other call sets a number.
+            unsafe {
+                (*overlapped).Internal = STATUS_PENDING as usize;
+                SetLastError(ERROR_IO_PENDING);
+            }
+            0
+        });
+    }
+
+    /// The system is done with it: it was cancelled.
+    #[cfg(test)]
+    pub(super) fn end_now(&self) {
+        // SAFETY: only the test and we know of it, and the test has one thread.
+        unsafe { (*self.overlapped.get()).Internal = STATUS_CANCELLED as usize };
+    }
+
     /// After a success: marks the bytes that were read as filled.
-    fn moved(&self, inner: &mut Inner) {
+    fn moved(&self, inner: &mut Guarded) {
         if self.kind == Kind::Write {
             return;
         }
@@ -224,10 +255,10 @@ impl Operation {
     /// Takes the system's reference back, and the result.
     ///
     /// # Safety
-    /// `overlapped` comes from a packet, for which [`submit`](Operation::submit) gave it away.
+    /// `overlapped` comes from a packet, for which [`submit`](OverlappedIo::submit) gave it away.
     pub(super) unsafe fn completed(overlapped: *mut OVERLAPPED) -> Completed {
         // SAFETY: promised by the caller; there is one packet for each pending operation.
-        let operation = unsafe { Arc::from_raw(overlapped.cast_const().cast::<Operation>()) };
+        let operation = unsafe { Arc::from_raw(overlapped.cast_const().cast::<OverlappedIo>()) };
         let mut inner = operation.lock();
         let status = operation.status();
         operation.complete(&mut inner, status)
@@ -245,30 +276,34 @@ impl Operation {
     pub(super) fn take_back(self: &Arc<Self>) -> Option<Completed> {
         let mut inner = self.lock();
         let status = self.status();
-        if inner.state != State::Pending || status == STATUS_PENDING {
+        if inner.state != Progress::Pending || status == STATUS_PENDING {
             return None;
         }
-        // SAFETY: `submit` gave this reference away, and the thread that finds `State::Pending` under
+        // SAFETY: `submit` gave this reference away, and the thread that finds `Progress::Pending` under
         // the lock takes it back, which ends that state. `self` is another one.
         unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
         Some(self.complete(&mut inner, status))
     }
 
     /// The system is done with it.
-    fn complete(&self, inner: &mut Inner, status: NTSTATUS) -> Completed {
+    fn complete(&self, inner: &mut Guarded, status: NTSTATUS) -> Completed {
         inner.state = if status >= 0 {
             self.moved(inner);
-            State::Done
+            Progress::Done
         } else {
             // SAFETY: translates a number.
-            State::Failed(unsafe { RtlNtStatusToDosError(status) })
+            Progress::Failed(unsafe { RtlNtStatusToDosError(status) })
         };
-        let failed = inner.state != State::Done;
+        let hangup = match (self.kind, inner.state) {
+            (Kind::Read, Progress::Failed(_)) => true,
+            (Kind::Hangup, Progress::Failed(code)) => is_hangup(code),
+            _ => false,
+        };
         Completed {
             token: self.token.load(Ordering::Relaxed),
             readiness: Readiness {
                 writable: self.kind == Kind::Write,
-                hangup: failed && self.kind != Kind::Write,
+                hangup,
             },
             orphan: inner.orphan,
         }
@@ -278,10 +313,10 @@ impl Operation {
     pub(super) fn take_read(&self, room: &mut [MaybeUninit<u8>]) -> IoResult {
         let mut inner = self.lock();
         match inner.state {
-            State::Idle => return IoResult::Idle,
-            State::Pending => return IoResult::Pending,
-            State::Failed(code) => return IoResult::Failed(code),
-            State::Done => {}
+            Progress::Idle => return IoResult::Idle,
+            Progress::Pending => return IoResult::Pending,
+            Progress::Failed(code) => return IoResult::Failed(code),
+            Progress::Done => {}
         }
         let rest = inner.bytes.get(inner.taken..).unwrap_or_default();
         let part = rest.get(..room.len()).unwrap_or(rest);
@@ -291,7 +326,7 @@ impl Operation {
         }
         inner.taken += count;
         if inner.taken == inner.bytes.len() {
-            inner.state = State::Idle;
+            inner.state = Progress::Idle;
             return if count == 0 {
                 IoResult::Idle
             } else {
@@ -305,11 +340,11 @@ impl Operation {
     pub(super) fn take_written(&self) -> IoResult {
         let mut inner = self.lock();
         match inner.state {
-            State::Idle => IoResult::Idle,
-            State::Pending => IoResult::Pending,
-            State::Failed(code) => IoResult::Failed(code),
-            State::Done => {
-                inner.state = State::Idle;
+            Progress::Idle => IoResult::Idle,
+            Progress::Pending => IoResult::Pending,
+            Progress::Failed(code) => IoResult::Failed(code),
+            Progress::Done => {
+                inner.state = Progress::Idle;
                 let count = inner.bytes.len();
                 if inner.bytes.capacity() > KEEP {
                     inner.bytes = Vec::new();
@@ -319,13 +354,21 @@ impl Operation {
         }
     }
 
-    pub(super) fn is_pending(&self) -> bool {
-        self.lock().state == State::Pending
+    /// The error with which it failed.
+    pub(super) fn failure(&self) -> Option<u32> {
+        match self.lock().state {
+            Progress::Failed(code) => Some(code),
+            _ => None,
+        }
     }
 
-    /// Whether it ended, and how is not known to anybody yet.
+    pub(super) fn is_pending(&self) -> bool {
+        self.lock().state == Progress::Pending
+    }
+
+    /// Whether it ended, and its result was not taken yet.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.lock().state, State::Done | State::Failed(_))
+        matches!(self.lock().state, Progress::Done | Progress::Failed(_))
     }
 
     /// Asks the system to end it. A packet comes all the same. CancelIoEx.
@@ -340,7 +383,7 @@ impl Operation {
     pub(super) fn shutdown(&self) -> bool {
         let mut inner = self.lock();
         inner.orphan = true;
-        let pending = inner.state == State::Pending;
+        let pending = inner.state == Progress::Pending;
         if !pending {
             inner.bytes = Vec::new();
         }
@@ -350,7 +393,7 @@ impl Operation {
     /// Whether its owner has gone, or nothing can be started, and no packet will come.
     pub(super) fn is_over(&self) -> bool {
         let inner = self.lock();
-        (inner.orphan || inner.refused) && inner.state != State::Pending
+        (inner.orphan || inner.refused) && inner.state != Progress::Pending
     }
 
     /// Closes the operation: refuses new I/O and cancels what is pending. Returns `true` if a
@@ -358,7 +401,7 @@ impl Operation {
     pub(super) fn close(&self) -> bool {
         let mut inner = self.lock();
         inner.refused = true;
-        let pending = inner.state == State::Pending;
+        let pending = inner.state == Progress::Pending;
         if pending && !inner.orphan {
             // SAFETY: the owner marks its going under the lock before it closes the handle.
             unsafe { CancelIoEx(inner.handle, self.overlapped.get()) };
@@ -367,7 +410,7 @@ impl Operation {
     }
 }
 
-impl fmt::Debug for Operation {
+impl fmt::Debug for OverlappedIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {:?}", self.kind, self.lock().state)
     }
@@ -378,6 +421,44 @@ pub(super) fn is_end(code: u32) -> bool {
     code == ERROR_BROKEN_PIPE
 }
 
+/// Whether a read on a writing end fails with that because the other side has gone. That it cannot be read for
+/// another reason says nothing of the other side, which may read all that is written.
+pub(super) fn is_hangup(code: u32) -> bool {
+    is_end(code) || matches!(code, ERROR_NO_DATA | ERROR_PIPE_NOT_CONNECTED)
+}
+
+/// Empties it, and has it hold `size` bytes, or few where there is no memory for them.
+fn make_room(bytes: &mut Vec<u8>, size: usize) -> io::Result<()> {
+    bytes.clear();
+    bytes
+        .try_reserve_exact(size)
+        .or_else(|_| bytes.try_reserve_exact(LEAST.min(size)))
+        .map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
+
 fn clamp(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_is_read_where_there_is_less_memory() {
+        let mut bytes = vec![1; 10];
+        make_room(&mut bytes, usize::MAX).unwrap();
+        assert!(bytes.is_empty());
+        assert!(bytes.capacity() >= LEAST);
+    }
+
+    #[test]
+    fn no_more_is_written_than_there_is_room_for() {
+        let operation = OverlappedIo::new(Kind::Write);
+        let slices = [io::IoSlice::new(b"abc"), io::IoSlice::new(b"defg")];
+        // There is no such handle, so the bytes are still there.
+        operation.write(std::ptr::null_mut(), &slices, 5).unwrap();
+        assert_eq!(operation.lock().bytes, b"abcde");
+        assert!(matches!(operation.take_written(), IoResult::Failed(_)));
+    }
 }

@@ -1,10 +1,14 @@
 //! A command in the form in which `CreateProcessW` takes it.
 
+use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 
+use windows_sys::Win32::Globalization::{
+    CSTR_EQUAL, CSTR_GREATER_THAN, CSTR_LESS_THAN, CompareStringOrdinal,
+};
 use windows_sys::Win32::Storage::FileSystem::GetFullPathNameW;
 
 use super::{PlatformOptions, command_line};
@@ -82,33 +86,39 @@ fn line(spec: &Spec) -> io::Result<Vec<u16>> {
         return wide(line);
     }
     let program = spec.executable.as_ref().or(spec.args.first());
-    let line = if program.is_some_and(is_batch) {
-        command_line::join_for_batch(&spec.args)?
+    let args = spec.args.iter().map(|arg| arg.encode_wide().collect());
+    let args: Vec<Vec<u16>> = args.collect();
+    let line = if program.map(is_batch).transpose()?.unwrap_or_default() {
+        command_line::join_for_batch(&args)?
     } else {
-        command_line::join(&spec.args)
+        command_line::join(&args)
     };
     terminated(line)
 }
 
 /// Whether `CreateProcessW` takes a program for a batch file. It normalises the path first, and so do
-/// we: `m.bat\\.` and `m.bat\\x\\..` are `m.bat`. GetFullPathNameW.
-fn is_batch(program: &OsString) -> bool {
-    command_line::is_batch(program)
-        || full_path(program).is_some_and(|path| command_line::is_batch(&path))
+/// we: `m.bat\\.` and `m.bat\\x\\..` are `m.bat`. What cannot be told is an error: it may be one.
+fn is_batch(program: &OsString) -> io::Result<bool> {
+    // The empty name has no path, and is no file's.
+    if command_line::is_batch(program) || program.is_empty() {
+        return Ok(!program.is_empty());
+    }
+    Ok(command_line::is_batch(&full_path(program)?))
 }
 
-fn full_path(program: &OsStr) -> Option<OsString> {
-    let program = wide(program).ok()?;
+/// GetFullPathNameW.
+fn full_path(program: &OsStr) -> io::Result<OsString> {
+    let program = wide(program)?;
     let mut path = vec![0_u16; 512];
     loop {
-        let room = u32::try_from(path.len()).ok()?;
+        let room = u32::try_from(path.len()).map_err(io::Error::other)?;
         // SAFETY: the name ends with a null, and the buffer has the size that is told.
         let length =
             unsafe { GetFullPathNameW(program.as_ptr(), room, path.as_mut_ptr(), ptr::null_mut()) };
-        match usize::try_from(length).ok()? {
-            0 => return None,
+        match length as usize {
+            0 => return Err(io::Error::last_os_error()),
             length if length < path.len() => {
-                return Some(OsString::from_wide(path.get(..length)?));
+                return Ok(OsString::from_wide(path.get(..length).unwrap_or_default()));
             }
             // As much is needed.
             length => path.resize(length, 0),
@@ -128,18 +138,20 @@ fn environment(env: &Environment) -> io::Result<Option<Vec<u16>>> {
         io::Result::Ok(())
     })?;
     let mut sorted = Vec::with_capacity(pairs.len());
-    for (index, (name, value)) in pairs.iter().enumerate() {
+    for (name, value) in &pairs {
         let units: Vec<u16> = name.encode_wide().collect();
         // The names of hidden variables begin with one.
         if units.is_empty() || units.iter().skip(1).any(|unit| *unit == u16::from(b'=')) {
             return Err(invalid("illegal environment variable name"));
         }
-        sorted.push((upper_case(name), index, units, value));
+        sorted.push((units, value));
     }
-    sorted.sort();
+    // Those with the same name stay in their order.
+    sorted.sort_by(|(one, _), (other, _)| compare_names(one, other));
     let mut block = Vec::new();
-    for (at, (upper, _, name, value)) in sorted.iter().enumerate() {
-        if sorted.get(at + 1).is_some_and(|(next, ..)| next == upper) {
+    for (at, (name, value)) in sorted.iter().enumerate() {
+        let next = sorted.get(at + 1);
+        if next.is_some_and(|(next, _)| compare_names(name, next).is_eq()) {
             continue;
         }
         let mut entry = name.clone();
@@ -154,18 +166,33 @@ fn environment(env: &Environment) -> io::Result<Option<Vec<u16>>> {
     Ok(Some(block))
 }
 
-/// A name without regard to its case. Windows folds each unit to one unit: `ß` and `SS` are two names.
-pub(super) fn upper_case(name: &OsStr) -> Vec<u16> {
-    let fold = |unit: u16| {
-        let mut upper = char::from_u32(unit.into())?.to_uppercase();
-        match (upper.next(), upper.next()) {
-            (Some(one), None) => u16::try_from(u32::from(one)).ok(),
-            _ => None,
-        }
+/// The order of names in an environment, without regard to their case. Windows folds each unit to one unit,
+/// by a table of its own: `ß` and `SS` are two names. CompareStringOrdinal, as in std.
+fn compare_names(one: &[u16], other: &[u16]) -> Ordering {
+    let length = |units: &[u16]| i32::try_from(units.len()).unwrap_or(i32::MAX);
+    // SAFETY: both strings have at least the length that is told.
+    let result = unsafe {
+        CompareStringOrdinal(
+            one.as_ptr(),
+            length(one),
+            other.as_ptr(),
+            length(other),
+            1, // without regard to case
+        )
     };
-    name.encode_wide()
-        .map(|unit| fold(unit).unwrap_or(unit))
-        .collect()
+    match result {
+        CSTR_LESS_THAN => Ordering::Less,
+        CSTR_EQUAL => Ordering::Equal,
+        CSTR_GREATER_THAN => Ordering::Greater,
+        // For arguments that are none.
+        _ => one.cmp(other),
+    }
+}
+
+/// Whether two names are those of one environment variable: their case does not count.
+pub(crate) fn same_variable(one: &OsStr, other: &OsStr) -> bool {
+    let units = |name: &OsStr| name.encode_wide().collect::<Vec<_>>();
+    compare_names(&units(one), &units(other)).is_eq()
 }
 
 fn wide(text: impl AsRef<OsStr>) -> io::Result<Vec<u16>> {
@@ -220,6 +247,26 @@ mod tests {
         );
     }
 
+    /// std asks Windows, too.
+    #[test]
+    fn names_are_the_same_to_us_that_are_to_std() {
+        let letters = (0x80..0x1_0000).filter_map(char::from_u32);
+        let folded = |name: &str| [name.to_uppercase(), name.to_lowercase()];
+        let pairs = letters.flat_map(|letter| {
+            let name = letter.to_string();
+            folded(&name).map(|other| (name.clone(), other))
+        });
+        // Those of one case only cannot differ.
+        for (name, other) in pairs.filter(|(name, other)| name != other) {
+            let mut command = std::process::Command::new("x");
+            let one = command.env(&name, "1").env(&other, "2").get_envs().count() == 1;
+            let same = same_variable(OsStr::new(&name), OsStr::new(&other));
+            assert_eq!(same, one, "{name} {other}");
+            let entries = block(&[(&name, "1"), (&other, "2")]).unwrap();
+            assert_eq!(entries.matches('=').count() == 1, one, "{name} {other}");
+        }
+    }
+
     #[test]
     fn names_that_cannot_be() {
         assert!(block(&[("", "x")]).is_err());
@@ -243,10 +290,10 @@ mod tests {
             "m.cmd\\ ",
             "C:\\a\\m.bat\\..\\m.bat",
         ] {
-            assert!(is_batch(&name.into()), "{name}");
+            assert!(is_batch(&name.into()).unwrap(), "{name}");
         }
         for name in ["m.exe", "m", "bat", "m.bat\\x", "m.bat.exe", ""] {
-            assert!(!is_batch(&name.into()), "{name}");
+            assert!(!is_batch(&name.into()).unwrap(), "{name}");
         }
     }
 

@@ -7,10 +7,12 @@ use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0};
+use windows_sys::Win32::Foundation::{
+    FILETIME, HANDLE, INVALID_HANDLE_VALUE, WAIT_FAILED, WAIT_OBJECT_0,
+};
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, CTRL_C_EVENT, GenerateConsoleCtrlEvent,
 };
@@ -24,7 +26,7 @@ use windows_sys::Win32::System::Threading::{
 use super::RawHandle;
 use super::handle::check;
 use super::iocp::{Poller, Port};
-use super::job::{Job, TERMINATED};
+use super::job::{JobObject, TERMINATED};
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sys::Readiness;
 
@@ -40,7 +42,7 @@ const STILL_ACTIVE: u32 = 259;
 
 /// What a child that has ended has left in its job.
 #[derive(Debug)]
-pub(crate) struct Group(Job);
+pub(crate) struct Group(JobObject);
 
 impl Group {
     #[cfg(feature = "python")]
@@ -82,18 +84,18 @@ pub(crate) struct Process {
     pid: u32,
     handle: OwnedHandle,
     /// With everything that it starts, if that was asked for.
-    job: Option<Job>,
+    job: Option<JobObject>,
     /// It leads a process group of its console, which can be sent events.
     has_console_group: bool,
     /// Goes first: it must not outlive the handle.
-    wait: Option<Wait>,
+    wait: Option<RegisteredWait>,
 }
 
 impl Process {
     pub(super) fn new(
         pid: u32,
         handle: OwnedHandle,
-        job: Option<Job>,
+        job: Option<JobObject>,
         has_console_group: bool,
     ) -> Self {
         Process {
@@ -143,7 +145,7 @@ impl Process {
 
     /// Reports `token` to the poller when the child ends.
     pub(crate) fn watch(&mut self, poller: &Poller, token: usize) -> io::Result<()> {
-        self.wait = Some(Wait::new(self.raw(), poller.port(), token)?);
+        self.wait = Some(RegisteredWait::new(self.raw(), poller.port(), token)?);
         Ok(())
     }
 
@@ -210,7 +212,8 @@ impl Process {
         // SAFETY: the handle is open.
         let result = check(unsafe { TerminateProcess(self.raw(), TERMINATED) });
         match result {
-            Err(_) if self.has_ended(0) || self.exit_code()? != STILL_ACTIVE => Ok(()),
+            Err(_) if self.has_ended(0).unwrap_or_default() => Ok(()),
+            Err(_) if self.exit_code()? != STILL_ACTIVE => Ok(()),
             result => result,
         }
     }
@@ -231,7 +234,7 @@ impl Process {
     /// Blocks until the child has ended, or for `timeout`; then says how, if it has.
     pub(crate) fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<Exit>> {
         let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(INFINITE - 1);
-        if !self.has_ended(milliseconds) {
+        if !self.has_ended(milliseconds)? {
             return Ok(None);
         }
         Ok(Some(Exit {
@@ -242,16 +245,19 @@ impl Process {
 
     /// Blocks until the child has ended.
     pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
-        self.has_ended(INFINITE);
-        match self.try_wait() {
+        match self.has_ended(INFINITE).and_then(|_| self.try_wait()) {
             Ok(Some(exit)) => exit.status,
             _ => ExitStatus::Lost,
         }
     }
 
-    fn has_ended(&self, milliseconds: u32) -> bool {
+    /// WaitForSingleObject.
+    fn has_ended(&self, milliseconds: u32) -> io::Result<bool> {
         // SAFETY: the handle is open.
-        unsafe { WaitForSingleObject(self.raw(), milliseconds) == WAIT_OBJECT_0 }
+        match unsafe { WaitForSingleObject(self.raw(), milliseconds) } {
+            WAIT_FAILED => Err(io::Error::last_os_error()),
+            waited => Ok(waited == WAIT_OBJECT_0),
+        }
     }
 
     /// GetProcessTimes, GetProcessMemoryInfo.
@@ -293,29 +299,30 @@ impl Drop for Process {
 
 /// A registered wait. RegisterWaitForSingleObject.
 #[derive(Debug)]
-struct Wait {
+struct RegisteredWait {
     handle: HANDLE,
     context: *mut Context,
 }
 
 #[derive(Debug)]
 struct Context {
-    port: Arc<Port>,
+    /// Of a wait that cannot be ended this stays, and would keep the port open.
+    port: Weak<Port>,
     token: usize,
 }
 
 // SAFETY: the handle is a number to us, and the context is touched by the system's thread only
 // until the wait is unregistered, and by us only after that.
-unsafe impl Send for Wait {}
+unsafe impl Send for RegisteredWait {}
 // SAFETY: nothing is done through a shared reference.
-unsafe impl Sync for Wait {}
+unsafe impl Sync for RegisteredWait {}
 
-impl Wait {
+impl RegisteredWait {
     /// Posts `token` to the port as soon as `process` ends. The process must stay open until this
     /// is dropped.
     fn new(process: HANDLE, port: &Arc<Port>, token: usize) -> io::Result<Self> {
-        let port = port.clone();
-        let mut wait = Wait {
+        let port = Arc::downgrade(port);
+        let mut wait = RegisteredWait {
             handle: ptr::null_mut(),
             context: Box::into_raw(Box::new(Context { port, token })),
         };
@@ -336,7 +343,7 @@ impl Wait {
     }
 }
 
-impl Drop for Wait {
+impl Drop for RegisteredWait {
     fn drop(&mut self) {
         // SAFETY: with INVALID_HANDLE_VALUE the call returns when the callback has returned or
         // will never be called. The callback does not wait for us: it only posts.
@@ -354,5 +361,7 @@ impl Drop for Wait {
 unsafe extern "system" fn ended(context: *mut c_void, _timed_out: bool) {
     // SAFETY: the context is freed only after the wait was unregistered.
     let context = unsafe { &*context.cast::<Context>() };
-    context.port.post(context.token, Readiness::default());
+    if let Some(port) = context.port.upgrade() {
+        port.post(context.token, Readiness::default());
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::super::Event;
 use super::iocp::Port;
-use super::overlapped::{Kind, Operation};
+use super::overlapped::{Kind, OverlappedIo};
 use crate::sync::lock;
 
 /// The host, which takes the packets from the port.
@@ -26,7 +26,7 @@ pub(crate) trait PacketSink: Send + Sync {
 
 /// What packets of one address are about.
 pub(crate) struct Packet {
-    operation: Arc<Operation>,
+    operation: Arc<OverlappedIo>,
     port: Weak<Port>,
 }
 
@@ -54,6 +54,18 @@ impl Packet {
         self.operation.is_over() || self.port.strong_count() == 0
     }
 
+    /// Has the host take one more packet, after which it asks for events.
+    pub(crate) fn remind(&self) {
+        if let Some(port) = self.port.upgrade() {
+            port.remind();
+        }
+    }
+
+    /// Whether the host has stopped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.port.upgrade().is_none_or(|port| port.has_ended())
+    }
+
     /// None will be taken any more, but for one that is still to come if this returns `true`.
     pub(crate) fn close(&self) -> bool {
         if let Some(port) = self.port.upgrade() {
@@ -67,7 +79,7 @@ impl Packet {
 pub(super) struct SharedPort {
     sink: Box<dyn PacketSink>,
     events: Mutex<Vec<Event>>,
-    wakeup: Arc<Operation>,
+    wakeup: Arc<OverlappedIo>,
 }
 
 impl SharedPort {
@@ -75,22 +87,22 @@ impl SharedPort {
         SharedPort {
             sink,
             events: Mutex::default(),
-            wakeup: Operation::new(Kind::Wakeup),
+            wakeup: OverlappedIo::new(Kind::Wakeup),
         }
     }
 
-    pub(super) fn wakeup(&self) -> &Arc<Operation> {
+    pub(super) fn wakeup(&self) -> &Arc<OverlappedIo> {
         &self.wakeup
     }
 
-    pub(super) fn expect(&self, port: &Arc<Port>, operation: &Arc<Operation>) -> io::Result<()> {
+    pub(super) fn expect(&self, port: &Arc<Port>, operation: &Arc<OverlappedIo>) -> io::Result<()> {
         self.sink.expect(Packet {
             operation: operation.clone(),
             port: Arc::downgrade(port),
         })
     }
 
-    pub(super) fn forget(&self, operation: &Operation) {
+    pub(super) fn forget(&self, operation: &OverlappedIo) {
         self.sink.forget(operation.address().addr());
     }
 
@@ -105,6 +117,6 @@ impl SharedPort {
 
 impl std::fmt::Debug for SharedPort {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Guest")
+        f.write_str("SharedPort")
     }
 }

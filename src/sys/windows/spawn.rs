@@ -25,7 +25,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::handle::{check, inheritable, own, raw, standard, system};
-use super::job::Job;
+use super::job::JobObject;
 use super::{Interest, Plan, Poller, Process, RawHandle, Watched};
 use crate::error::{SpawnError, Stage};
 
@@ -114,18 +114,18 @@ impl Spawner {
         }
         let job = plan
             .job
-            .then(Job::new)
+            .then(JobObject::new)
             .transpose()
             .map_err(SpawnError::setup)?;
         let of_program = plan
             .kill_on_parent_exit
-            .then(Job::of_program)
+            .then(JobObject::of_program)
             .transpose()
             .map_err(|error| SpawnError::new(Stage::ParentExit, error))?;
         // The child's own is to be nested in that of the program, and so comes later.
         let jobs = of_program.into_iter().chain(&job);
-        let jobs: Vec<HANDLE> = jobs.map(Job::raw).collect();
-        let mut attributes = Attributes::new(&list, &jobs).map_err(SpawnError::setup)?;
+        let jobs: Vec<HANDLE> = jobs.map(JobObject::raw).collect();
+        let mut attributes = AttributeList::new(&list, &jobs).map_err(SpawnError::setup)?;
         let startup = startup(&plan, streams.as_ref(), &mut attributes);
         let inherits = !list.is_empty() || !plan.close_fds;
         let (pid, handle) = create(&mut plan, &startup, inherits)
@@ -170,18 +170,18 @@ fn is_listable(handle: HANDLE) -> bool {
 
 /// The attributes of a new process: the list of handles that it inherits, and the jobs that it is in
 /// from its birth on.
-struct Attributes<'a> {
+struct AttributeList<'a> {
     memory: Vec<usize>,
     handles: &'a [HANDLE],
     jobs: &'a [HANDLE],
 }
 
-impl<'a> Attributes<'a> {
+impl<'a> AttributeList<'a> {
     const COUNT: u32 = 2;
 
     /// No memory, and no attributes, without handles.
     fn new(handles: &'a [HANDLE], jobs: &'a [HANDLE]) -> io::Result<Self> {
-        let mut attributes = Attributes {
+        let mut attributes = AttributeList {
             memory: Vec::new(),
             handles,
             jobs,
@@ -190,9 +190,12 @@ impl<'a> Attributes<'a> {
             return Ok(attributes);
         }
         let mut size = 0;
-        // SAFETY: without memory the call only says how much is needed.
-        unsafe {
-            InitializeProcThreadAttributeList(ptr::null_mut(), Self::COUNT, 0, &raw mut size);
+        // SAFETY: without memory the call only says how much is needed, as an error.
+        let asked = check(unsafe {
+            InitializeProcThreadAttributeList(ptr::null_mut(), Self::COUNT, 0, &raw mut size)
+        });
+        if size == 0 {
+            asked?;
         }
         attributes.memory = vec![0; size.div_ceil(size_of::<usize>())];
         let list = attributes.list();
@@ -239,7 +242,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-impl Drop for Attributes<'_> {
+impl Drop for AttributeList<'_> {
     fn drop(&mut self) {
         let list = self.list();
         if !list.is_null() {
@@ -252,7 +255,7 @@ impl Drop for Attributes<'_> {
 fn startup(
     plan: &Plan,
     streams: Option<&Streams>,
-    attributes: &mut Attributes<'_>,
+    attributes: &mut AttributeList<'_>,
 ) -> STARTUPINFOEXW {
     let mut flags = plan.options.startup_flags;
     let [stdin, stdout, stderr] = match streams {

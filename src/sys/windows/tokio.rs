@@ -24,14 +24,20 @@ impl HostFd {
 }
 
 /// A runtime watches no pipe.
+pub(crate) fn host_watches_pipes() -> bool {
+    false
+}
+
 impl PipeReader {
     pub(crate) fn watch_by_host(&mut self, _runtime: &HostRuntime) -> bool {
         false
     }
 
-    pub(crate) fn leave_host(&mut self) -> bool {
+    pub(crate) fn has_host(&self) -> bool {
         false
     }
+
+    pub(crate) fn leave_host(&mut self) {}
 
     pub(crate) fn poll_host(&self, _cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         Poll::Pending

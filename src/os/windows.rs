@@ -1,21 +1,16 @@
-//! What a command can be told on Windows only.
+//! What the crate's types can do on Windows only: the extensions that std has in `std::os::windows`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+use std::os::windows::io::{AsHandle, BorrowedHandle};
 
-use super::RawHandle;
 use crate::command::Command;
+use crate::reactor::Reactor;
+use crate::sys::RawHandle;
 
-/// The fields of `STARTUPINFOEXW` and the flags of `CreateProcessW` that the caller sets.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PlatformOptions {
-    pub creation_flags: u32,
-    pub startup_flags: u32,
-    pub show_window: u16,
-    /// The streams of a child none of whose streams is redirected, if the flags say so.
-    pub standard: [RawHandle; 3],
-    /// Handed on as it is, without quoting: what a shell is given.
-    pub command_line: Option<OsString>,
-    pub handle_list: Vec<RawHandle>,
+impl AsHandle for Reactor {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.poller().as_handle()
+    }
 }
 
 /// Options that a [`Command`] has on Windows only.
@@ -38,9 +33,7 @@ impl CommandExt for Command {
     }
 
     fn show_window(&mut self, state: u16) -> &mut Self {
-        self.spec.platform.startup_flags |=
-            windows_sys::Win32::System::Threading::STARTF_USESHOWWINDOW;
-        self.spec.platform.show_window = state;
+        self.spec.platform.set_show_window(state);
         self
     }
 

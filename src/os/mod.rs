@@ -1,0 +1,11 @@
+//! What the crate's types can do on one platform only, a file for each platform.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub use unix::ExitStatusExt;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::CommandExt;
