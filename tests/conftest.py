@@ -60,6 +60,9 @@ def _prepare() -> None:
     for name in ("uvloop",) if skips.HAVE_UVLOOP else support.LOOPS if support.WINDOWS else ():
         with asyncio.Runner(loop_factory=_new_loop(name)) as runner:
             runner.run(support.output("true") if support.WINDOWS else asyncio.sleep(0))
+    if skips.LIBKQUEUE:  # keeps an epoll and an eventfd for the whole process
+        with asyncio.Runner() as runner:
+            runner.run(support.output("true"))
 
 
 @pytest.fixture(params=support.LOOPS)

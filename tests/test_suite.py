@@ -6,6 +6,7 @@ import ast
 import collections
 import functools
 import re
+import tomllib
 
 import pytest
 import skips
@@ -55,3 +56,30 @@ def test_every_test_that_the_documents_name_exists() -> None:
     }
     unknown = [name for name in sorted(named) if name[2] not in written().get(name[1].removeprefix("tests/"), [])]
     assert unknown == []
+
+
+@pytest.mark.project
+def test_every_variable_and_every_marker_has_its_line() -> None:
+    """In tests/README.md, or for the switches of procio itself in docs/dev/switches.md."""
+    pages = [ROOT / "tests/README.md", ROOT / "docs/dev/switches.md"]
+    known = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    places = ("src/**/*.rs", "tests/**/*.py", "tests/*.rs", "tools/**/*", ".github/**/*", ".ci/*", "*.py")
+    files = {path for place in places for path in ROOT.glob(place) if path.is_file()}
+    found = set(re.findall(r"\bPROCIO_[A-Z_]*[A-Z]\b", "\n".join(path.read_text(errors="replace") for path in files)))
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    found |= {f"`{marker.partition(':')[0]}`" for marker in settings["markers"]}
+    assert sorted(name for name in found if not re.search(rf"{name}(?![A-Z_])", known)) == []
+
+
+@pytest.mark.project
+def test_a_choice_of_markers_leaves_out_what_the_default_run_leaves_out() -> None:
+    """`-m` takes the place of the one in pyproject.toml, and what needs a folder or a network would run."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    (default,) = (option.removeprefix("-m=") for option in settings["addopts"] if option.startswith("-m="))
+    left_out = set(default.split(" and "))
+    found = {}
+    for path in (ROOT / ".github/workflows/wheels.yml", ROOT / "tools/offline/arm64/run"):
+        (chosen,) = re.findall(r"^ *(?:MARKERS: |marks=')(not .+?)'?$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        found[path.name] = sorted(left_out - set(chosen.split(" and ")))
+    assert found == {"wheels.yml": [], "run": []}
+    assert '-m "not' not in (ROOT / ".github/workflows/wheels.yml").read_text(encoding="utf-8")

@@ -93,5 +93,5 @@ else:
         return getattr(_original, name)
 
     def __dir__() -> list[str]:
-        """The names of this module, also those that were not used yet."""
+        """List the names of this module, also those that were not used yet."""
         return sorted({*globals(), *_LATER})

@@ -40,34 +40,44 @@ class Awaitable(Generic[_T]):
     def __await__(self) -> Generator[Any, None, _T]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
-    def send(self, value: None, /) -> Any: ...
+    def send(self, value: None, /) -> Any:
+        """Resume it, as a coroutine's ``send``; the value must be None."""
     def throw(
         self,
         typ: type[BaseException] | BaseException,
         val: BaseException | object | None = None,
         tb: TracebackType | None = None,
         /,
-    ) -> Any: ...
-    def close(self) -> None: ...
+    ) -> Any:
+        """Raise an exception where it waits, as a coroutine's ``throw``."""
+    def close(self) -> None:
+        """Give it up, as a coroutine's ``close``."""
     @property
     def __name__(self) -> str: ...
     @property
     def __qualname__(self) -> str: ...
     @property
-    def cr_running(self) -> bool: ...
+    def cr_running(self) -> bool:
+        """False: it never runs when other code can ask."""
     @property
-    def cr_suspended(self) -> bool: ...
+    def cr_suspended(self) -> bool:
+        """Whether it waits."""
     @property
-    def cr_frame(self) -> FrameType | None: ...
+    def cr_frame(self) -> FrameType | None:
+        """A frame without code of its own; None once it is done."""
     @property
-    def cr_state(self) -> str: ...
+    def cr_state(self) -> str:
+        """The state in the words of ``inspect``."""
     @property
-    def cr_await(self) -> Any: ...
+    def cr_await(self) -> Any:
+        """The future that it waits for, or None."""
     @property
-    def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None: ...
+    def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None:
+        """Where it was created, if that is tracked."""
 
 @final
-class _Handle: ...
+class _ConstructorToken:
+    """What makes one object. A program cannot make it."""
 
 @disjoint_base
 class Process:
@@ -77,7 +87,7 @@ class Process:
     stdin: _streams.StreamWriter | None
     stdout: _streams.StreamReader | None
     stderr: _streams.StreamReader | None
-    def __new__(cls, handle: _Handle) -> Self: ...
+    def __new__(cls, token: _ConstructorToken) -> Self: ...
     @property
     def returncode(self) -> int | None:
         """The exit code, the negative number of a signal, or None while the process runs."""
@@ -91,7 +101,7 @@ class Process:
         """Send a signal to the process group that the process leads. Raises ProcessLookupError after the end."""
     def fileno(self) -> int:
         """Return the pidfd, which becomes readable at the end and belongs to the process (Linux)."""
-    def _usage(self) -> tuple[float, float, int] | None:
+    def _usage(self) -> tuple[float, float, int | None] | None:
         """Return user and system time in seconds and the largest resident set in bytes, after the end."""
     async def _stop(self, signal: int, grace: float, wait_first: bool) -> int:
         """Signal the group, wait ``grace`` seconds, kill what is left, and reap."""
@@ -115,7 +125,7 @@ class MergedLines:
     def __aiter__(self) -> Self: ...
     async def __anext__(self) -> tuple[int, bytes]: ...
     async def _read(self) -> tuple[int, bytes]:
-        """Read the next line and the descriptor of its stream."""
+        """Read what comes next, with the number of its stream; no bytes at the end of each."""
     def _close(self) -> None:
         """Let other readers have the streams."""
 
@@ -126,7 +136,7 @@ class StreamReader:
     @property
     def _limit(self) -> int:
         """The bound of a line in bytes."""
-    def __new__(cls, handle: _Handle) -> Self: ...
+    def __new__(cls, token: _ConstructorToken) -> Self: ...
     async def read(self, n: int = -1) -> bytes:
         """Read at most ``n`` bytes; all until the end if ``n`` is negative."""
     async def readline(self) -> bytes:
@@ -164,7 +174,7 @@ class StreamReader:
 class StreamWriter:
     """The writing end of a pipe."""
 
-    def __new__(cls, handle: _Handle) -> Self: ...
+    def __new__(cls, token: _ConstructorToken) -> Self: ...
     def write(self, data: _Data) -> None:
         """Write bytes: at once what the pipe takes, the rest in the background."""
     def writelines(self, data: Iterable[_Data]) -> None:
@@ -196,7 +206,7 @@ class StreamWriter:
 
 _Collected: TypeAlias = tuple[bytes, int, int]
 _Outcome: TypeAlias = tuple[
-    int | None, _Collected | None, _Collected | None, tuple[float, float, int] | None, float, bool
+    int | None, _Collected | None, _Collected | None, tuple[float, float, int | None] | None, float, bool
 ]
 
 async def run(

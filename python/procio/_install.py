@@ -199,7 +199,7 @@ class _Loader:
                 _patch_class(module.Loop)
 
     def __getattr__(self, name: str) -> Any:
-        """What else a loader has, for programs that only look for uvloop."""
+        """Look up what else a loader has, for programs that only look for uvloop."""
         return getattr(self._loader, name)
 
 

@@ -81,7 +81,7 @@ routing = _Routing()
 
 
 def own_method(name: str) -> Callable[..., Any] | None:
-    """The running loop's method ``name`` if its class has one of its own, which asyncio would call.
+    """Return the running loop's method ``name``, if its class has one of its own, which asyncio would call.
 
     A loop class overrides ``subprocess_exec`` to audit children, to refuse them or to change their
     arguments. Only what is written in Python counts: the method of a compiled loop starts a child itself.
@@ -120,7 +120,7 @@ async def start_by_method(
 
     stdin, stdout, stderr = streams
     transport, protocol = await method(factory, *args, stdin=stdin, stdout=stdout, stderr=stderr, **kwds)
-    if type(transport) is SubprocessTransport and not transport._driven:
+    if type(transport) is SubprocessTransport and not transport._callback_mode:
         return transport._process
     return asyncio.subprocess.Process(transport, protocol, loop)
 
@@ -149,10 +149,11 @@ class SubprocessLoopMixin:
         stderr: File = subprocess.PIPE,
         **kwds: Any,
     ) -> tuple[Any, Any]:
-        """Run ``program`` and return its transport and protocol; ``connection_made`` has run.
+        """Run ``program`` with its streams served by a protocol.
 
         The parameters are those of :meth:`asyncio.loop.subprocess_exec`, ``kwds`` those of
-        :class:`subprocess.Popen`. Raises what ``Popen`` raises. Cancelled, it leaves nothing.
+        :class:`subprocess.Popen`. Returns ``(transport, protocol)`` once ``connection_made`` has run.
+        Raises what ``Popen`` raises. If it is cancelled, the child that was being started is killed.
         """
         options = _options.reject_fixed_keywords("subprocess_exec", kwds, shell=False)
         # Not the arguments: they may be long, and hold passwords.
@@ -169,7 +170,10 @@ class SubprocessLoopMixin:
         stderr: File = subprocess.PIPE,
         **kwds: Any,
     ) -> tuple[Any, Any]:
-        """Run a shell command; otherwise as :meth:`subprocess_exec`."""
+        """Run ``cmd`` by the shell with its streams served by a protocol.
+
+        Returns, raises and is cancelled as :meth:`subprocess_exec`; ValueError if ``cmd`` is no string.
+        """
         if not isinstance(cmd, bytes | str):
             raise ValueError("cmd must be a string")
         options = _options.reject_fixed_keywords("subprocess_shell", kwds, shell=True)
@@ -180,10 +184,11 @@ class SubprocessLoopMixin:
     if sys.platform != "win32":  # where only asyncio can connect pipes, and only those that it opened
 
         async def connect_read_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
-            """Read a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+            """Read a pipe, FIFO, socket or terminal by a protocol.
 
-            ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Raises
-            ValueError for a regular file.
+            ``pipe`` is a file object. It becomes non-blocking, and is closed with the transport. Returns
+            ``(transport, protocol)`` once ``connection_made`` has run. Raises ValueError for a regular
+            file. It does not wait, so it cannot be cancelled.
             """
             from ._transports import ReadPipeTransport
 
@@ -198,9 +203,9 @@ class SubprocessLoopMixin:
             return transport, protocol
 
         async def connect_write_pipe(self, protocol_factory: Callable[[], Any], pipe: Any) -> tuple[Any, Any]:
-            """Write to a pipe, FIFO, socket or terminal by a protocol; return ``(transport, protocol)``.
+            """Write to a pipe, FIFO, socket or terminal by a protocol.
 
-            As :meth:`connect_read_pipe`.
+            ``pipe``, the result and the errors are those of :meth:`connect_read_pipe`.
             """
             from ._transports import WritePipeTransport
 
@@ -221,7 +226,7 @@ class EventLoop(SubprocessLoopMixin, asyncio.SelectorEventLoop):
 
 
 def _class_with(loop_class: type) -> type:
-    """The same class with procio's methods."""
+    """Return the same class with procio's methods, made once for each class."""
     if issubclass(loop_class, SubprocessLoopMixin):
         return loop_class
     if loop_class is asyncio.SelectorEventLoop:
@@ -239,7 +244,7 @@ _classes: dict[type, type] = {}
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new loop with procio's subprocesses and pipes, without any patching.
 
-    It is the loop that :func:`asyncio.new_event_loop` makes: an :class:`EventLoop`, unless other code
+    The loop is of the kind that :func:`asyncio.new_event_loop` makes: an :class:`EventLoop`, unless other code
     has set another event loop policy. For ``asyncio.Runner(loop_factory=procio.new_event_loop)``.
     """
     loop = asyncio.new_event_loop()
@@ -249,7 +254,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def new_uvloop_event_loop() -> asyncio.AbstractEventLoop:
-    """Return a new uvloop with procio's subprocesses and pipes. Raises ImportError without uvloop."""
+    """Return a new uvloop with procio's subprocesses and pipes.
+
+    Raises ImportError where uvloop is not installed.
+    """
     import uvloop
 
     loop: asyncio.AbstractEventLoop = _class_with(uvloop.Loop)()
@@ -262,10 +270,11 @@ def run(
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> _T:
-    """Run a coroutine to its end, as :func:`asyncio.run` does, and return its result.
+    """Run a coroutine to its end on a new event loop, as :func:`asyncio.run` does.
 
-    ``loop_factory`` makes the event loop; not given, it is :func:`new_event_loop`. Raises RuntimeError
-    within a running event loop.
+    ``loop_factory`` makes the loop; the default is :func:`new_event_loop`. ``debug`` sets the loop's debug
+    mode. Returns what ``main`` returns, and raises what it raises; RuntimeError within a running event
+    loop. At the end the tasks that are left are cancelled and the loop is closed.
     """
     if asyncio._get_running_loop() is not None:
         main.close()

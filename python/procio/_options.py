@@ -110,7 +110,7 @@ def checked_timeout(timeout: float | None) -> float:
 
 
 def checked_signal(number: int) -> int:
-    """``number`` as the number of a signal. Raises ValueError for what is none."""
+    """Return ``number`` as the number of a signal. Raises ValueError for what is none."""
     return int(signal.Signals(number)) if sys.platform == "win32" else _posix_signal(number)
 
 
@@ -135,7 +135,7 @@ def prepare(
     limit: int | None,
     options: PopenOptions,
 ) -> Request:
-    """The request for a child that runs ``args``."""
+    """Make the request for a child that runs ``args``."""
     if limit is not None and limit <= 0:
         raise ValueError("Limit cannot be <= 0")
     if stdout is subprocess.STDOUT:

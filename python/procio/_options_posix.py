@@ -45,7 +45,7 @@ def audit(
 
 
 def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: bool) -> Platform:
-    """The options that only POSIX systems have."""
+    """Check and encode the options that only POSIX systems have."""
     given: dict[str, Any] = {**options}
     if given.get("cgroup_kill") and given.get("cgroup") is None:
         raise ValueError("cgroup_kill needs a cgroup")
@@ -57,7 +57,7 @@ def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: b
 
 
 def encode(value: StrOrBytesPath) -> bytes:
-    """A string as the system takes it."""
+    """Encode a string as the system takes it."""
     encoded = os.fsencode(value)
     if b"\0" in encoded:
         raise ValueError("embedded null byte")
@@ -65,7 +65,7 @@ def encode(value: StrOrBytesPath) -> bytes:
 
 
 def directory(value: StrOrBytesPath | int) -> bytes | int:
-    """A directory as the system takes it: its name, or a descriptor."""
+    """Encode a directory as the system takes it: its name, or a descriptor."""
     return _descriptor_number(value) if isinstance(value, int) else encode(value)
 
 
@@ -78,7 +78,7 @@ def _descriptor_number(value: int) -> int:
 
 
 def descriptor(stream: File) -> int | None:
-    """The descriptor of a stream, or one of the constants."""
+    """Return the descriptor of a stream, or one of the constants."""
     if stream is None or isinstance(stream, int):
         return stream
     # Not one of the constants: to Popen -1, as of a closed socket, is no stream at all.
@@ -89,7 +89,7 @@ def descriptor(stream: File) -> int | None:
 
 
 def environment(env: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
-    """The pairs of an environment."""
+    """Encode the pairs of an environment."""
     pairs = []
     for name, value in env.items():
         name = os.fsencode(name)
@@ -107,7 +107,7 @@ def _kept(fds: Iterable[int]) -> list[int]:
 
 
 def _number(value: int) -> int | None:
-    """A C int; negative ones mean that the option is not used."""
+    """Return a C int; negative ones mean that the option is not used."""
     number = operator.index(value)
     if number > _INT_MAX:
         raise OverflowError("signed integer is greater than maximum")
@@ -228,7 +228,7 @@ def _cgroup(value: StrOrBytesPath | int | None) -> bytes | int | None:
 
 
 def _on_linux(name: str, check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The check, or where there is no such thing the refusal of what asks for it."""
+    """Return the check, or where there is no such thing the refusal of what asks for it."""
     if sys.platform in ("linux", "android"):
         return check
 
@@ -262,6 +262,6 @@ ATTRIBUTES: dict[str, Callable[[Any], Any]] = {
 
 
 def shell_args(cmd: str | bytes, options: PopenOptions) -> list[StrOrBytesPath]:
-    """The command line that runs ``cmd`` by the shell: ``executable`` names another shell."""
+    """Return the command line that runs ``cmd`` by the shell: ``executable`` names another shell."""
     shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
     return [options.get("executable") or shell, "-c", cmd]

@@ -41,7 +41,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         sys.audit("subprocess.Popen", program, line, path, env)
 
     def platform(args: Sequence[StrOrBytesPath], options: PopenOptions, close_fds: bool) -> Platform:
-        """The options that only Windows has.
+        """Check and encode the options that only Windows has.
 
         Those of POSIX systems are refused or ignored, just as ``Popen`` does it.
         """
@@ -79,20 +79,20 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         return 0 if handle is None else int(handle)
 
     def encode(value: StrOrBytesPath) -> str:
-        """A string as the system takes it."""
+        """Encode a string as the system takes it."""
         decoded = os.fsdecode(value)
         if "\0" in decoded:
             raise ValueError("embedded null character")
         return decoded
 
     def directory(value: StrOrBytesPath | int) -> str:
-        """A directory as the system takes it. Raises NotImplementedError for a descriptor."""
+        """Encode a directory as the system takes it. Raises NotImplementedError for a descriptor."""
         if isinstance(value, int):
             raise NotImplementedError("a descriptor as cwd is not to be had on this platform")
         return encode(value)
 
     def descriptor(stream: File) -> int | None:
-        """The handle of a stream, or one of the constants."""
+        """Return the handle of a stream, or one of the constants."""
         constants = (subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL)
         if stream is None or stream in constants:
             return stream
@@ -103,7 +103,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         return handle
 
     def environment(env: Mapping[Any, Any]) -> list[tuple[str, str]]:
-        """The pairs of an environment."""
+        """Encode the pairs of an environment."""
         pairs = list(env.items())
         for pair in pairs:
             if not all(isinstance(text, str) for text in pair):
@@ -111,7 +111,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
         return pairs
 
     def shell_args(cmd: str | bytes, options: PopenOptions) -> list[StrOrBytesPath]:
-        """The command line that runs ``cmd`` by the shell; ``executable`` in ``options`` becomes its path."""
+        """Return the command line that runs ``cmd`` by the shell; ``executable`` in ``options`` becomes its path."""
         if isinstance(cmd, bytes):
             raise TypeError("bytes args is not allowed on Windows")
         shell = options.get("executable")

@@ -112,6 +112,11 @@ class TimeoutExpired(subprocess.TimeoutExpired, TimeoutError):
     usage: Usage | None
     dropped: tuple[int, int]
 
+    # Bytes, or str if an encoding was given; typeshed's declaration knows bytes alone.
+    output: Any
+    stdout: Any
+    stderr: Any
+
     def __init__(
         self,
         cmd: Any,

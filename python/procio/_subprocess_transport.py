@@ -39,16 +39,16 @@ class Popen(subprocess.Popen[bytes]):
 
     @returncode.setter
     def returncode(self, value: Any) -> None:
-        """Some programs set what they think they know. procio knows."""
+        """Ignore what a program sets: only procio knows it."""
 
     def poll(self) -> int | None:
-        """Look whether the child has ended, and return ``returncode``."""
+        """Look whether the child has ended, without waiting. Return ``returncode``."""
         return self._process._poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Block until the child has ended, at most ``timeout`` seconds, and return ``returncode``.
+        """Block until the child has ended, for at most ``timeout`` seconds. Return ``returncode``.
 
-        Raises TimeoutExpired. It blocks the event loop, too.
+        Raises TimeoutExpired. The event loop stands still meanwhile: await the process's ``wait()`` instead.
         """
         end = None if timeout is None else time.monotonic() + timeout
         delay = 0.0005
@@ -63,24 +63,27 @@ class Popen(subprocess.Popen[bytes]):
         return returncode
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> Any:
-        """Wait for the end; the pipes are procio's, so there is nothing to collect."""
+        """Block as :meth:`wait` does, and return ``(None, None)``: the pipes are procio's.
+
+        Raises ValueError if there is input, and TimeoutExpired.
+        """
         if input:
             raise ValueError("the pipes of this process belong to its transport")
         self.wait(timeout)
         return (None, None)
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal; do nothing after the end, as Popen."""
+        """Send a signal; do nothing after the end, as Popen does."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(sig)
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM; do nothing after the end."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
     def kill(self) -> None:
-        """Send SIGKILL."""
+        """Send SIGKILL; do nothing after the end."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
@@ -88,7 +91,7 @@ class Popen(subprocess.Popen[bytes]):
         self.wait()
 
     def __del__(self, *_: Any) -> None:
-        """Nothing: the process is procio's to end."""
+        """Do nothing: the process is procio's to end."""
 
     def __repr__(self) -> str:
         return f"<Popen: returncode: {self.returncode} args: {self.args!r}>"
@@ -126,7 +129,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     it is a view of a :class:`procio.Process`, whose streams own the pipes.
     """
 
-    _driven = False
+    _callback_mode = False
 
     def __init__(self, process: Any, args: Any, loop: Any = None, protocol: Any = None) -> None:
         super().__init__()
@@ -134,7 +137,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._popen = Popen(process, args)
         self._loop = loop
         self._protocol = protocol
-        self._driven = protocol is not None
+        self._callback_mode = protocol is not None
         # The view of a Process may not be the first one.
         self._closed = process.__dict__.get("_closed", False)
         # The protocol has been told, and those who wait for that.
@@ -146,7 +149,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._open: set[int] = set()
         for fd, stream in enumerate((process.stdin, process.stdout, process.stderr)):
             if stream is not None:
-                self._pipes[fd] = self._pipe(fd, stream) if self._driven else view(stream)
+                self._pipes[fd] = self._pipe(fd, stream) if self._callback_mode else view(stream)
 
     def _pipe(self, fd: int, stream: Any) -> _PipeTransport:
         kind: type[_PipeTransport] = ReadPipeTransport if fd else WritePipeTransport
@@ -201,8 +204,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             self._finish()
 
     def _finish(self) -> None:
-        if self._exited and not self._open and self._driven:
-            self._driven = False
+        if self._exited and not self._open and self._callback_mode:
+            self._callback_mode = False
             self._loop.call_soon(self._connection_lost, context=self._context.copy())
 
     def _connection_lost(self) -> None:
@@ -213,8 +216,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             self._protocol = self._loop = None
 
     async def _wait(self) -> int:
-        """What asyncio.subprocess.Process calls: the protocol is told first."""
-        if self._driven and not self._exited:
+        """Wait for the end, and return the return code, after the protocol was told. asyncio's Process calls it."""
+        if self._callback_mode and not self._exited:
             waiter = self._loop.create_future()
             self._exit_waiters.append(waiter)
             await waiter
@@ -222,26 +225,26 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         return returncode
 
     def get_pid(self) -> int:
-        """The process id. It stays readable after the end."""
+        """Return the process id. It stays readable after the end."""
         pid: int = self._process.pid
         return pid
 
     def get_returncode(self) -> int | None:
-        """The exit code, the negative number of a signal, or None while the child runs.
+        """Return the exit code, the negative number of a signal, or None while the child runs.
 
         It is known just before ``process_exited`` is called, and not earlier.
         """
-        if self._driven and not self._exited:
+        if self._callback_mode and not self._exited:
             return None
         returncode: int | None = self._process.returncode
         return returncode
 
     def get_pipe_transport(self, fd: int) -> Any:
-        """The transport of standard input (0), output (1) or error (2); None if that is no pipe."""
+        """Return the transport of standard input (0), output (1) or error (2); None if that is no pipe."""
         return self._pipes.get(fd)
 
     def get_protocol(self) -> Any:
-        """The protocol; None after ``connection_lost``."""
+        """Return the protocol; None after ``connection_lost``."""
         protocol = self._protocol
         return protocol() if isinstance(protocol, weakref.ref) else protocol
 
@@ -250,13 +253,16 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._protocol = protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """``"subprocess"`` gives a :class:`subprocess.Popen` of the same child."""
+        """Return what is known by a name: for ``"subprocess"`` a :class:`subprocess.Popen` of the same child."""
         if name == "subprocess":
             return self._popen
         return super().get_extra_info(name, default)
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal. Raises ProcessLookupError after the end. It reaches no other process."""
+        """Send a signal to the child, and to no other process.
+
+        Raises ProcessLookupError after its end, and PermissionError if it belongs to another user.
+        """
         self._process.send_signal(signal)
 
     def terminate(self) -> None:
@@ -268,11 +274,14 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._process.kill()
 
     def is_closing(self) -> bool:
-        """Whether :meth:`close` was called."""
+        """Return whether :meth:`close` was called."""
         return bool(self._closed)
 
     def close(self) -> None:
-        """Close the pipes, and kill the child if it still runs. Idempotent."""
+        """Close the pipes, and kill the child if it still runs. A second call does nothing.
+
+        It does not wait for the end: ``process_exited`` and ``connection_lost`` follow.
+        """
         if self._closed:
             return
         self._closed = self._process.__dict__["_closed"] = True
@@ -292,7 +301,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # Of a child that still runs its process tells.
-        if self._driven and not self._closed and self._process.returncode is not None:
+        if self._callback_mode and not self._closed and self._process.returncode is not None:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
 
     def __repr__(self) -> str:

@@ -34,7 +34,7 @@ class Codec(NamedTuple):
 
     @classmethod
     def for_lines(cls, encoding: str | None, errors: str) -> "Codec | None":
-        """The same where ``errors`` has the default of an encoding."""
+        """Do the same where ``errors`` has the default of an encoding."""
         return cls.checked(encoding, None if encoding is None and errors == "strict" else errors)
 
     def encode(self, text: str) -> bytes:

@@ -33,7 +33,7 @@ class PipeInfo:
         self._stream = stream
 
     def fileno(self) -> int:
-        """The descriptor, or -1 once it is closed."""
+        """Return the descriptor, or -1 once it is closed."""
         return self._stream._fileno()
 
     @property
@@ -42,7 +42,7 @@ class PipeInfo:
         return self.fileno() == -1
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the stream of the pipe, and with it the descriptor."""
         self._stream.close()
 
 
@@ -67,10 +67,10 @@ class _PipeTransport(asyncio.BaseTransport):
         self._pipe = pipe
         self._context = contextvars.copy_context() if context is None else context
         # Whether a protocol is served at all, and whether it still is.
-        self._driven = self._connected = protocol is not None
+        self._callback_mode = self._connected = protocol is not None
 
     def get_protocol(self) -> Any:
-        """The protocol, or None for the pipe of a stream."""
+        """Return the protocol, or None for the pipe of a stream."""
         return self._protocol
 
     def set_protocol(self, protocol: Any) -> None:
@@ -119,7 +119,7 @@ class _PipeTransport(asyncio.BaseTransport):
             self._release()
 
     def _release(self) -> None:
-        """A reference to the transport keeps nothing else alive."""
+        """Let go of the protocol, the loop and the pipe: a reference to the transport keeps nothing else alive."""
         self._protocol = self._loop = None
         if self._pipe is not None:
             self._pipe.close()
@@ -164,7 +164,7 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
         self._read()
 
     def _again(self) -> None:
-        """Called by the loop when there is more."""
+        """Read on. The loop calls it when there is more."""
         self._context.copy().run(self._read)
 
     def _read(self) -> None:
@@ -177,6 +177,10 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
             except OSError as exc:
                 self._fail(exc)
                 return
+            except BaseException:
+                # Of a lack of memory the loop is told, and the next turn tries again, as with asyncio.
+                self._start()
+                raise
             if data is None:
                 return
             if not data:
@@ -213,28 +217,31 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
             self._call(self._protocol.data_received, data)
 
     def is_reading(self) -> bool:
-        """Whether bytes that come will be delivered."""
+        """Return whether bytes that come will be delivered."""
         return not self._paused and not self.is_closing()
 
     def pause_reading(self) -> None:
-        """Deliver nothing more until :meth:`resume_reading`. Idempotent."""
+        """Deliver nothing more until :meth:`resume_reading`.
+
+        The child is held up once the pipe is full. A second call, or one after the end, does nothing.
+        """
         if not self.is_reading():
             return
         self._paused = True
-        if self._driven:
+        if self._callback_mode:
             self._stream._cancel_callback()
         else:
             self._stream._pause_read_ahead(True)
         self._log("%r pauses reading")
 
     def resume_reading(self) -> None:
-        """Deliver again. Idempotent."""
+        """Deliver again, from the next turn of the loop on. Without a pause before, it does nothing."""
         if self._closing or not self._paused:
             return
         self._paused = False
         if self._connected:
             self._start()
-        elif not self._driven:
+        elif not self._callback_mode:
             self._stream._pause_read_ahead(False)
         self._log("%r resumes reading")
 
@@ -243,13 +250,13 @@ class ReadPipeTransport(_PipeTransport, asyncio.ReadTransport):
             logger.debug(text, self)
 
     def is_closing(self) -> bool:
-        """Whether it was closed, or has ended."""
+        """Return whether it was closed, or has ended."""
         return self._closing or (self._protocol is None and self._stream._fileno() == -1)
 
     def close(self) -> None:
-        """Close the pipe now. A child that goes on writing gets SIGPIPE."""
+        """Close the pipe now; ``connection_lost`` follows. A child that goes on writing gets SIGPIPE, or EPIPE."""
         self._closing = True
-        if self._driven:
+        if self._callback_mode:
             self._stream._cancel_callback()
         self._stream.close()
         self._lose(None)
@@ -292,12 +299,16 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
             self._lose(exc)
 
     def write(self, data: Any) -> None:
-        """Write bytes: at once what the pipe takes, the rest in the background."""
+        """Write bytes: at once what the pipe takes, the rest in the background.
+
+        Raises TypeError for what is not bytes-like. If the other side no longer reads, they are dropped,
+        and ``connection_lost`` tells why. Above the high-water mark the protocol's ``pause_writing`` is called.
+        """
         self._stream.write(data)
         self._flow()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Write each of an iterable."""
+        """Write each of an iterable, as :meth:`write` does."""
         self._stream.writelines(list_of_data)
         self._flow()
 
@@ -312,7 +323,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
 
     def _count_in_vain(self) -> None:
         """Warn of a program that goes on writing after connection_lost, as asyncio does."""
-        if not self._driven:
+        if not self._callback_mode:
             return
         if self._written_in_vain >= LOG_THRESHOLD_FOR_CONNLOST_WRITES:
             logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
@@ -340,20 +351,20 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
             self._call(self._protocol.resume_writing)
 
     def write_eof(self) -> None:
-        """Close once everything is written."""
+        """Close once everything is written: the other side then reads the end."""
         self._stream.close()
 
     def can_write_eof(self) -> bool:
-        """Return True."""
+        """Return True: closing a pipe is its end."""
         return True
 
     def close(self) -> None:
-        """Close once everything is written."""
+        """Close once everything is written; ``connection_lost`` follows."""
         self._stream.close()
         self._end()
 
     def abort(self) -> None:
-        """Close at once; what is queued is lost."""
+        """Close at once; what is queued is lost, and ``connection_lost`` follows."""
         if self._drain is not None:
             self._drain.close()
             self._drain = None
@@ -367,19 +378,19 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
             self._lose(None)
 
     def is_closing(self) -> bool:
-        """Whether it was closed, or the other side no longer reads."""
+        """Return whether it was closed, or the other side no longer reads."""
         return self._stream.is_closing()
 
     def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be written."""
+        """Return how many bytes wait to be written."""
         return self._stream.get_write_buffer_size()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The low-water and the high-water mark, in bytes."""
+        """Return the low-water and the high-water mark, in bytes."""
         return self._stream.get_write_buffer_limits()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the marks, in bytes."""
+        """Set the marks, in bytes. Raises ValueError unless ``high >= low >= 0``."""
         self._stream.set_write_buffer_limits(high, low)
         self._flow()
 
@@ -389,7 +400,7 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
 
 
 def view(stream: _core.StreamReader | _core.StreamWriter) -> Any:
-    """The transport beneath a stream that owns its pipe: the same one for as long as it is held."""
+    """Return the transport beneath a stream that owns its pipe: the same one for as long as it is held."""
     known = stream.__dict__.get("_view")
     transport = None if known is None else known()
     if transport is None:

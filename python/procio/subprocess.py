@@ -59,7 +59,7 @@ class Process(_core.Process, asyncio.subprocess.Process):
         return super().__new__(cls, *args)
 
     def __init__(self, *args: Any) -> None:
-        """Made by the functions of this module only."""
+        """Do nothing: a process is made by the functions of this module."""
 
     if TYPE_CHECKING:  # `wait` and `communicate` are in _core.pyi
 

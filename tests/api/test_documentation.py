@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import documents
 import procio
@@ -94,31 +97,80 @@ def test_private_names_of_asyncio_are_on_the_page_of_compatibility() -> None:
     assert sorted(name for name in used if f"{name}`" not in section) == []
 
 
-def test_tables_of_figures_are_what_was_measured(tmp_path: Path) -> None:
+def sample(case: str, peer: str, value: float | None, number: int = 1) -> dict[str, Any]:
+    """A measurement as the benchmark writes it; without a value, one that failed."""
+    reason = "" if value is not None else "gave up"
+    return {"case": case, "peer": peer, "round": number, "value": value, "extra": {}, "reason": reason, "failed": False}
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The tool that writes the tables."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("figures")
+
+
+ABOUT = {"system": "Linux", "cpus": "2", "load": "0.1", "procio": "1.0"}
+
+
+def test_tables_of_figures_are_what_was_measured(figures: Any, tmp_path: Path) -> None:
     """A table on a page is made from the file that the benchmark wrote; none is out of date."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        import figures
-    finally:
-        sys.path.pop(0)
-    reached = {"median": 0.25, "low": 0.2, "high": 0.051}
-    comparison = {"subject": "procio", "base": "asyncio", "metric": "", "at_most": 0.3, "reached": reached}
-    document = {
-        "about": {"python": "CPython 3.11.7", "system": "Linux", "cpus": "2", "load": "0.1", "procio": "0.1.0"},
-        "rounds": 5,
-        "quick": False,
-        "cases": {"spawn": {"title": "a start", "comparisons": [comparison, {**comparison, "reached": None}]}},
-    }
+    times = {("procio", 1): 0.2, ("asyncio", 1): 1.0, ("procio", 2): 0.3, ("asyncio", 2): 1.0}
+    samples = [sample("spawn", peer, value, number) for (peer, number), value in times.items()]
+    about = {"python": "CPython 3.11.7", **ABOUT}
+    document = {"about": about, "rounds": 2, "quick": False, "cases": {"spawn": {}}, "samples": samples}
     (tmp_path / "one.json").write_text(json.dumps(document))
-    page = "before\n<!-- figures: one -->\nold\n<!-- end of the figures -->\nafter\n"
+    page = "before\n<!-- figures: ratios one -->\nold\n<!-- end of the figures -->\nafter\n"
     new = figures.renewed(page, tmp_path)
-    assert new.count("| a start | procio / asyncio | 0.25 (0.20 to 0.051) | 0.3 |") == 1
+    assert new.count("| procio / asyncio | 0.8 | 0.25 (0.20 to 0.30) | yes |") == 1
     assert "old" not in new
     assert new.startswith("before\n")
     assert new.endswith("\nafter\n")
     assert figures.renewed(new, tmp_path) == new
+    assert "| 250 ms | 1 s | - |" in figures.renewed(page.replace("ratios", "medians"), tmp_path)
     (tmp_path / "one.json").write_text(json.dumps({**document, "quick": True}))
     with pytest.raises(ValueError, match="--quick"):
         figures.renewed(page, tmp_path)
-    for path in sorted((ROOT / "docs").rglob("*.md")):
-        assert figures.renewed(path.read_text(), ROOT / "docs/figures") == path.read_text()
+    checked = [path for path in figures.pages() if "<!-- figures:" in path.read_text()]
+    assert {path.name for path in checked} == {"README.md", "index.md", "benchmarks.md", "benchmarks-rust.md"}
+    for path in checked:
+        assert figures.renewed(path.read_text(), figures.FIGURES) == path.read_text(), path
+
+
+def test_tables_of_other_runs_have_their_own_columns(figures: Any, tmp_path: Path) -> None:
+    """Growth has a column for each peer, Windows one for each loop, the crate one for tokio."""
+    grown = [sample("scale-loops-4", "procio", 0.25), sample("scale-loops-4", "uvloop", None)]
+    taken = {"asyncio": 1.0, "procio-selector": 0.5, "procio": 0.25}
+    wine = [sample("pingpong", peer, value) for peer, value in taken.items()]
+    crate = {"runtime": "two workers", "what": "read", "unit": "s", "rounds": 8, "procio": 0.25, "tokio": 0.5}
+    documents: dict[str, dict[str, Any]] = {
+        "scale": {"cases": {"scale-loops-4": {}}, "samples": grown},
+        "windows": {"cases": {"pingpong": {}}, "samples": wine},
+        "crate": {"rows": [{**crate, "ratio": 0.5, "to_limit": None}]},
+    }
+    for name, document in documents.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"about": {**ABOUT, "uvloop": "not installed"}, **document}))
+
+    def table(name: str) -> str:
+        page: str = figures.renewed(f"<!-- figures: {name} {name} -->\n<!-- end of the figures -->", tmp_path)
+        return page
+
+    assert "spawn + wait `true` (per child) | 250 ms | - | - | - | - | - | - |" in table("scale")
+    assert "| 0.25 (0.25 to 0.25) | 0.50 (0.50 to 0.50) | - | 1 | 250 ms | 1 s |" in table("windows")
+    assert "| two workers | read | 250 ms | 500 ms | 0.50 |  | 8 |" in table("crate")
+    assert "\n- Linux, 2 processors, procio 1.0; load averages at the start 0.1.\n" in table("crate")
+
+
+def test_links_of_the_readme_are_absolute_in_a_release(tmp_path: Path) -> None:
+    """What PyPI and crates.io show has no checkout round it; a release says where the files are."""
+    (tmp_path / ".github").mkdir()
+    shutil.copy(ROOT / ".github" / "absolute_links.py", tmp_path / ".github")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    where = "https://forge.example/people/procio"
+    (tmp_path / "Cargo.toml").write_text(f'[package]\nversion = "1.2.3"\nrepository = "{where}/"\n', encoding="utf-8")
+    subprocess.run([sys.executable, str(tmp_path / ".github" / "absolute_links.py")], check=True, capture_output=True)
+    links = re.findall(r"\]\(([^)]*)\)", (tmp_path / "README.md").read_text(encoding="utf-8"))
+    ours = [link.removeprefix(f"{where}/blob/v1.2.3/") for link in links if link.startswith(where)]
+    assert ours
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert [path for path in ours if not (ROOT / path).exists()] == []

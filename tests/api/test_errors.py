@@ -258,9 +258,9 @@ async def test_user_and_group_that_do_not_exist_by_number() -> None:
 
 async def test_unknown_keyword() -> None:
     with pytest.raises(TypeError, match="no_such_keyword"):
-        await procio.create_subprocess_exec("true", no_such_keyword=1)
+        await procio.create_subprocess_exec("true", no_such_keyword=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="no_such_keyword"):
-        await procio.create_subprocess_shell("true", no_such_keyword=1)
+        await procio.create_subprocess_shell("true", no_such_keyword=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         await procio.create_subprocess_exec()  # type: ignore[call-arg]
 

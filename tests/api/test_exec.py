@@ -141,7 +141,7 @@ def test_needs_a_running_loop() -> None:
 
 
 def test_nothing_starts_before_the_first_await(tmp_path: Path) -> None:
-    """A coroutine that nobody awaits has done nothing."""
+    """A coroutine that is not awaited has done nothing."""
     marker = tmp_path / "marker"
     creation = procio.create_subprocess_exec("touch", str(marker))
     creation.close()
@@ -177,7 +177,7 @@ def test_a_child_watcher_that_is_not_active() -> None:
     """asyncio's own loop asks for an active one, and refuses."""
 
     class Inactive(asyncio.ThreadedChildWatcher):  # type: ignore[name-defined, misc]
-        def is_active(self) -> bool:
+        def is_active(self) -> bool:  # type: ignore[override]
             return False
 
     watcher = Inactive()
@@ -186,5 +186,5 @@ def test_a_child_watcher_that_is_not_active() -> None:
         with asyncio.Runner() as runner:
             assert runner.run(output("echo", "a")) == b"a\n"
     finally:
-        asyncio.set_child_watcher(None)  # type: ignore[attr-defined]
+        asyncio.set_child_watcher(None)  # type: ignore[arg-type, attr-defined]
         watcher.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import procio
 import pytest
@@ -73,6 +74,6 @@ async def test_returncode_of_a_killed_shell() -> None:
         ("errors", "strict", "errors must be None"),
     ],
 )
-async def test_refused_keywords(keyword: str, value: object, message: str) -> None:
+async def test_refused_keywords(keyword: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}$"):
         await procio.create_subprocess_shell("true", **{keyword: value})

@@ -262,7 +262,7 @@ async def test_wrong_values_raise_as_popen(stream: str, value: Any) -> None:
 @pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
 async def test_socket_that_is_closed_is_no_pipe(stream: str) -> None:
     """Its descriptor is -1, which is also PIPE; to Popen it is nothing."""
-    closed = socket.socket()
+    closed: Any = socket.socket()
     closed.close()
     subprocess.run(["true"], check=True, **{stream: closed})
     proc = await procio.create_subprocess_exec("true", **{stream: closed})

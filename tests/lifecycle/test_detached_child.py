@@ -128,7 +128,7 @@ async def test_detached_child_that_is_not_claimed_is_killed_and_reaped():
     pid = proc.pid
     del detached, proc
     gc.collect()
-    # The kernel may take its time; whoever waits for it is not the loop.
+    # The kernel may take its time; the loop does not wait for it.
     while subprocess.run(["kill", "-0", str(pid)], stderr=subprocess.DEVNULL, check=False).returncode == 0:
         await asyncio.sleep(0)
     with pytest.raises(ChildProcessError):

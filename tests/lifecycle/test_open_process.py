@@ -56,8 +56,9 @@ async def test_an_exception_ends_the_group(leader: str, member: str) -> None:
 
 async def test_a_timeout_ends_the_group() -> None:
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3), procio.open_process(family("obey", "ignore"), stdout=PIPE) as proc:
+        async with asyncio.timeout(None) as limit, procio.open_process(family("obey", "ignore"), stdout=PIPE) as proc:
             both = await pids(proc)
+            limit.reschedule(asyncio.get_running_loop().time() + 0.05)
             await asyncio.sleep(1000)
     assert asyncio.current_task().cancelling() == 0
     assert proc.returncode == TERMINATED
@@ -257,9 +258,9 @@ def test_bad_arguments_raise_at_the_call() -> None:
     with pytest.raises(ValueError, match="grace"):
         procio.open_process(["ls"], grace=-1)
     with pytest.raises(ValueError, match="text"):
-        procio.open_process(["ls"], text=True)
+        procio.open_process(["ls"], text=True)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="nonsense"):
-        procio.open_process(["ls"], nonsense=True)
+        procio.open_process(["ls"], nonsense=True)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="Limit"):
         procio.open_process(["ls"], limit=0)
 

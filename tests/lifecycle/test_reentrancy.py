@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import PIPE, running
+from support import PIPE, running, script_result
 
 pytestmark = pytest.mark.differs
 
@@ -57,3 +57,87 @@ def test_exception_while_an_operation_begins_to_wait() -> None:
             assert await proc.communicate() == (b"", None)
 
     meddled(main)
+
+
+# --- calls into Python for which a lock would still be held --------------------------------------
+
+
+def test_an_exception_whose_finalizer_asks_the_stream() -> None:
+    """It goes when another takes its place."""
+    code = """
+seen = []
+
+class Curious(Exception):
+    def __del__(self):
+        seen.append(repr(reader.exception()))
+
+async def main():
+    global reader
+    async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+        reader = proc.stdout
+        reader.set_exception(Curious())
+        reader.set_exception(ZeroDivisionError())
+
+run(main())
+print(json.dumps(seen))
+"""
+    assert script_result(code) == ["ZeroDivisionError()"]
+
+
+def test_bytes_whose_finalizer_asks_the_writer() -> None:
+    """They go when they are written."""
+    code = """
+seen = []
+
+class Curious(bytes):
+    def __del__(self):
+        seen.append(writer.transport.get_write_buffer_size() >= 0)
+
+async def main():
+    global writer
+    async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+        writer = proc.stdin
+        for _ in range(3):
+            writer.write(Curious(1 << 20))
+        await proc.stdout.readexactly(3 << 20)
+        await proc.communicate(Curious(1 << 20))
+
+run(main())
+print(json.dumps(seen))
+"""
+    assert script_result(code) == [True] * 4
+
+
+def test_a_timer_that_looks_at_the_operation_when_it_is_cancelled() -> None:
+    """As the handler of a signal may do it, which prints what the tasks wait for."""
+    code = """
+seen = []
+
+class Timer:
+    def __init__(self, handle):
+        self.handle = handle
+
+    def cancel(self):
+        seen.append(repr(running.cr_await))
+        self.handle.cancel()
+
+class Loop(asyncio.SelectorEventLoop):
+    def call_later(self, delay, callback, *args, **keywords):
+        handle = super().call_later(delay, callback, *args, **keywords)
+        return Timer(handle) if "Timer" in type(callback).__name__ else handle
+
+async def main():
+    global running
+    # What has left the session holds the pipe, so that reading goes on, by another timer.
+    script = "import os, time; os.fork() or (os.setsid(), os.write(1, b'%d' % os.getpid())); time.sleep(1000)"
+    running = procio.run_process([sys.executable, "-S", "-c", script], timeout=0.5, grace=1000)
+    try:
+        await running
+    except procio.TimeoutExpired as error:
+        os.kill(int(error.stdout), signal.SIGKILL)
+
+with asyncio.Runner(loop_factory=Loop) as runner:
+    runner.run(main())
+print(json.dumps(seen))
+"""
+    assert "<coroutine run_process>" in script_result(code)

@@ -1,4 +1,4 @@
-"""send_signal, terminate, kill: the right process or nobody."""
+"""send_signal, terminate, kill: the right process or none."""
 
 from __future__ import annotations
 
@@ -163,6 +163,8 @@ import logging, subprocess
 logging.disable()  # without pidfds the status is lost, and that is said
 
 async def main():
+    # Forks when it reads a line: what has the number then is no child of ours.
+    shell = subprocess.Popen(["sh", "-c", STRANGER], stdin=PIPE, stdout=PIPE)
     # The child ends when it is told, and the loop does not run before it has: procio cannot have reaped it.
     proc = await sh("read line; exit 3", stdin=PIPE)
     proc.stdin.close()
@@ -172,38 +174,53 @@ async def main():
     os.waitpid(proc.pid, 0)
     with open("/proc/sys/kernel/ns_last_pid", "w") as file:
         file.write(str(proc.pid - 1))
-    victim = subprocess.Popen(["sleep", "1000"])
-    assert victim.pid == proc.pid
+    if sys.argv[1] == "stranger":
+        shell.stdin.write(b"\\n")
+        shell.stdin.flush()
+        victim = int(shell.stdout.readline())
+    else:
+        child = subprocess.Popen(["sleep", "1000"])
+        victim = child.pid
+    assert victim == proc.pid
     for signal_it in (proc.kill, proc.terminate):
         with contextlib.suppress(ProcessLookupError):
             signal_it()
-    assert state(victim.pid) != "Z"
-    assert victim.poll() is None
+    assert state(victim) not in ("Z", None)
     await proc.wait()
-    assert victim.poll() is None
     del proc
     gc.collect()
-    assert victim.poll() is None
-    victim.kill()
-    assert victim.wait() == KILLED
+    assert state(victim) not in ("Z", None)
+    os.kill(victim, signal.SIGKILL)
+    if sys.argv[1] == "child":
+        assert child.wait() == KILLED
+    shell.communicate()
     assert not children()
 run(main())
-"""
+""".replace("STRANGER", repr("read line && { sleep 1000 >&- & echo $!; wait; }"))
 
 
-@pytest.mark.differs
-@skips.needs_root
-def test_recycled_pid_is_never_signalled(loop_name: str) -> None:
-    """gh-127049: somebody else reaped the child, and its pid belongs to another process now.
-
-    In a pid namespace of its own, where the next pid can be chosen and nobody else takes one.
-    """
+def recycle(victim: str, loop_name: str) -> None:
+    """In a pid namespace of its own, where the next pid can be chosen and no other process takes one."""
     private = ("unshare", "--pid", "--fork", "--mount-proc")
     try:
         subprocess.run([*private, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(skips.PID_NOT_CHOSEN)
-    assert script_result(RECYCLED, loop=loop_name, prefix=private) is None
+    assert script_result(RECYCLED, victim, loop=loop_name, prefix=private) is None
+
+
+@pytest.mark.differs
+@skips.needs_root
+def test_recycled_pid_of_a_stranger_is_never_signalled(loop_name: str) -> None:
+    """gh-127049: other code reaped the child, and its pid belongs to another process now."""
+    recycle("stranger", loop_name)
+
+
+@pytest.mark.differs
+@skips.needs_root
+def test_recycled_pid_of_a_child_is_never_signalled(loop_name: str) -> None:
+    """The same, and the other process is a child of ours that other code has started."""
+    recycle("child", loop_name)
 
 
 AUDITED = """

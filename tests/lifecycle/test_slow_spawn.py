@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -97,6 +99,41 @@ async def test_preexec_fn_that_fails_late() -> None:
     assert not children()
 
 
+@pytest.fixture
+def withheld(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
+    """A program that cannot be executed until it is released: we hold a lease on its file."""
+    import fcntl
+
+    program = tmp_path / "program"
+    shutil.copy("/bin/echo", program)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # what tells the holder that the file is wanted
+    fd = os.open(program, os.O_RDONLY)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError:
+        pytest.skip(skips.NO_LEASE)
+    yield program, lambda: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    os.close(fd)
+    signal.signal(signal.SIGIO, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=skips.NOT_LINUX)
+async def test_loop_goes_on_while_the_exec_waits(
+    withheld: tuple[Path, Callable[[], object]], ticks: Callable[[], int]
+) -> None:
+    """However long it takes: a parent that gives way to its child does so for a while only."""
+    program, release = withheld
+    task = asyncio.create_task(procio.create_subprocess_exec(program, "late", stdout=PIPE))
+    await until(children, "child")
+    before = ticks()
+    await until(lambda: ticks() > before + 100, "turns of the loop")
+    assert await output("echo", "meanwhile") == b"meanwhile\n"
+    assert not task.done()
+    release()
+    assert await (await task).communicate() == (b"late\n", None)
+
+
+@pytest.mark.skipif(sys.platform == "linux", reason=skips.OTHER_TEST)
 async def test_loop_goes_on_while_path_is_searched(ticks: Callable[[], int]) -> None:
     """Thousands of directories that do not have the program."""
     path = ":".join([f"/none/{number}" for number in range(9000)] + ["/bin", "/usr/bin"])

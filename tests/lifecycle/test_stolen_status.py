@@ -1,4 +1,4 @@
-"""Somebody else takes the exit status: the true one where the kernel tells, else 255; never a hang."""
+"""Other code takes the exit status: the true one where the kernel tells, else 255; never a hang."""
 
 from __future__ import annotations
 

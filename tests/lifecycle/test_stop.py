@@ -220,7 +220,7 @@ async def test_fileno_is_readable_at_the_end_and_stays_ours() -> None:
         assert not os.get_inheritable(fd)
         assert select.select([fd], [], [], 0)[0] == []
         seen = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().add_reader(fd, lambda: seen.done() or seen.set_result(None))
+        asyncio.get_running_loop().add_reader(fd, lambda: seen.done() or seen.set_result(None))  # type: ignore[func-returns-value]
         proc.stdin.close()
         await seen
         asyncio.get_running_loop().remove_reader(fd)

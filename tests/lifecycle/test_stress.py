@@ -162,7 +162,7 @@ async def test_a_hundred_conversations_at_once() -> None:
 
 
 async def test_children_that_are_killed_and_forgotten() -> None:
-    """Kill without wait: the reaper needs nobody."""
+    """Kill without wait: the reaper needs no task."""
     for _ in range(scaled(300, 10)):
         proc = await procio.create_subprocess_exec("sleep", "1000", stdin=PIPE)
         proc.kill()

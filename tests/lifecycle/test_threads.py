@@ -65,7 +65,7 @@ def test_a_thread_beside_the_main_thread(loop_factory: LoopFactory) -> None:
 
     async def main() -> None:
         async with cat() as proc:
-            inner = await asyncio.to_thread(in_threads, 1, loop_factory, talk)
+            inner = await asyncio.to_thread(in_threads, 1, loop_factory, talk)  # type: ignore[func-returns-value]
             assert inner is None
             proc.stdin.write(b"x")
             assert await proc.stdout.readexactly(1) == b"x"

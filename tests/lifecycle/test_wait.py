@@ -1,4 +1,4 @@
-"""Process.wait(): ends with the process, for everybody who waits, whoever holds its pipes."""
+"""Process.wait(): ends with the process, for every task that waits, even while its pipes are open elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_wait_returns_the_status() -> None:
 
 
 async def test_returncode_without_wait() -> None:
-    """The status is published although nobody awaits it."""
+    """The status is published although no task awaits it."""
     proc = await sh("exit 9")
     await until(lambda: proc.returncode == 9, "returncode")
 
@@ -104,7 +104,7 @@ async def test_wait_while_a_grandchild_holds_the_pipes() -> None:
 
 @pytest.mark.differs
 async def test_waiters_from_before_while_pipes_are_held() -> None:
-    """gh-119710 with somebody who waits before the exit."""
+    """gh-119710 with a task that waits before the exit."""
     proc = await sh("sleep 1000 & echo $!; read x; exit 3", stdin=PIPE, stdout=PIPE)
     stray = int(await proc.stdout.readline())
     try:

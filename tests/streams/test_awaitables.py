@@ -75,7 +75,7 @@ async def test_closed_awaitable_has_taken_nothing(pair: procio.Process) -> None:
     "drive", [next, lambda coroutine: coroutine.send(None), lambda coroutine: coroutine.__next__()]
 )
 async def test_result_is_the_value_of_a_stopiteration(reader: asyncio.StreamReader, drive: Any) -> None:
-    """As a coroutine's; it stays that of whoever catches it."""
+    """As a coroutine's; it stays that of the code that catches it."""
     reader.feed_data(b"one\ntwo\n")
     caught = []
     for _ in range(2):
@@ -126,7 +126,7 @@ async def test_an_awaitable_takes_weak_references(pair: procio.Process) -> None:
     first = pair.stdout.readline()
     seen = weakref.ref(first)
     assert seen() is first
-    assert await first == b"0\n"
+    assert await first == b"0\n"  # type: ignore[misc]
     later = weakref.ref(first)
     del first
     assert seen() is None

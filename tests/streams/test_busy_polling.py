@@ -16,7 +16,7 @@ WAITS = 64
 
 
 class Watched(selectors.DefaultSelector):
-    """Counts how often somebody asks for its descriptor, which asyncio does not."""
+    """Counts how often a caller asks for its descriptor, which asyncio does not."""
 
     asked = 0
 
@@ -45,7 +45,7 @@ async def exchange(proc: procio.Process) -> None:
 
 
 async def late(proc: procio.Process) -> None:
-    """Waits for what nobody has asked for yet."""
+    """Waits for what the child was not asked for yet."""
     asyncio.get_running_loop().call_later(0.001, proc.stdin.write, b"x")
     assert await proc.stdout.readexactly(1) == b"x"
 

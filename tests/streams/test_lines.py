@@ -118,7 +118,7 @@ async def test_bad_arguments_of_lines(pair: procio.Process) -> None:
         with pytest.raises(ValueError, match="encoding"):
             method(errors="replace")
         with pytest.raises(TypeError):
-            method("utf-8")
+            method("utf-8")  # type: ignore[call-overload]
 
 
 # --- merged --------------------------------------------------------------------------------------

@@ -175,15 +175,15 @@ async def test_readuntil_separator_across_pieces(reader: asyncio.StreamReader) -
 async def test_readuntil_tuple(reader: asyncio.StreamReader) -> None:
     """3.13: the shortest piece that ends with any of the separators."""
     reader.feed_data(b"one,two;three;;four")
-    assert await reader.readuntil((b";", b",")) == b"one,"
-    assert await reader.readuntil((b";;", b";")) == b"two;"
-    assert await reader.readuntil((b"e;", b"three;;")) == b"three;"
+    assert await reader.readuntil((b";", b",")) == b"one,"  # type: ignore[arg-type]
+    assert await reader.readuntil((b";;", b";")) == b"two;"  # type: ignore[arg-type]
+    assert await reader.readuntil((b"e;", b"three;;")) == b"three;"  # type: ignore[arg-type]
     reader.feed_data(b"!")
-    assert await reader.readuntil((b"nothing", b"!")) == b";four!"
+    assert await reader.readuntil((b"nothing", b"!")) == b";four!"  # type: ignore[arg-type]
 
 
 async def test_readuntil_tuple_of_different_lengths(reader: asyncio.StreamReader) -> None:
-    task = asyncio.create_task(reader.readuntil((b"\r\n\r\n", b"END")))
+    task = asyncio.create_task(reader.readuntil((b"\r\n\r\n", b"END")))  # type: ignore[arg-type]
     for piece in (b"head\r\n", b"\r", b"\n", b"body"):
         reader.feed_data(piece)
         await turns(2)
@@ -199,7 +199,7 @@ async def test_readuntil_empty_separator(reader: asyncio.StreamReader, separator
 
 async def test_readuntil_empty_tuple(reader: asyncio.StreamReader) -> None:
     with pytest.raises(ValueError, match="Separator should contain at least one element"):
-        await reader.readuntil(())
+        await reader.readuntil(())  # type: ignore[arg-type]
 
 
 async def test_readuntil_over_the_limit_not_found() -> None:
@@ -272,7 +272,7 @@ async def test_at_eof() -> None:
 
 
 async def test_at_eof_without_a_read() -> None:
-    """Nobody has to read once more for the end to be noticed."""
+    """The end is noticed without another read."""
     proc = await emitted("abc")
     await proc.stdout.readexactly(3)
     await until(proc.stdout.at_eof, "end of file")
@@ -299,7 +299,7 @@ async def test_not_at_eof_while_data_is_there() -> None:
 
 
 async def test_nothing_is_read_while_another_waits(pair: procio.Process) -> None:
-    """Who wants no bytes is in nobody's way."""
+    """A read of no bytes is in no other reader's way."""
     waiting = asyncio.create_task(pair.stdout.readexactly(3))
     await turns(3)
     assert (await pair.stdout.read(0), await pair.stdout.readexactly(0)) == (b"", b"")

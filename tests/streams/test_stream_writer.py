@@ -169,7 +169,7 @@ async def test_drain_after_close_of_the_pipe() -> None:
 
 
 async def until_broken(proc: procio.Process) -> BaseException:
-    """Write until drain() says that nobody reads."""
+    """Write until drain() says that the child no longer reads."""
     for _ in range(10000):
         try:
             proc.stdin.write(b"x" * 1000)

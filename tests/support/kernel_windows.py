@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from ctypes import wintypes
 
-kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-ntdll = ctypes.WinDLL("ntdll")
+kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+ntdll = ctypes.WinDLL("ntdll")  # type: ignore[attr-defined]
 kernel32.OpenProcess.restype = kernel32.OpenThread.restype = wintypes.HANDLE
 kernel32.CreateToolhelp32Snapshot.restype = wintypes.HANDLE
 for _function in (kernel32.CloseHandle, kernel32.WaitForSingleObject, kernel32.TerminateProcess):
@@ -165,7 +165,7 @@ def resident_bytes() -> int:
     kernel32.GetCurrentProcess.restype = wintypes.HANDLE
     process = wintypes.HANDLE(kernel32.GetCurrentProcess())
     if not kernel32.K32GetProcessMemoryInfo(process, ctypes.byref(memory), memory.size):
-        raise ctypes.WinError(ctypes.get_last_error())
+        raise ctypes.WinError(ctypes.get_last_error())  # type: ignore[attr-defined]
     return int(memory.resident)
 
 
@@ -183,7 +183,7 @@ def _with_process(pid: int, call: Callable[[wintypes.HANDLE], int]) -> None:
     suspend_resume = 0x800
     handle = kernel32.OpenProcess(suspend_resume, False, pid)
     if not handle:
-        raise ctypes.WinError(ctypes.get_last_error())
+        raise ctypes.WinError(ctypes.get_last_error())  # type: ignore[attr-defined]
     status = call(wintypes.HANDLE(handle)) & 0xFFFFFFFF
     kernel32.CloseHandle(handle)
     if status:

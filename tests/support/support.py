@@ -40,7 +40,7 @@ HELPERS = SUPPORT / "helpers"
 PYTHON = (sys.executable, "-S", "-E")
 # The return codes of a child that was killed or terminated.
 KILLED, TERMINATED = (1, 1) if WINDOWS else (-9, -15)
-# That of one that wrote to a pipe which nobody reads.
+# That of one that wrote to a pipe without a reader.
 BROKEN = 1 if WINDOWS else -13
 SH = "sh" if WINDOWS else "/bin/sh"
 PIPE, STDOUT, DEVNULL = procio.PIPE, procio.STDOUT, procio.DEVNULL
@@ -55,7 +55,7 @@ def new_loop_named(name: str) -> asyncio.AbstractEventLoop:
 
         return uvloop.new_event_loop()
     if name == "proactor":
-        return asyncio.ProactorEventLoop()
+        return asyncio.ProactorEventLoop()  # type: ignore[attr-defined]
     return asyncio.SelectorEventLoop() if name == "selector" else asyncio.new_event_loop()
 
 
@@ -126,8 +126,9 @@ def clears_signal_handlers() -> bool:
 
 
 def status_survives_theft() -> bool:
-    """PIDFD_GET_INFO tells the exit status of a child that somebody else reaped (Linux 6.15)."""
-    return kernel_at_least(6, 15) and os.environ.get("PROCIO_PIDFD") != "0"
+    """PIDFD_GET_INFO tells the exit status of a child that other code reaped (Linux 6.15)."""
+    pidfds = os.environ.get("PROCIO_PIDFD") != "0" and os.environ.get("PROCIO_TEST_KQUEUE") != "1"
+    return kernel_at_least(6, 15) and pidfds
 
 
 def noted(file: Path) -> int:
@@ -187,7 +188,8 @@ async def finish(proc: procio.Process) -> int:
     if proc.stdin is not None:
         proc.stdin.close()
     streams = [stream for stream in (proc.stdout, proc.stderr) if stream is not None and not stream.exception()]
-    code, *_ = await asyncio.gather(proc.wait(), *(stream.read() for stream in streams))
+    end = asyncio.gather(*(stream.read() for stream in streams))
+    code, _ = await asyncio.gather(proc.wait(), end)
     return code
 
 

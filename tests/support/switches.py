@@ -11,12 +11,15 @@ import os
 FORCED_PATHS = (
     ("PROCIO_SPAWN", "vfork"),
     ("PROCIO_SPAWN", "fork"),
+    ("PROCIO_SPAWN", "posix_spawn"),
+    ("PROCIO_GIVE_WAY", "1"),
     ("PROCIO_EXEC", "libc"),
     ("PROCIO_PIDFD", "0"),
     ("PROCIO_GROUP_SIGNAL", "0"),
     ("PROCIO_POLL_THREAD", "1"),
     ("PROCIO_CLONE3", "0"),
     ("PROCIO_CLOSE_RANGE", "0"),
+    ("PROCIO_SETXID_BARRIER", "0"),
 )
 
 # Those that choose how a loop learns of what has happened: the kind of loop matters to them.
@@ -31,4 +34,4 @@ def active() -> list[str]:
 
 if __name__ == "__main__":
     for name, value in FORCED_PATHS:
-        print(f"{name}={value}", "asyncio,uvloop" if (name, value) in LOOP_PATHS else "asyncio")
+        print(f"{name}={value}")

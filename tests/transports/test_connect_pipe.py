@@ -66,6 +66,36 @@ async def test_end_of_a_terminal_is_not_reported(tmp_path: Path) -> None:
     assert contexts == []
 
 
+class Poor:
+    """A stream for whose first bytes there is no memory."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._poor = stream, True
+
+    def _read_nowait(self, *args: Any) -> Any:
+        if self._poor:
+            self._poor = False
+            raise MemoryError
+        return self._stream._read_nowait(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@pytest.mark.differs
+async def test_a_lack_of_memory_does_not_end_the_delivery(tmp_path: Path) -> None:
+    """The loop is told, and the bytes come all the same. (So it is with asyncio, whose stream is another.)"""
+    reader, writer = opened("pipe", tmp_path)
+    with reported(asyncio.get_running_loop()) as contexts:
+        transport, protocol = await reading(reader)
+        transport._stream = Poor(transport._stream)
+        writer.write(b"data")
+        await until(lambda: protocol.data == b"data", "data")
+        writer.close()
+        assert await protocol.end() is None
+    assert [type(context["exception"]) for context in contexts] == [MemoryError]
+
+
 async def test_pause_and_resume(tmp_path: Path) -> None:
     reader, writer = opened("pipe", tmp_path)
     transport, protocol = await reading(reader)
@@ -214,7 +244,7 @@ async def test_buffered_protocol(tmp_path: Path) -> None:
 
 @pytest.mark.differs
 async def test_pipe_object_closed_by_the_program(tmp_path: Path) -> None:
-    """The transport has a descriptor of its own, so neither hangs nor reads somebody else's file."""
+    """The transport has a descriptor of its own, so neither hangs nor reads another owner's file."""
     reader, writer = opened("pipe", tmp_path)
     transport, protocol = await reading(reader)
     reader.close()
@@ -366,7 +396,7 @@ def test_standard_streams_of_a_program(kind: str, loop_name: str, tmp_path: Path
         stdin, stdout = subprocess.PIPE, subprocess.PIPE
     elif kind == "socket":
         (a, b), (c, d) = socket.socketpair(), socket.socketpair()
-        stdin, stdout = b, d
+        stdin, stdout = b.fileno(), d.fileno()
     else:
         master, slave = pty.openpty()
         tty.setraw(slave)
@@ -399,7 +429,7 @@ def test_standard_streams_of_a_program(kind: str, loop_name: str, tmp_path: Path
     assert kind == "terminal" or (code, err) == (0, b"")
 
 
-# --- what somebody else opened ------------------------------------------------------------------
+# --- what other code opened ---------------------------------------------------------------------
 
 
 class Reading(asyncio.Protocol):
@@ -433,7 +463,7 @@ def terminal() -> tuple[BinaryIO, Callable[[bytes], Any], Callable[[], Any]]:
 
 def messages(kind: int) -> tuple[BinaryIO, Callable[[bytes], Any], Callable[[], Any]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
-    return ours.makefile("rb", 0), theirs.send, lambda: (ours.close(), theirs.close())
+    return ours.makefile("rb", 0), theirs.send, lambda: (ours.close(), theirs.close())  # type: ignore[func-returns-value, return-value]
 
 
 def packets() -> tuple[BinaryIO, Callable[[bytes], Any], Callable[[], Any]]:

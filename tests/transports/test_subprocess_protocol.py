@@ -262,7 +262,7 @@ async def test_transport_closed_twice_and_after_the_end() -> None:
 
 
 async def test_close_discards_what_is_queued_for_standard_input() -> None:
-    """There is nobody left to read it."""
+    """No process is left that reads it."""
     transport, protocol = await start("sleep", "1000", stdout=None, stderr=None)
     transport.get_pipe_transport(0).write(bytes(1 << 20))
     transport.close()

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.conformance, pytest.mark.timeout(120)]
 
 def names(mixin: type) -> list[str]:
     """The tests of a class, inherited ones too."""
-    return unittest.TestLoader().getTestCaseNames(mixin)  # type: ignore[arg-type]
+    return list(unittest.TestLoader().getTestCaseNames(mixin))  # type: ignore[arg-type]
 
 
 def is_low_level(mixin: type, name: str) -> bool:

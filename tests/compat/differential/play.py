@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import socket
 import time
 import zlib
@@ -44,6 +45,12 @@ def told(error: BaseException) -> tuple[Any, ...]:
         # reading when half of the buffer has been taken, procio at once.
         return ("raised", type(error).__name__, "Separator is too far away", {})
     return ("raised", type(error).__name__, str(error), more)
+
+
+def read_ahead(stream: Any) -> int:
+    """How many bytes a reader holds, as its text says."""
+    found = re.search(r" (\d+) bytes", repr(stream))
+    return int(found[1]) if found else 0
 
 
 class Operation:
@@ -350,13 +357,20 @@ class Player:
         return getattr(stream, kind)(*(() if argument is None else (argument,)))
 
     async def read_some(self, stream: Any, size: int) -> bytes:
-        """`read(n)` may give less than there is; then this goes on to what the first run was given at once."""
-        step = self.step
-        data: bytes = await stream.read(size)
+        """`read(n)` may give more or less than in the first run; then this asks for what that was given at once.
+
+        How far has been read ahead is not the same: asyncio goes on when half of the buffer has been taken,
+        procio at once.
+        """
+        wanted = None
         if self.expected is not None:
-            kind, *result = self.expected.outcomes.get(step, ("pending",))
-            while data and kind == "returned" and len(data) < len(result[0]) and result[0].startswith(data):
-                data += await stream.read(len(result[0]) - len(data))
+            kind, *result = self.expected.outcomes.get(self.step, ("pending",))
+            wanted = result[0] if kind == "returned" else None
+        if wanted and read_ahead(stream) > len(wanted):
+            size = min(size, len(wanted))
+        data: bytes = await stream.read(size)
+        while data and wanted and len(data) < len(wanted) and wanted.startswith(data):
+            data += await stream.read(len(wanted) - len(data))
         return data
 
     @staticmethod

@@ -17,7 +17,7 @@ from play import Child, Player
 
 _read = asyncio.StreamReader.read
 _communicate = asyncio.subprocess.Process.communicate
-_read_stream = asyncio.subprocess.Process._read_stream
+_read_stream = asyncio.subprocess.Process._read_stream  # type: ignore[attr-defined]
 _process_exited = asyncio.base_subprocess.BaseSubprocessTransport._process_exited
 
 

@@ -4,6 +4,7 @@ What docs/differences.md names is allowed (reference.py). A seed makes one plan:
 
     PROCIO_DIFFERENTIAL_SEED=17 pytest -m differential -k asyncio        that plan only
     PROCIO_DIFFERENTIAL_SECONDS=3600 pytest -m differential              as many as fit into an hour
+    PROCIO_DIFFERENTIAL_FIRST=1000 pytest -m differential                from this seed on, in place of a random one
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from reference import Reference, differences
 
 SECONDS = float(os.environ.get("PROCIO_DIFFERENTIAL_SECONDS", "60"))
 SEED = os.environ.get("PROCIO_DIFFERENTIAL_SEED")
+FIRST = SEED or os.environ.get("PROCIO_DIFFERENTIAL_FIRST")
 # Plans of the default run.
 FEW = 12
 
@@ -77,7 +79,7 @@ def test_fixed_plans(seed: int, loop_factory: LoopFactory) -> None:
 @pytest.mark.timeout(SECONDS + 120)
 def test_random_plans(loop_factory: LoopFactory) -> None:
     """As many as there is time for, half of it for each loop; the seeds are printed."""
-    first = int(SEED) if SEED else random.SystemRandom().randrange(1 << 32)
+    first = int(FIRST) if FIRST else random.SystemRandom().randrange(1 << 32)
     end = time.monotonic() + SECONDS / 2
     seed = first
     while True:

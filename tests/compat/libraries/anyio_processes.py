@@ -18,7 +18,7 @@ async def talk() -> bytes:
     return answer
 
 
-async def cancelled() -> int:
+async def cancelled() -> int | None:
     with anyio.CancelScope() as scope:
         async with await anyio.open_process(["sleep", "60"]) as process:
             scope.cancel()

@@ -8,7 +8,7 @@ board = chess.Board()
 for line in sys.stdin:
     match line.split():
         case ["uci"]:
-            print("id name first\nid author nobody\noption name Hash type spin default 1 min 1 max 9\nuciok")
+            print("id name first\nid author none\noption name Hash type spin default 1 min 1 max 9\nuciok")
         case ["isready"]:
             print("readyok")
         case ["position", "startpos", *moves]:

@@ -231,7 +231,6 @@ class Suite:
 _WITH_ANYIO = ("-p", "no:asyncio", "-p", "anyio")
 _WITH_PYTEST_ASYNCIO = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
 _TWO_PIECES = "its child writes a line in two pieces, and the test takes the first for all; fails on asyncio, too"
-_OWN_METHODS = "the proxy's loop has subprocess methods of its own, which install() passes over"
 
 SUITES = [
     Suite(
@@ -283,14 +282,8 @@ SUITES = [
         opened=2,
         loops=("asyncio",),  # half of it fails on uvloop, without procio
         left_out={
-            **{
-                f"tests/test_subprocess.py::TestSubprocess::{name}": _TWO_PIECES
-                for name in ("test_exec", "test_shell", "test_stderr", "test_get_pid")
-            },
-            **{
-                f"tests/test_check_and_shutdown.py::TestCheckAndShutdown::{name}": _OWN_METHODS
-                for name in ("test_subproc_transports", "test_subproc_transports_ignore")
-            },
+            f"tests/test_subprocess.py::TestSubprocess::{name}": _TWO_PIECES
+            for name in ("test_exec", "test_shell", "test_stderr", "test_get_pid")
         },
     ),
     Suite(

@@ -10,8 +10,10 @@ from __future__ import annotations
 import pytest
 import shim
 import skips
-from injection import available, failures, lost_interrupts
+from injection import Call, Injector, Plan, available, failures, lost_interrupts
 from switches import FORCED_PATHS
+
+PATHS = [("", ""), *FORCED_PATHS]
 
 pytestmark = [
     skips.needs_proc,
@@ -27,10 +29,19 @@ def test_a_call_that_fails(loop_name: str) -> None:
 
 @pytest.mark.injection
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("variable", "value"), [("", ""), *FORCED_PATHS], ids="=".join)
+@pytest.mark.parametrize(("variable", "value"), PATHS, ids=map("=".join, PATHS))
 def test_every_call_that_fails(loop_name: str, variable: str, value: str) -> None:
     """All of them, on every path that can be forced."""
     assert not [str(failure) for failure in failures(loop_name, {variable: value} if variable else {}, whole=True)]
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_close_range_switch(value: str) -> None:
+    """The switch is about one call of the child, which this counts as well as makes it fail."""
+    plan = Plan()
+    with Injector(env={"PROCIO_CLOSE_RANGE": value, "PROCIO_SPAWN": ""}) as injector:
+        assert injector.attempt("communicate", plan) == {"said": 0, "problems": []}
+    assert (Call("close_range", in_child=True) in plan.seen) == (value == "1")
 
 
 def test_ctrl_c_at_every_call(loop_name: str) -> None:

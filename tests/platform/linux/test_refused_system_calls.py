@@ -12,13 +12,17 @@ import platform
 import pytest
 import shim
 import skips
-from support import clears_signal_handlers, script_result
+from support import clears_signal_handlers, kernel_at_least, script_result
 
 NUMBERS = {
-    "x86_64": {"write": 1, "writev": 20, "clone": 56, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
-    "aarch64": {"write": 64, "writev": 66, "clone": 220, "pidfd_send_signal": 424, "clone3": 435, "close_range": 436},
+    "x86_64": {"write": 1, "writev": 20, "clone": 56, "kill": 62},
+    "aarch64": {"write": 64, "writev": 66, "clone": 220, "kill": 129},
 }
-CLONE_VM, CLONE_PIDFD, CLONE_VFORK = 0x100, 0x1000, 0x4000
+NUMBERS["x86_64"] |= {"getgroups": 115, "capget": 125, "rt_sigtimedwait": 128}
+NUMBERS["aarch64"] |= {"getgroups": 158, "capget": 90, "rt_sigtimedwait": 137}
+for numbers in NUMBERS.values():
+    numbers.update({"pidfd_send_signal": 424, "clone3": 435, "close_range": 436})
+CLONE_VM, CLONE_PIDFD, CLONE_VFORK, CLONE_THREAD = 0x100, 0x1000, 0x4000, 0x10000
 EPERM, EIO, E2BIG, EAGAIN, ENOMEM, EACCES, EINVAL, EPIPE, ENOSYS, ECONNRESET = 1, 5, 7, 11, 12, 13, 22, 32, 38, 104
 
 pytestmark = [
@@ -27,7 +31,7 @@ pytestmark = [
 ]
 
 # Refuses calls by their number, and by the length that they are given, if there is one. Those with `flags` are
-# refused if they have any of them, but not when they make a thread.
+# refused if they have any of them, but not when they make a thread, unless that is among the flags.
 FILTER = """
 import ctypes, struct
 
@@ -44,7 +48,7 @@ for number, flags, errno, *length in refused:
     if length:  # word 32 is its third argument
         steps = [instruction(load, 32), instruction(equal, length[0], 0, 1), *steps]
     if flags:  # word 0 is the number of the call, word 16 its first argument
-        choice = [instruction(any_bit, CLONE_THREAD, 2, 0), instruction(any_bit, flags, 0, 1)]
+        choice = [instruction(any_bit, CLONE_THREAD & ~flags, 2, 0), instruction(any_bit, flags, 0, 1)]
         steps = [instruction(load, 16), *choice, *steps]
     program += [instruction(load, 0), instruction(equal, number, 0, len(steps)), *steps]
 program = b"".join([*program, instruction(give, 0x7FFF0000)])
@@ -123,6 +127,7 @@ def test_refused_call(call: str, flags: int, errno: int, loop_name: str) -> None
 
 # What decides here is the system call, so nothing else may make threads or choose another way.
 FIRST_WAY = {"PROCIO_SPAWN": "", "PROCIO_PIDFD": "1", "PROCIO_POLL_THREAD": "0", "PROCIO_CLONE3": "1"}
+FIRST_WAY["PROCIO_SETXID_BARRIER"] = "1"
 
 STARTS = """
 async def main():
@@ -144,11 +149,25 @@ run(main())
 """
 
 
+# Root without the capabilities to become another user. A process that has them makes a thread for a start, and glibc
+# makes none where clone3 is refused with anything but ENOSYS.
+ONE_IDENTITY = """
+import ctypes
+header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+call = ctypes.CDLL(None, use_errno=True)
+assert call.capget(header, sets) == 0
+for i in range(3):
+    sets[i] &= ~(1 << 6 | 1 << 7)
+assert call.capset(header, sets) == 0, ctypes.get_errno()
+"""
+
+
 @ours
 @pytest.mark.parametrize("errno", [ENOSYS, EPERM, EINVAL, E2BIG, EACCES])
 def test_refused_clone3(errno: int, loop_name: str) -> None:
     """What is tried next differs in nothing but clone3: it is not CLONE_VFORK, which would be an error here."""
-    refusing([("clone3", 0, errno), ("clone", CLONE_VFORK, EAGAIN)], REFUSED, loop_name, **FIRST_WAY)
+    calls = [("clone3", 0, errno), ("clone", CLONE_VFORK, EAGAIN)]
+    refusing(calls, ONE_IDENTITY + REFUSED, loop_name, **FIRST_WAY)
 
 
 @ours
@@ -158,6 +177,41 @@ def test_clone3_switch(loop_name: str) -> None:
     exhausted = [("clone", CLONE_VM | CLONE_PIDFD, EAGAIN)]
     refusing(exhausted, STARTS, loop_name, **FIRST_WAY)
     refusing(exhausted, EXHAUSTED, loop_name, **FIRST_WAY | {"PROCIO_CLONE3": "0"})
+
+
+@ours
+@pytest.mark.parametrize(("way", "flags"), [("", CLONE_VM), ("vfork", CLONE_VM | CLONE_VFORK), ("fork", 0)])
+def test_spawn_switch(way: str, flags: int, loop_name: str) -> None:
+    """Each way makes its own kind of child: if there are no resources for that kind the start fails, and only then."""
+    env = FIRST_WAY | {"PROCIO_SPAWN": way, "PROCIO_EXEC": ""}
+    for flag in (CLONE_VM, CLONE_VFORK):
+        code = EXHAUSTED if flags & flag else STARTS
+        refusing([NO_CLONE3, ("clone", flag, EAGAIN)], code, loop_name, **env)
+
+
+GROUP = """
+async def main():
+    proc = await procio.create_subprocess_exec("sleep", "1000", start_new_session=True)
+    try:
+        proc.send_signal_to_group(9)
+        assert args[1] == "1"
+    except PermissionError:
+        assert args[1] == "0"
+        proc.kill()
+    assert await proc.wait() == -9
+run(main())
+"""
+
+
+@ours
+@pytest.mark.skipif(not kernel_at_least(6, 9), reason=skips.NO_GROUP_SIGNAL)
+@skips.needs_pidfds
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_group_signal_switch(value: str) -> None:
+    """A group is signalled by the pidfd of its leader, and with the switch by its number, which is refused here."""
+    rules = json.dumps([(NUMBERS[platform.machine()]["kill"], 0, EPERM)])
+    env = FIRST_WAY | {"PROCIO_GROUP_SIGNAL": value}
+    assert script_result(FILTER + GROUP, rules, value, env=env) is None
 
 
 AS_DATA = """

@@ -473,7 +473,7 @@ run(main())
 
 
 def kill_when(lines: int, options: dict[str, Any], way: dict[str, str], loop: str) -> None:
-    """Kill a program after so many lines of its output, and wait for the end of all that it started."""
+    """Kill a program after a number of lines of its output, and wait for the end of all that it started."""
     reader, writer = os.pipe()
     code = script_source(PARENT, loop)
     command = [sys.executable, "-c", code, str(writer), json.dumps(options)]

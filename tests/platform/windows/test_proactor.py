@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from support import PIPE, SUPPORT
 if sys.platform != "win32":
     pytest.skip(skips.WINDOWS_ONLY, allow_module_level=True)
 
-from asyncio.windows_events import IocpProactor
+from asyncio.windows_events import IocpProactor  # type: ignore[attr-defined]
 
 
 async def exchange(times: int, api: Any = procio) -> None:
@@ -67,10 +68,60 @@ class Renamed(IocpProactor):
         raise AttributeError(name)
 
 
+def is_shared(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop takes procio's packets with its own."""
+    entries = loop._proactor._cache.values()  # type: ignore[attr-defined]
+    return any(type(entry[0]).__module__ == "procio._core" for entry in entries)
+
+
 @pytest.mark.parametrize("proactor", [IocpProactor, Overridden, Renamed])
 def test_every_kind_of_proactor(proactor: type[IocpProactor]) -> None:
     """One that is not as asyncio's own is served by a thread."""
-    assert run(exchange(50), asyncio.ProactorEventLoop(proactor())) == []
+    loop = asyncio.ProactorEventLoop(proactor())
+
+    async def main() -> None:
+        await exchange(50)
+        if proactor is not Renamed:
+            assert is_shared(loop) == (proactor is IocpProactor)
+
+    assert run(main(), loop) == []
+
+
+ENTRY = "(f, ov, obj, callback)"
+SHAPES = {
+    "as it is": ({}, True),
+    "five items": (
+        {ENTRY: "(f, ov, obj, callback, 0)", "f, ov, obj, callback =": "f, ov, obj, callback, _ =",
+         "for fut, ov, obj, callback in": "for fut, ov, obj, callback, _ in",
+         "0, finish_wait_for_handle)": "0, finish_wait_for_handle, 0)"}, False),
+    "other keys": ({"self._cache[ov.address]": "self._cache[str(ov.address)]", ".pop(address": ".pop(str(address)",
+                    ".pop(ov.address": ".pop(str(ov.address)"}, False),
+    "another table": ({"self._cache": "self._table"}, False),
+    "another end": ({"fut.cancel()": "fut.cancel(msg='closed')"}, False),
+    "more of a future": ({"f.set_result(value)": "f.get_loop(); f.set_result(value)"}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_proactor_of_another_shape(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patch release may change what is private: then a thread takes the packets, and the loop's own go on."""
+    changes, shared = SHAPES[shape]
+    source = inspect.getsource(IocpProactor)
+    for old, new in changes.items():
+        assert old in source
+        source = source.replace(old, new)
+    names = dict(vars(asyncio.windows_events))  # type: ignore[attr-defined]
+    exec(source, names)
+    monkeypatch.setattr(asyncio.windows_events, "IocpProactor", names["IocpProactor"])  # type: ignore[attr-defined]
+    loop = asyncio.ProactorEventLoop(names["IocpProactor"]())
+
+    async def main() -> None:
+        await exchange(10)
+        if hasattr(loop._proactor, "_cache"):  # type: ignore[attr-defined]
+            assert is_shared(loop) == shared
+        await exchange(10, asyncio.subprocess)
+
+    assert run(main(), loop) == []
 
 
 def test_a_thread_can_be_forced() -> None:
@@ -113,6 +164,7 @@ def test_others_use_the_same_port() -> None:
         while data := await reader.read(1000):
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
 
     async def sockets() -> None:
         server = await asyncio.start_server(served, "127.0.0.1", 0)
@@ -121,12 +173,104 @@ def test_others_use_the_same_port() -> None:
             writer.write(b"y" * size)
             assert await reader.readexactly(size) == b"y" * size
         writer.close()
+        await writer.wait_closed()
         server.close()
+        await server.wait_closed()
 
     async def main() -> None:
         await asyncio.gather(exchange(100), exchange(100), exchange(100, asyncio.subprocess), sockets(), sockets())
 
     assert run(main(), asyncio.ProactorEventLoop()) == []
+
+
+class Interruption:
+    """Raises KeyboardInterrupt, as a handler of SIGINT may, after the proactor has taken the entry of a packet out
+    of its table and before it calls what stands there."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def __call__(self, frame: Any, event: str, arg: Any) -> Any:
+        return self.line if frame.f_code is IocpProactor._poll.__code__ else None  # type: ignore[attr-defined]
+
+    def line(self, frame: Any, event: str, arg: Any) -> Any:
+        if type(frame.f_locals.get("f")).__module__ == "procio._core":
+            self.raised = True
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self.line
+
+
+async def interrupted(event: str, started: list[Any]) -> None:
+    """Start a child, and have the interrupt come with its end or its output."""
+    proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+    waits = asyncio.create_task(proc.wait() if event == "end" else proc.stdout.readexactly(3))
+    await asyncio.sleep(0)
+    interruption = Interruption()
+    started += [proc, waits, interruption]
+    sys.settrace(interruption)
+    if event == "end":
+        proc.kill()
+    else:
+        proc.stdin.write(b"abc")
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("event", ["end", "output"])
+def test_an_interrupt_takes_no_event_away(event: str) -> None:
+    """What has happened is told when the loop runs again."""
+    loop = asyncio.ProactorEventLoop()
+    started: list[Any] = []
+
+    async def rest() -> None:
+        proc, waits, _ = started
+        assert await asyncio.wait_for(waits, 30) == (1 if event == "end" else b"abc")
+        if event == "output":
+            proc.kill()
+        assert await asyncio.wait_for(proc.wait(), 30) == 1
+        await exchange(3)
+
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            loop.run_until_complete(interrupted(event, started))
+        assert started[2].raised
+        del caught
+        loop.run_until_complete(rest())
+    finally:
+        sys.settrace(None)
+        loop.close()
+
+
+def test_an_interrupt_that_is_still_handled() -> None:
+    """As a program does that ends its children when it is interrupted."""
+    loop = asyncio.ProactorEventLoop()
+    started: list[Any] = []
+    ended = []
+    try:
+        loop.run_until_complete(interrupted("end", started))
+    except KeyboardInterrupt:
+        ended.append(loop.run_until_complete(asyncio.wait_for(started[0].wait(), 30)))
+    finally:
+        sys.settrace(None)
+        loop.close()
+    assert (ended, started[2].raised) == ([1], True)
+
+
+def test_entries_that_are_taken_away() -> None:
+    """The table belongs to asyncio. Without an entry a packet would be a stranger's."""
+    loop = asyncio.ProactorEventLoop()
+
+    async def main() -> None:
+        proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        cache = loop._proactor._cache  # type: ignore[attr-defined]
+        for address in [key for key, entry in cache.items() if type(entry[0]).__module__ == "procio._core"]:
+            cache.pop(address)
+        proc.stdin.write(b"abc")
+        assert await proc.stdout.readexactly(3) == b"abc"
+        proc.kill()
+        assert await proc.wait() == 1
+
+    assert run(main(), loop) == []
 
 
 async def busy() -> procio.Process:

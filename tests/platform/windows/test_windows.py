@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -26,33 +25,6 @@ if sys.platform != "win32":
 import msvcrt
 
 from kernel_windows import handle_counts
-
-ARGV = (*PYTHON, "-c", "import sys; sys.stdout.buffer.write('\\0'.join(sys.argv[1:]).encode('utf-8', 'surrogatepass'))")
-
-HOSTILE = [
-    "&calc",
-    '"&calc',
-    '"&calc&"',
-    "a|b",
-    "a>b",
-    "a^b",
-    "(a)",
-    "%PATH%",
-    "%COMSPEC%",
-    "100%",
-    "a b",
-    "a\tb",
-    "!x!",
-    "",
-    "a\nb",
-    "a\r\nb",
-    "^&calc",
-    '\\"',
-    "a\\",
-    "a b\\",
-    "a,b;c=d",
-    "-x=é",
-]
 
 
 async def raised(*args: Any, **options: Any) -> tuple[Any, ...]:
@@ -74,55 +46,6 @@ def popen_raised(*args: Any, **options: Any) -> tuple[Any, ...]:
     proc.kill()
     proc.wait()
     raise AssertionError("nothing was raised")
-
-
-# --- command lines -------------------------------------------------------------------------------
-
-
-async def test_arguments_arrive_as_they_are() -> None:
-    assert (await output(*ARGV, *HOSTILE)).decode().split("\0") == HOSTILE
-
-
-async def test_lone_surrogates_arrive() -> None:
-    assert await output(*ARGV, "\ud800") == "\ud800".encode("utf-8", "surrogatepass")
-
-
-@pytest.mark.differs
-@pytest.mark.parametrize("argument", HOSTILE)
-@pytest.mark.parametrize("name", ["show.bat", "show.CMD", "with space.bat"])
-async def test_batch_files_run_nothing_else(tmp_path: Path, name: str, argument: str) -> None:
-    """CVE-2024-24576: what cmd.exe would interpret is quoted or refused, never run."""
-    script = tmp_path / name
-    script.write_text("@echo [%1]\r\n@set /p line=\r\n", newline="")
-    witness = tmp_path / "witness"
-    hostile = argument.replace("calc", f"echo x>{witness}")
-    refused = any(mark in hostile for mark in '"%\r\n')
-    if refused:
-        with pytest.raises(ValueError, match=re.escape("cmd.exe")):
-            await output(str(script), hostile, stdin=DEVNULL)
-    else:
-        out = await output(str(script), hostile, stdin=DEVNULL)
-        assert out.decode("utf-8", "replace").startswith("[")
-    assert not witness.exists()
-
-
-async def test_batch_file_gets_plain_arguments(tmp_path: Path) -> None:
-    script = tmp_path / "show.bat"
-    script.write_text("@echo %~1-%~2-%3\r\n", newline="")
-    out = await output(str(script), "one", "two words", "a&b", stdin=DEVNULL)
-    assert out.split(b"\r\n")[0] == b'one-two words-"a&b"'
-
-
-async def test_shell_command_is_that_of_popen() -> None:
-    for command in ("echo a&echo b", 'echo "a b"', "exit 3", "echo %COMSPEC%"):
-        theirs = subprocess.run(command, shell=True, stdout=PIPE)
-        proc = await procio.create_subprocess_shell(command, stdout=PIPE)
-        assert ((await proc.communicate())[0], proc.returncode) == (theirs.stdout, theirs.returncode)
-
-
-async def test_shell_takes_no_bytes() -> None:
-    with pytest.raises(TypeError, match="bytes args is not allowed on Windows"):
-        await procio.create_subprocess_shell(b"echo")
 
 
 # --- options -------------------------------------------------------------------------------------
@@ -489,7 +412,7 @@ async def test_close_during_a_pending_write() -> None:
 
 
 def test_loop_closed_under_pending_operations(loop_factory: Any, capfd: Any) -> None:
-    """What the system still works for is cancelled and collected; nobody hears of it."""
+    """What the system still works for is cancelled and collected, without a report."""
 
     async def main() -> procio.Process:
         proc = await procio.create_subprocess_exec("sleep", "1000", stdin=PIPE, stdout=PIPE, stderr=PIPE)

@@ -15,7 +15,7 @@ for argument in sys.argv[1:]:
             file.write(b"1")
         continue
     text, star, count = argument.rpartition("*")
-    data = text.encode() * int(count) if star else argument.encode()
-    data = memoryview(data.replace(b"\\n", b"\n"))
+    repeated = text.encode() * int(count) if star else argument.encode()
+    data = memoryview(repeated.replace(b"\\n", b"\n"))
     while data:
         data = data[os.write(1, data) :]

@@ -63,7 +63,7 @@ COMMANDS = {
 while command := os.read(CONTROL, 4096).decode():
     name, *arguments = command.split(" ")
     try:
-        answer = COMMANDS[name](*arguments)
+        answer = COMMANDS[name](*arguments)  # type: ignore[operator]
     except OSError as error:
         answer = type(error).__name__
     os.write(CONTROL, str(answer).encode())

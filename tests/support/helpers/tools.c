@@ -387,7 +387,7 @@ static int split(const char *at, const char *end, char **words)
         }
         if (!within) {
             if (count == WORDS) {
-                unknown("so many words");
+                unknown("that number of words");
             }
             words[count++] = to;
             within = 1;

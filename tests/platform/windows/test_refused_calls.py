@@ -1,0 +1,152 @@
+"""Any call into Windows that procio makes may fail: an exception that says so, or another way; and the loop works
+afterwards. Wine forgives what Windows does not, so the calls are made to fail (`support/injection_windows.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import procio
+import pytest
+import shim
+import skips
+from support import PIPE, finish, kill_stray, output, running, script_result
+
+if sys.platform != "win32":
+    pytest.skip(skips.WINDOWS_ONLY, allow_module_level=True)
+
+from injection_windows import AVAILABLE, INTERPRETER, LIBRARY, TARGET, refused
+
+pytestmark = [
+    pytest.mark.skipif(shim.ACTIVE, reason="makes calls of procio's library fail"),
+    pytest.mark.skipif(not AVAILABLE, reason="replaces functions by instructions for x86-64"),
+]
+
+ACCESS_DENIED = 5
+WAIT_TIMEOUT = 258
+INVALID_HANDLE = -1
+
+KILLS = {"kill": (), "terminate": (), "send_signal": (signal.SIGTERM,)}
+
+
+@pytest.mark.parametrize("kill", KILLS)
+async def test_a_process_that_is_still_ending(kill: str) -> None:
+    """Windows refuses to end it, and its handle does not yet say that it has ended: what tells is its exit code."""
+    async with running("sleep", "1000") as proc:
+        kill_stray(proc.pid)
+        with (
+            refused("WaitForSingleObject", 0, WAIT_TIMEOUT) as asked,
+            refused("TerminateProcess", ACCESS_DENIED) as ended,
+        ):
+            getattr(proc, kill)(*KILLS[kill])
+            assert asked.failed == ended.failed == 1
+        assert await proc.wait() == 1
+
+
+@pytest.mark.parametrize("kill", KILLS)
+async def test_a_process_that_may_not_be_ended(kill: str) -> None:
+    """It runs on, and the caller is told."""
+    async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
+        with refused("TerminateProcess", ACCESS_DENIED), pytest.raises(PermissionError) as caught:
+            getattr(proc, kill)(*KILLS[kill])
+        assert caught.value.winerror == ACCESS_DENIED
+        assert await proc.communicate(b"x") == (b"x", None)
+        assert proc.returncode == 0
+
+
+async def test_a_process_that_says_nothing_of_its_end() -> None:
+    """Neither a wait for its handle nor its exit code can be had: no wait is without end."""
+    async with running("cat", stdin=PIPE) as proc:
+        waits = asyncio.create_task(proc.wait())
+        with refused("WaitForSingleObject", ACCESS_DENIED, 0xFFFFFFFF):
+            proc.stdin.close()
+            with pytest.raises(PermissionError):
+                await asyncio.wait_for(waits, 30)
+        assert await proc.wait() == 0
+
+
+async def test_every_name_of_a_pipe_is_refused() -> None:
+    """As in a sandbox. Windows says the same of a name that is taken, for which others are tried: not for ever."""
+    with refused("CreateNamedPipeW", ACCESS_DENIED, INVALID_HANDLE) as made:
+        for number in (1, 2):
+            with pytest.raises(PermissionError) as caught:
+                await procio.create_subprocess_exec("cat", stdin=PIPE)
+            assert caught.value.winerror == ACCESS_DENIED
+            assert made.failed == made.seen < number * 100
+    assert await output("echo", "x") == b"x\n"
+
+
+async def test_names_of_pipes_that_are_taken() -> None:
+    """Others are found."""
+    with refused("CreateNamedPipeW", ACCESS_DENIED, INVALID_HANDLE, count=3) as made:
+        assert await output("echo", "x") == b"x\n"
+    assert (made.failed, made.seen) == (3, 4)
+
+
+async def test_another_error_of_a_pipe_is_not_tried_again() -> None:
+    with refused("CreateNamedPipeW", 87, INVALID_HANDLE) as made, pytest.raises(OSError, match="WinError 87"):
+        await procio.create_subprocess_exec("cat", stdin=PIPE)
+    assert made.seen == 1
+
+
+async def test_a_path_that_cannot_be_told_is_not_started() -> None:
+    """It may be that of a batch file, whose arguments a shell would take apart."""
+    with refused("GetFullPathNameW", 8) as asked, pytest.raises(OSError, match="WinError 8"):
+        await finish(await procio.create_subprocess_exec("m.bat\\x\\..", '"&echo x&"'))
+    assert asked.failed == 1
+
+
+async def test_input_whose_end_cannot_be_watched() -> None:
+    """That the writing end cannot be read says nothing of the child: it is not taken for one that reads no more."""
+    with refused("ReadFile", 1450, count=1) as reads, pytest.raises(OSError, match="WinError 1450"):
+        proc = await procio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+        assert await proc.communicate(b"x") == (b"x", None)
+    assert reads.failed
+    assert await output("echo", "x") == b"x\n"
+
+
+# --- each call in turn ---------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(150)
+def test_a_call_into_windows_that_fails(loop_name: str) -> None:
+    """Of each kind the first one, and all. Nothing hangs, no process and no handle stays, the loop works afterwards."""
+    _, found = script_result(TARGET, loop=loop_name, timeout=140)
+    assert not found, "\n".join(found)  # not cut short
+
+
+@pytest.mark.injection
+@pytest.mark.timeout(900)
+def test_every_call_into_windows_that_fails(loop_name: str) -> None:
+    """All of them, in every way."""
+    _, found = script_result(TARGET, "whole", loop=loop_name, timeout=850)
+    assert not found, "\n".join(found)  # not cut short
+
+
+async def exception_of_a_start(module: Any) -> tuple[Any, ...]:
+    """Its class and what it says."""
+    with pytest.raises(OSError, match="WinError") as caught:
+        await module.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE)
+    error = caught.value
+    return type(error), error.args, error.winerror, error.filename
+
+
+@pytest.mark.parametrize("code", [5, 8, 87, 206, 1450])
+@pytest.mark.parametrize(
+    ("function", "theirs", "result"),
+    [("CreateProcessW", "CreateProcessW", 0), ("CreateNamedPipeW", "CreateNamedPipeA", INVALID_HANDLE)],
+)
+def test_the_error_is_that_of_asyncio(function: str, theirs: str, result: int, code: int) -> None:
+    """asyncio calls both from the interpreter's own library."""
+    found = []
+    for module, library in ((procio, LIBRARY), (asyncio, INTERPRETER)):
+        with (
+            asyncio.Runner(loop_factory=asyncio.ProactorEventLoop) as runner,
+            refused(function if library == LIBRARY else theirs, code, result, library=library) as calls,
+        ):
+            found.append(runner.run(exception_of_a_start(module)))
+            assert calls.failed
+    assert found[0] == found[1]
