@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -25,20 +28,37 @@ import switches  # noqa: E402
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "types", "rust", "tests"]
 nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "uv|virtualenv"  # the first that is installed
+nox.options.error_on_missing_interpreters = True
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.14t", "3.15", "3.15t"]
 FORCED = [f"{name}={value}" for name, value in switches.FORCED_PATHS]
 # Folders in which a forced path makes a difference.
 FORCED_TESTS = ("tests/lifecycle", "tests/streams", "tests/transports", "tests/platform", "tests/api/test_options.py")
+# What can be judged of the kqueue backend on Linux.
+KQUEUE_TESTS = ("tests/lifecycle", "tests/streams", "tests/transports", "tests/platform/linux")
 PROJECT = nox.project.load_toml("pyproject.toml")
-# The site's links to Python's documentation need its inventory, which is fetched.
-OFFLINE = ["-t", "offline"] if os.environ.get("PROCIO_OFFLINE") else []
+WHEEL_TAG = """
+import sys, sysconfig
+version = "cp%d%d" % sys.version_info[:2]
+print(version, version + ("t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""), sep="-")
+"""
 TARGETS = {"macos": "aarch64-apple-darwin", "windows": "x86_64-pc-windows-msvc"}
 
 
 def has(program: str) -> bool:
     """Whether the program can be run."""
     return any(os.access(Path(folder, program), os.X_OK) for folder in os.environ["PATH"].split(os.pathsep))
+
+
+def reachable(session: nox.Session, host: str) -> bool:
+    """Whether something can be fetched from there; said if not."""
+    try:
+        socket.create_connection((host, 443), timeout=10).close()
+    except OSError as error:
+        session.warn(f"{host} cannot be reached ({error}): what it is needed for is left out")
+        return False
+    return True
 
 
 def with_python() -> dict[str, str]:
@@ -50,61 +70,87 @@ def with_python() -> dict[str, str]:
     }
 
 
+def install(session: nox.Session, extras: str, *requirements: str) -> None:
+    """Install procio with extras: from the checkout, or the wheel of PROCIO_WHEELS (`nox -s wheel`) that fits."""
+    procio = f".[{extras}]"
+    if folder := os.environ.get("PROCIO_WHEELS"):
+        tag = str(session.run("python", "-c", WHEEL_TAG, silent=True)).strip()
+        (wheel,) = Path(folder).resolve().glob(f"procio-*-{tag}-*.whl")
+        procio = f"procio[{extras}] @ {wheel.as_uri()}"
+    session.install(procio, *requirements)
+
+
 def pytest(session: nox.Session, *arguments: str, **env: str) -> None:
     """Run pytest on the installed package; what follows `--` is added."""
     session.run("python", "-m", "pytest", "-q", *arguments, *session.posargs, env=env)
 
 
 @nox.session(python=PYTHONS)
+def wheel(session: nox.Session) -> None:
+    """Build a wheel into PROCIO_WHEELS, from which the other sessions then install, or into dist."""
+    session.install("maturin")
+    interpreter = str(session.run("python", "-c", "import sys; print(sys.executable)", silent=True)).strip()
+    out = os.environ.get("PROCIO_WHEELS", "dist")
+    session.run("maturin", "build", "--quiet", "--release", "--locked", "--interpreter", interpreter, "--out", out)
+
+
+@nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Every behaviour once, on both loops."""
-    session.install(".[test]")
+    install(session, "test")
     pytest(session)
 
 
 @nox.session
 @nox.parametrize("switch", FORCED, ids=FORCED)
 def forced(session: nox.Session, switch: str) -> None:
-    """The tests on a path that this machine would not take by itself."""
-    session.install(".[test]")
+    """The tests on a path that this machine would not take by itself; all of them, or the files after `--`."""
+    install(session, "test")
     name, value = switch.split("=")
     loops = "asyncio,uvloop" if (name, value) in switches.LOOP_PATHS else "asyncio"
-    pytest(session, *FORCED_TESTS, **{name: value, "PROCIO_TEST_LOOPS": loops, "PROCIO_STRESS": "0.1"})
+    files = () if session.posargs else FORCED_TESTS
+    pytest(session, *files, **{name: value, "PROCIO_TEST_LOOPS": loops, "PROCIO_STRESS": "0.1"})
 
 
 @nox.session
 def stress(session: nox.Session) -> None:
     """Much of everything, in full size."""
-    session.install(".[test]")
+    install(session, "test")
     pytest(session, "-m", "stress", PROCIO_STRESS=os.environ.get("PROCIO_STRESS", "1.0"))
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """CPython's and uvloop's own tests."""
-    session.install(".[test]")
+    install(session, "test")
     pytest(session, "-m", "conformance")
 
 
 @nox.session
 def differential(session: nox.Session) -> None:
     """Random operations on procio and on asyncio, compared (PROCIO_DIFFERENTIAL_SECONDS)."""
-    session.install(".[test]")
+    install(session, "test")
     pytest(session, "-s", "-m", "differential")
+
+
+@nox.session
+def injection(session: nox.Session) -> None:
+    """Every system call fails in every way, on every forced path."""
+    install(session, "test")
+    pytest(session, "-m", "injection")
 
 
 @nox.session
 def embedded(session: nox.Session) -> None:
     """A Rust service with Python inside."""
-    session.install(".[test]")
+    install(session, "test")
     pytest(session, "-m", "embedded")
 
 
 @nox.session
 def libraries(session: nox.Session) -> None:
     """Published libraries, and their own tests, under `install()`."""
-    session.install("--upgrade", "pip >= 25.1")  # dependency groups
-    session.install(".[test]", "--group", "libraries")
+    install(session, "test", "pip", *nox.project.dependency_groups(PROJECT, "libraries"))
     sources = Path(session.create_tmp(), "sources")
     session.run("python", "tests/compat/libraries/fetch_sources.py", str(sources), "anyio", "asyncssh", "uvloop")
     pytest(session, "-m", "libraries", PROCIO_SOURCES=str(sources))
@@ -124,7 +170,10 @@ def lint(session: nox.Session) -> None:
     else:
         session.warn("actionlint is not installed: the workflows' syntax is not checked")
     if has("cargo-deny"):
-        session.run("cargo", "deny", "--all-features", "check", external=True)
+        advisories = ["advisories"] if reachable(session, "github.com") else []
+        session.run(
+            "cargo", "deny", "--all-features", "check", "bans", "licenses", "sources", *advisories, external=True
+        )
     else:
         session.warn("cargo-deny is not installed: licences and advisories are not checked")
 
@@ -132,14 +181,15 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """The package's types, its stubs against the compiled module, and a user's program."""
-    session.install(".[test]", "mypy", "pyright")
+    install(session, "test", "basedpyright", "mypy", "nox")
     allowlist = str(ROOT / ".stubtest-allowlist")
     pytest(session, "tests/api/test_types.py")
-    session.run("mypy", "noxfile.py", "tools", "benches", "--explicit-package-bases", "--ignore-missing-imports")
+    session.run("mypy")
     session.chdir(session.create_tmp())  # where the installed package is found, and not the source
     session.run("mypy", "--strict", "-p", "procio")
     session.run("python", "-m", "mypy.stubtest", "procio", "--allowlist", allowlist)
-    session.run("pyright", "--ignoreexternal", "--verifytypes", "procio")
+    # Pyright as PyPI carries it whole: the package of that name has to fetch the program elsewhere.
+    session.run("basedpyright", "--ignoreexternal", "--verifytypes", "procio")
 
 
 @nox.session(venv_backend="none")
@@ -158,10 +208,15 @@ def rust(session: nox.Session) -> None:
             session.run("cargo", "clippy", "--all-targets", *features, "--quiet", "--", "-D", "warnings", env=env)
     for features in (["--no-default-features"], ["--no-default-features", "--features", "tokio"], ["--all-features"]):
         if has("cargo-nextest"):
-            session.run("cargo", "nextest", "run", *features, env=env)
+            session.run("cargo", "nextest", "run", "--status-level", "fail", *features, env=env)
             session.run("cargo", "test", "--quiet", "--doc", *features, env=env)
         else:
             session.run("cargo", "test", "--quiet", *features, env=env)
+
+
+def snippets(file: str, language: str) -> list[str]:
+    """The blocks of code of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", Path(file).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @nox.session(venv_backend="none")
@@ -174,7 +229,7 @@ def crate(session: nox.Session) -> None:
         version = tomllib.load(file)["package"]["rust-version"]
     session.run("cargo", "package", "--no-verify", "--allow-dirty", "--quiet")
     metadata = session.run("cargo", "metadata", "--no-deps", "--format-version", "1", silent=True)
-    (packed,) = Path(json.loads(metadata)["target_directory"], "package").glob("procio-*.crate")
+    (packed,) = Path(json.loads(str(metadata))["target_directory"], "package").glob("procio-*.crate")
     scratch = Path(session.create_tmp()).resolve()
     session.run("tar", "xzf", str(packed), "-C", str(scratch))
     source = scratch / packed.stem
@@ -192,6 +247,17 @@ def crate(session: nox.Session) -> None:
                     session.run("cargo", "+nightly", "update", "--quiet", "-Zminimal-versions")
                 env = {"CARGO_TARGET_DIR": str(scratch / "target")}
                 session.run("cargo", f"+{version}.0", "run", "--quiet", env=env)
+    # The README's programs as they stand, with the README's dependencies as they stand.
+    program = scratch / "readme"
+    (program / "src").mkdir(parents=True, exist_ok=True)
+    (scratch / "procio").unlink(missing_ok=True)
+    (scratch / "procio").symlink_to(source)
+    (dependencies,) = snippets("README.md", "toml")
+    (program / "Cargo.toml").write_text(f'[package]\nname = "readme"\nedition = "2024"\n[workspace]\n{dependencies}')
+    for text in snippets("README.md", "rust"):
+        (program / "src" / "main.rs").write_text(text)
+        with session.chdir(program):
+            session.run("cargo", f"+{version}.0", "run", "--quiet", env={"CARGO_TARGET_DIR": str(scratch / "target")})
     libraries = list(Path(scratch, "target").rglob("libprocio*.so"))
     if libraries:
         session.error(f"a dependent has linked a shared library: {libraries[0]}")
@@ -258,9 +324,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site, with warnings as errors, its programs and its links."""
-    session.install(".[docs,test]", *nox.project.dependency_groups(PROJECT, "peers"))
+    install(session, "docs,test", *nox.project.dependency_groups(PROJECT, "peers"))
     pytest(session, "tests/api/test_documentation.py")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", *OFFLINE, "docs", "docs/_build")
+    # Its links to Python's documentation need the inventory from there.
+    tags = [] if reachable(session, "docs.python.org") else ["-t", "offline"]
+    session.run("sphinx-build", "-W", "--keep-going", "-q", *tags, "docs", "docs/_build")
 
 
 @nox.session(venv_backend="none")
@@ -293,4 +361,71 @@ def windows(session: nox.Session) -> None:
     """The tests under Wine (tools/offline)."""
     session.run("tools/offline/windows/setup")
     session.run("tools/offline/windows/cargo", "test", "--quiet", "--no-default-features", "--lib")
-    session.run("tools/offline/windows/suite", "-q", *session.posargs, env={"PROCIO_STRESS": "0.05"})
+    stress = os.environ.get("PROCIO_STRESS", "0.05")
+    session.run("tools/offline/windows/suite", "-q", *session.posargs, env={"PROCIO_STRESS": stress})
+
+
+@nox.session(python="3.11")
+def gate(session: nox.Session) -> None:
+    """System calls, instructions and allocations of a few operations, against benches/gate.json (`-- --accept`)."""
+    if not (has("strace") and has("valgrind")):
+        session.skip("strace and Valgrind do the counting, and are not installed")
+    install(session, "test")
+    session.run("python", "benches/gate.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def arm64(session: nox.Session) -> None:
+    """The tests under an AArch64 kernel in qemu (tools/offline)."""
+    session.run("tools/offline/arm64/run")
+
+
+@nox.session(venv_backend="none")
+def kernels(session: nox.Session) -> None:
+    """The tests under Debian's kernels, the oldest to the newest, in qemu (tools/offline); those after `--`."""
+    session.run("tools/offline/kernels/run", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def musl(session: nox.Session) -> None:
+    """The Rust tests linked with musl, and the musllinux wheel (tools/offline)."""
+    session.run("tools/offline/musl/run", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Each target of fuzz/, for as many seconds as PROCIO_FUZZ_SECONDS says. It takes a nightly Rust and cargo-fuzz."""
+    if subprocess.run(["cargo", "+nightly", "fuzz", "--version"], capture_output=True).returncode:
+        session.skip("cargo-fuzz is not installed (cargo install cargo-fuzz)")
+    seconds = os.environ.get("PROCIO_FUZZ_SECONDS", "60")
+    for target in sorted(path.stem for path in Path("fuzz/fuzz_targets").glob("*.rs")):
+        run = ["cargo", "+nightly", "fuzz", "run", target, *session.posargs]
+        session.run(*run, "--", f"-max_total_time={seconds}", "-max_len=600")
+
+
+@nox.session
+def kqueue(session: nox.Session) -> None:
+    """The backend of macOS and the BSDs on Linux, over libkqueue, which PROCIO_LIBKQUEUE names the folder of."""
+    folder = os.environ.get("PROCIO_LIBKQUEUE")
+    if folder is None or not Path(folder, "libkqueue.so").exists():
+        session.skip("PROCIO_LIBKQUEUE does not name a folder with libkqueue.so (docs/dev/kqueue.md)")
+    flags = f"--cfg procio_kqueue -L {folder} -C link-arg=-Wl,-rpath,{folder}"
+    env = {"RUSTFLAGS": flags, "CARGO_TARGET_DIR": "target/kqueue"}
+    session.run("cargo", "test", "--quiet", *CRATE, "--lib", "--tests", env=env, external=True)
+    session.install("maturin")
+    interpreter = str(session.run("python", "-c", "import sys; print(sys.executable)", silent=True)).strip()
+    out = Path(session.create_tmp()).resolve() / "wheel"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("maturin", "build", "--quiet", "--interpreter", interpreter, "--out", str(out), env=env)
+    (wheel,) = out.glob("procio-*.whl")
+    session.install("--force-reinstall", f"procio[test] @ {wheel.as_uri()}")
+    files = () if session.posargs else KQUEUE_TESTS
+    pytest(session, *files, PROCIO_TEST_KQUEUE="1", PROCIO_POLL_THREAD="1", PROCIO_STRESS="0.1")
+
+
+@nox.session(venv_backend="none")
+def loom(session: nox.Session) -> None:
+    """The reactor's hand-overs between threads, in many orders of their steps, by loom."""
+    env = {"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": "target/loom"}
+    tests = ["cargo", "test", "--no-default-features", "--lib", "loom_tests"]
+    session.run(*tests, *session.posargs, env=env)

@@ -7,6 +7,7 @@ python tools/lint.py --write    write the map in docs/dev/design.md anew, then c
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ RUST_LAYERS = (
     ("command", "attributes"),
     ("process",),
     ("child_stdio", "child"),
-    ("tokio", "py"),
+    ("os", "tokio", "py", "fuzzing"),
     ("lib",),
 )
 PYTHON_LAYERS = (
@@ -38,15 +39,40 @@ PYTHON_LAYERS = (
     ("_install",),
     ("__init__",),
 )
-# file -> what it may import from above, and why.
-EXCEPTIONS = {
-    "src/stdio.rs": {"child_stdio"},  # Stdio from a child's stream, as in std
-    "src/sys/unix/pre_exec.rs": {"command"},  # the platform's own methods of Command, as std's CommandExt
-    "src/sys/windows/command_ext.rs": {"command"},  # the same
+# Outside of src/sys and src/os a platform is named only to choose a file for it: at a `mod`. file -> why not there.
+PLATFORMS_NAMED = {
+    "src/py/bytes_sink.rs": "on Windows a declaration names the library that has the function",
+    "src/process/reaper.rs": "what a descriptor names is cloned under the reaper's lock",
 }
 
-WORDS = re.compile(r"\b(nobody|somebody|whoever|so\s+many)\b", re.IGNORECASE)
-WORDS_IN = ("src/**/*.rs", "python/**/*.py", "python/**/*.pyi", "docs/**/*.md", "*.md")
+# Two files that import each other because they are the two halves of one thing. A room's own file and its parts,
+# `stream/mod.rs` and `stream/reader.rs`, are so too.
+HALVES = {
+    frozenset({"sys::bsd::kqueue", "sys::bsd::wake"}),  # the queue, and what wakes the thread that waits in it
+    frozenset({"sys::windows::iocp", "sys::windows::shared_port"}),  # the port, and the same port in asyncio's hands
+}
+
+# Where each of two files is for another system, both may have a type of one name: the contract's.
+SYSTEMS = (
+    ("linux", ("src/sys/linux/",)),
+    ("bsd", ("src/sys/bsd/",)),
+    ("unix", ("src/sys/unix/", "src/os/unix.rs", "src/py/popen_posix.rs")),
+    ("windows", ("src/sys/windows/", "src/os/windows.rs", "src/py/popen_windows.rs", "src/py/proactor.rs")),
+)
+# It takes the place of rustix's kqueue, and has its names.
+STAND_IN = "src/sys/libkqueue/"
+# The classes of Python's interface have their names from asyncio.
+PYTHON_CLASSES = {"Process"}
+ALTERNATIVES = ({"linux", "bsd"}, {"linux", "windows"}, {"bsd", "windows"}, {"unix", "windows"})
+
+LONGEST_FILE, LONGEST_FUNCTION = 600, 60
+
+# Not the user of that name, which is a constant or a string.
+WORDS = re.compile(r"(?<![\"'])\b(?!NOBODY)(?i:nobody|somebody|whoever|so\s+many)\b")
+WORDS_IN = [
+    f"{folder}/**/*" for folder in (".github", "benches", "docs", "examples", "fuzz", "python", "src", "tests", "tools")
+]
+WORDS_KINDS = {".c", ".md", ".py", ".pyi", ".rs", ".toml", ".yml"}
 
 MAP = ROOT / "docs" / "dev" / "design.md"
 BEGIN, END = "<!-- map: tools/lint.py --write -->", "<!-- end of the map -->"
@@ -89,6 +115,65 @@ def rust_imports() -> Iterator[tuple[str, str, str]]:
                 yield relative(path), importer, exports.get(name, name)
 
 
+def use_paths(code: str) -> Iterator[list[str]]:
+    """Every path that the code of a Rust file imports or names from a module on, in its segments."""
+
+    def expand(prefix: str, tree: str) -> Iterator[str]:
+        depth, start = 0, 0
+        for at, character in enumerate(tree + ","):
+            depth += (character == "{") - (character == "}")
+            if character == "," and depth == 0:
+                head, brace, rest = tree[start:at].strip().partition("{")
+                yield from expand(prefix + head, rest.rpartition("}")[0]) if brace else [prefix + head]
+                start = at + 1
+
+    uses = r"\buse ([^;]+);"
+    for tree in re.findall(uses, code):
+        yield from (path.split(" as ")[0].split("::") for path in expand("", tree))
+    yield from (path.split("::") for path in re.findall(r"\b(?:crate|super)(?:::\w+)+", re.sub(uses, "", code)))
+
+
+def module_of(path: Path) -> tuple[str, ...]:
+    """`src/stream/reader.rs` is `stream::reader`; the folder's own file and `src/lib.rs` have the folder's name."""
+    parts = path.relative_to(ROOT / "src").with_suffix("").parts
+    return parts[:-1] if parts[-1] in ("mod", "lib") else parts
+
+
+def mutual_imports() -> Iterator[str]:
+    """Pairs of files of which each imports the other."""
+    files = {module_of(path): path for path in (ROOT / "src").rglob("*.rs")}
+
+    def absolute(module: tuple[str, ...], path: list[str]) -> tuple[str, ...]:
+        if path[0] == "crate":
+            return tuple(path[1:])
+        up = next((number for number, name in enumerate(path) if name != "super"), len(path))
+        return (
+            *(module[: len(module) - up] if path[0] in ("self", "super") else module),
+            *path[max(up, path[0] == "self") :],
+        )
+
+    def found(path: tuple[str, ...]) -> tuple[str, ...]:
+        return next((path[:length] for length in range(len(path), 0, -1) if path[:length] in files), ())
+
+    # What a room's own file passes on is its part's.
+    passed_on = {}
+    for module, path in files.items():
+        for names in re.findall(r"\bpub(?:\([^)]*\))? (use [^;]+;)", code_of(path)):
+            for name in use_paths(names):
+                whole = absolute(module, name)
+                passed_on[(*module, whole[-1])] = found(whole)
+    imports = {}
+    for module, path in files.items():
+        wholes = [absolute(module, name) for name in use_paths(code_of(path))]
+        imports[module] = {passed_on.get(whole) or found(whole) for whole in wholes} - {module}
+    for one, others in imports.items():
+        for other in sorted(others):
+            kin = one[: len(other)] == other or other[: len(one)] == one
+            halves = frozenset({"::".join(one), "::".join(other)})
+            if one < other and one in imports[other] and not kin and halves not in HALVES:
+                yield f"{relative(files[one])} and {relative(files[other])} import each other"
+
+
 def python_imports() -> Iterator[tuple[str, str, str]]:
     """The same for the package."""
     for path in sorted((ROOT / "python/procio").glob("*.py")):
@@ -105,14 +190,111 @@ def layers() -> Iterator[str]:
             mine, its = rank(table, importer), rank(table, imported)
             if mine is None:
                 yield f"{file}: {importer} is in no layer (tools/lint.py)"
-            elif its is not None and its > mine and imported not in EXCEPTIONS.get(file, ()):
+            elif its is not None and its > mine:
                 yield f"{file}: imports {imported}, which is in a layer above"
+
+
+def platforms() -> Iterator[str]:
+    """Code for one platform where no platform has a name."""
+    condition = r"#!?\[cfg(?:_attr)?\([^\]]*\b(?:unix|windows|target_os|target_vendor|target_family)\b[^\]]*\]"
+    chosen = re.compile(rf"((?:{condition}\s*)+)(?!\s*#)\s*(.*)")
+    for path in sorted((ROOT / "src").rglob("*.rs")):
+        name = relative(path)
+        if name.startswith(("src/sys/", "src/os/")) or name in PLATFORMS_NAMED:
+            continue
+        for match in chosen.finditer(code_of(path)):
+            if not re.match(r"(pub(\([a-z]+\))? )?mod \w+", match[2]):
+                yield f"{name}: is for one platform: {match[2]!r} (src/os, src/sys)"
+
+
+def system_of(file: str) -> str | None:
+    """Which system a file is for, if it is for one."""
+    return next((system for system, places in SYSTEMS if file.startswith(places)), None)
+
+
+def homonyms() -> Iterator[str]:
+    """Names of types that mean two things."""
+    declared: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "src").rglob("*.rs")):
+        names = re.findall(
+            r"^(?:\s*(?:pub(?:\([a-z]+\))? )?(?:struct|enum|union|trait)|(?:pub(?:\([a-z]+\))? )?type) (\w+)",
+            code_of(path),
+            re.MULTILINE,
+        )
+        for name in () if path.stem.endswith("_tests") or relative(path).startswith(STAND_IN) else set(names):
+            declared.setdefault(name, []).append(relative(path))
+    for name, files in sorted(declared.items()):
+        if name in PYTHON_CLASSES:
+            continue
+        for one, other in itertools.combinations(files, 2):
+            if {system_of(one), system_of(other)} not in ALTERNATIVES:
+                yield f"{name}: is a type in {one} and another in {other}"
+
+
+def contract() -> Iterator[str]:
+    """Names in the table of what a platform supplies that no platform supplies."""
+    file = ROOT / "src/sys/mod.rs"
+    rows = re.findall(r"^//! \| (.*?) \|", file.read_text(encoding="utf-8"), re.MULTILINE)
+    supplied = "\n".join(code_of(path) for path in sorted((ROOT / "src/sys").rglob("*.rs")))
+    for name in re.findall(r"`(?:\w+::)?(\w+)`", "\n".join(rows)):
+        if not re.search(rf"\b(?:fn|struct|enum|trait|type|const) {name}\b", supplied):
+            yield f"{relative(file)}: {name} is in the contract and on no platform"
+
+
+def unsafe_code() -> Iterator[str]:
+    """Files with unsafe code that the design does not name."""
+    named = MAP.read_text(encoding="utf-8").split(BEGIN, 1)[0]
+    for path in sorted((ROOT / "src").rglob("*.rs")):
+        name = relative(path)
+        if not name.startswith("src/sys/") and re.search(r"\bunsafe\b", code_of(path)) and f"`{name}`" not in named:
+            yield f"{name}: has unsafe code, and {relative(MAP)} does not say so"
+
+
+def sizes() -> Iterator[str]:
+    """Files and functions that are probably two."""
+    for pattern in ("src/**/*.rs", "tests/**/*.rs", "benches/**/*.rs", "*.py", "*/**/*.py"):
+        for path in sorted(ROOT.glob(pattern)):
+            if relative(path).startswith(("target", ".")):
+                continue
+            text = path.read_text(encoding="utf-8")
+            if (count := text.count("\n")) > LONGEST_FILE:
+                yield f"{relative(path)}: has {count} lines"
+            for line, name, length in functions(path.suffix, text):
+                if length > LONGEST_FUNCTION:
+                    yield f"{relative(path)}:{line}: {name} has {length} lines"
+
+
+def functions(suffix: str, text: str) -> Iterator[tuple[int, str, int]]:
+    """The functions of a file: where each begins, its name, and its lines."""
+    if suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno + 1
+        return
+    # As rustfmt lays it out: a body ends with the brace that is indented as its head is.
+    for match in re.finditer(
+        r"^( *)(?:[a-z]+(?:\([a-z]+\))? |\"C\" )*fn (\w+)[^;{]*\{\n(?s:.*?)^\1\}$", text, re.MULTILINE
+    ):
+        yield text.count("\n", 0, match.start()) + 1, match[2], match[0].count("\n") + 1
+
+
+def examples() -> Iterator[str]:
+    """Examples of the crate's documentation that show no effect."""
+    for path in sorted((ROOT / "src").rglob("*.rs")):
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"^ *//[/!] ```\n((?: *//[/!].*\n)*?) *//[/!] ```$", text, re.MULTILINE):
+            if "assert" not in match[1]:
+                yield f"{relative(path)}:{text.count(chr(10), 0, match.start()) + 1}: the example asserts nothing"
 
 
 def words() -> Iterator[str]:
     """Words in place of which a comment should name who or what acts, or how much."""
-    for pattern in WORDS_IN:
+    for pattern in ["*.md", "*.toml", *WORDS_IN]:
         for path in sorted(ROOT.glob(pattern)):
+            if path.suffix not in WORDS_KINDS or "target" in path.relative_to(ROOT).parts:
+                continue
+            if path == Path(__file__).resolve():  # names them
+                continue
             text = path.read_text(encoding="utf-8")
             for match in WORDS.finditer(text):
                 yield f"{relative(path)}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]!r}"
@@ -168,7 +350,18 @@ def map_of_files(write: bool) -> Iterator[str]:
 
 def main() -> int:
     """Run all checks."""
-    found = [*layers(), *words(), *map_of_files("--write" in sys.argv[1:])]
+    found = [
+        *layers(),
+        *platforms(),
+        *homonyms(),
+        *contract(),
+        *unsafe_code(),
+        *sizes(),
+        *examples(),
+        *mutual_imports(),
+        *words(),
+        *map_of_files("--write" in sys.argv[1:]),
+    ]
     print(*found, sep="\n", end="\n" if found else "")
     print(f"{len(found)} findings")
     return 1 if found else 0

@@ -10,6 +10,20 @@ say() { echo "${0##*/}: $*"; }
 die() { echo "${0##*/}: error: $*" >&2; exit 1; }
 need() { local p; for p; do command -v "$p" >/dev/null || die "$p is needed and not on PATH"; done; }
 
+# An interpreter of that version for this machine: PYTHON311 and so on, or what is found.
+find_python() { # VERSION
+    local given=PYTHON${1/./} candidate
+    for candidate in ${!given:-} "python$1" "$HOME"/.pyenv/versions/"$1"*/bin/"python$1"; do
+        if "$candidate" -c 'import sys' 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+find_python311() { find_python 3.11 || die "no CPython 3.11 is here; set PYTHON311"; }
+
 rust_cache=${PROCIO_RUST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/procio-rust}
 rust=$rust_cache/rust
 
@@ -19,11 +33,20 @@ has_std() { # RUSTC TARGET [EXTENSION]
     lib=$("$1" --print target-libdir --target "$2" 2>/dev/null) && compgen -G "$lib/libstd-*.${3:-r*}" >/dev/null
 }
 
+# Takes a lock, and says so when another run has it.
+wait_for_lock() { # DESCRIPTOR FILE [SECONDS]
+    flock -n "$1" && return
+    say "waiting for another run, which has locked $2"
+    flock ${3:+-w "$3"} "$1"
+}
+
+# Fails where the package lists name none, or only one whose source of std lacks the crates that std depends on.
 fetch_debs() { # DIRECTORY
     local version series llvm
     version=$(apt-cache policy rustc-web | awk '/Candidate:/ { print $2 }')
     [ -n "$version" ] && [ "$version" != "(none)" ] || return 1
     series=$(cut -d. -f1,2 <<<"$version")
+    printf '1.96\n%s\n' "$series" | sort -CV || return 1
     llvm=$(apt-cache depends "libstd-rust-web-$series=$version" | awk '/Depends: libllvm/ { print $2; exit }')
     [ -n "$llvm" ] || return 1
     say "downloading rustc-web $version (140 MB)"
@@ -126,7 +149,7 @@ find_rustc() { # TARGET check|build
     mkdir -p "$rust_cache" || die "cannot make the cache folder $rust_cache"
     rustc=$rust/bin/rustc
     exec 9>"$rust_cache/lock"
-    flock 9 # of two runs at once, one sets up
+    wait_for_lock 9 "$rust_cache/lock" # of two runs at once, one sets up
     [ -x "$rustc" ] || make_toolchain
     if ! has_std "$rustc" "$1" "$extension"; then
         make_std "$1" "$2"

@@ -4,12 +4,19 @@
 #                          (default ${XDG_CACHE_HOME:-$HOME/.cache}/procio-windows); delete it to start anew
 #   PROCIO_WINDOWS_PREFIX  which Wine prefix there: prefix (default) or prefix-2. Each has a Wine server,
 #                          a registry and a folder for temporary files of its own
+#   PROCIO_WINDOWS_PYTHON  which CPython: 3.11 (default), 3.12, 3.13, 3.14, or 3.14t, which is free-threaded
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../toolchain.sh"
 target=x86_64-pc-windows-gnu
 cache=${PROCIO_WINDOWS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/procio-windows}
-win_python=$cache/python
+version=${PROCIO_WINDOWS_PYTHON:-3.11} # as in the name of its interpreter
+case $version in
+    3.11 | 3.12 | 3.13 | 3.14 | 3.14t) ;;
+    *) die "there is no CPython $version for Windows: 3.11, 3.12, 3.13, 3.14 or 3.14t" ;;
+esac
+abi=${version/./} # as in the names of its files
+win_python=$cache/python-$version
 prefixes=(prefix prefix-2)
 export WINEPREFIX=$cache/${PROCIO_WINDOWS_PREFIX:-prefix} WINEARCH=win64 WINEDEBUG=${WINEDEBUG:--all} LC_ALL=C.UTF-8
 export WINEDLLOVERRIDES='mscoree,mshtml=;winemenubuilder.exe='
@@ -23,7 +30,7 @@ windows_path() { printf 'Z:%s\n' "${1//\//\\}"; }
 install_wheel() {
     rm -rf "$cache/wheels"
     "$here/cargo" maturin build --release --out "$cache/wheels"
-    local wheels=("$cache"/wheels/procio-*-cp311-cp311-win_amd64.whl)
+    local wheels=("$cache"/wheels/procio-*-cp"${abi%t}-cp$abi"-win_amd64.whl)
     [ -e "${wheels[0]}" ] || die "there is no wheel in $cache/wheels"
     "$here/run" "$win_python/python.exe" -m pip install --quiet --no-deps --no-index --force-reinstall --no-compile "$(windows_path "${wheels[0]}")"
 }

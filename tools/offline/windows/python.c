@@ -1,4 +1,4 @@
-/* python.exe: all of it is in python311.dll. */
+/* python.exe: all of it is in the dll of that version. */
 #include <wchar.h>
 
 int _dowildcard = 0; /* the C library shall not expand wildcards */
