@@ -93,6 +93,13 @@ class Kit(ABC):
     async def rest(self, child: Any, stderr: bool) -> bytes:
         """Read stdout (or stderr) to its end."""
 
+    async def give_up(self, command: Sequence[str], complete: Callable[[], bool], size: int) -> dict[str, float]:
+        """Cancel the collecting of what a child has written; give the seconds until that is over, as ``given_up``.
+
+        Where nothing is lost by that, collect again, and give how long that took, as ``next``.
+        """
+        raise Unsupported("has no communicate that can be called again")
+
     @abstractmethod
     async def close_stdin(self, child: Any) -> None:
         """Close the child's stdin."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Coroutine, Sequence
-from signal import SIGKILL, SIGTERM
 from subprocess import PIPE
 from time import perf_counter
 from typing import Any, TypeVar
@@ -61,10 +61,10 @@ class AnyioKit(Kit):
         return done.returncode, done.stdout, done.stderr or b""
 
     async def stop(self, child: Any) -> int:
-        os.killpg(child.pid, SIGTERM)
+        os.killpg(child.pid, signal.SIGTERM)
         code: int = await child.wait()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)
         return code
 
     async def merged(self, child: Any) -> tuple[int, int]:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import importlib
 import os
+import signal
 from collections.abc import Callable, Coroutine, Sequence
-from signal import SIGKILL, SIGTERM
 from subprocess import PIPE
 from time import perf_counter
 from typing import Any, TypeVar
@@ -74,10 +74,10 @@ class AsyncioKit(Kit):
         if hasattr(child, "stop"):
             stopped: int = await child.stop()
             return stopped
-        os.killpg(child.pid, SIGTERM)
+        os.killpg(child.pid, signal.SIGTERM)
         code: int = await child.wait()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)
         return code
 
     async def run_process(self, command: Sequence[str]) -> tuple[int, bytes, bytes]:
@@ -158,6 +158,25 @@ class AsyncioKit(Kit):
     async def rest(self, child: Any, stderr: bool) -> bytes:
         data: bytes = await (child.stderr if stderr else child.stdout).read()
         return data
+
+    async def give_up(self, command: Sequence[str], complete: Callable[[], bool], size: int) -> dict[str, float]:
+        child = await self.create(*command, stdin=PIPE, stdout=PIPE)
+        task = asyncio.ensure_future(child.communicate())
+        while not complete():
+            await asyncio.sleep(0.01)
+        for _ in range(100):  # what is left in the pipe
+            await asyncio.sleep(0)
+        begin = perf_counter()
+        task.cancel()
+        await asyncio.wait([task])
+        found = {"given_up": perf_counter() - begin}
+        check(task.cancelled(), "ended before it was cancelled")
+        child.kill()
+        begin = perf_counter()
+        out, _ = await child.communicate()
+        if len(out) == size:
+            found["next"] = perf_counter() - begin
+        return found
 
     async def close_stdin(self, child: Any) -> None:
         child.stdin.close()

@@ -92,6 +92,11 @@ def merged(ctx: Context) -> Outcome:
     raise Unsupported("a file object waits for one stream")
 
 
+def give_up(ctx: Context) -> Outcome:
+    """Synchronous code has no way to cancel."""
+    raise Unsupported("synchronous code cannot be cancelled")
+
+
 def stop(ctx: Context) -> Outcome:
     """killpg(2) for all, waitpid(2) and killpg(2) for each."""
     path, *args = ctx.command("sleep", 1000)
@@ -220,12 +225,18 @@ def read_once(ctx: Context, pipesize: int) -> float:
 
 def cat(ctx: Context) -> Outcome:
     """subprocess.run with input and stdout piped."""
+    return twice(lambda pipesize: cat_once(ctx, pipesize))
+
+
+def cat_once(ctx: Context, pipesize: int) -> float:
+    """Send everything there and back through pipes of a certain size."""
     data = b"0123456789abcdef" * (ctx["bytes"] // 16)
     begin = perf_counter()
-    done = subprocess.run(ctx.command("cat"), input=data, stdout=subprocess.PIPE, check=True)
+    pipe = subprocess.PIPE
+    done = subprocess.run(ctx.command("cat"), input=data, stdout=pipe, check=True, pipesize=pipesize)
     taken = perf_counter() - begin
     check(done.stdout == data, "what came back is not what was sent")
-    return Outcome(taken)
+    return taken
 
 
 def write(ctx: Context) -> Outcome:
@@ -366,6 +377,7 @@ WORK: dict[str, Callable[[Context], Outcome]] = {
     "kill": kill,
     "memory": memory,
     "communicate": communicate,
+    "give-up": give_up,
     "read": read,
     "cat": cat,
     "write": write,

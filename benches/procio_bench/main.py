@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from . import limit, peers, plot, report, system
+from . import beside, limit, peers, plot, report, system
 from .cases import SCALE, TABLE, select
 from .model import Peer
 from .progress import Progress
@@ -22,6 +22,13 @@ def parser() -> argparse.ArgumentParser:
     add("--case", action="append", default=[], help="name or pattern ('scale-*')")
     add("--peer", action="append", default=[], help="only these peers")
     add("--rounds", type=int, help="rounds (default 5; with --quick 1)")
+    add(
+        "--beside",
+        type=beside.levels,
+        metavar="N,N",
+        default=[0],
+        help="beside that number of busy processes per processor",
+    )
     add("--quick", action="store_true", help="small sizes: does everything work?")
     add("--json", metavar="FILE", help="write everything measured")
     add("--plot", metavar="FILE", help="draw a picture (needs matplotlib)")
@@ -65,7 +72,8 @@ def main() -> int:
     if args.list:
         show_list()
         return 0
-    cases, chosen = select(args.case), choose(args.peer)
+    cases, chosen = beside.variants(select(args.case), args.beside), choose(args.peer)
+    beside.end_with_what_was_started()
     found = peers.probe()
     refuse_debug(chosen, found)
     rounds = args.rounds or (1 if args.quick else 5)

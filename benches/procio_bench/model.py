@@ -35,7 +35,8 @@ class Peer:
 class Target:
     """``subject`` may take at most ``limit`` times what ``base`` takes.
 
-    Without a base, the figure ``metric`` of the subject itself is compared.
+    Without a base, the figure ``metric`` of the subject itself is compared. ``base_metric`` is a figure of the
+    base's that takes the place of the same one.
     """
 
     subject: str
@@ -43,6 +44,7 @@ class Target:
     limit: float | None
     metric: str = ""
     stretch: float | None = None
+    base_metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Case:
     targets: tuple[Target, ...] = ()
     group: str = ""  # scaling cases that make one line of a plot
     x: int = 0
+    beside: int = 0  # busy processes for each processor, beside which it is measured
 
 
 @dataclass

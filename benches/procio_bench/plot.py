@@ -89,6 +89,7 @@ def draw_group(axes: Any, group: str, cases: list[Case], plan: Plan, results: Re
 def save(path: str, plan: Plan, results: Results, about: Mapping[str, str]) -> str:
     """Draw everything into a file; give a sentence about how it went."""
     try:
+        matplotlib = importlib.import_module("matplotlib")
         figure_module = importlib.import_module("matplotlib.figure")
     except ImportError:
         return "no plot: matplotlib is not installed"
@@ -105,5 +106,7 @@ def save(path: str, plan: Plan, results: Results, about: Mapping[str, str]) -> s
         draw_group(one, group, cases, plan, results)
     about_text = f"{about['python']}, {about['system']}, {about['cpus']} CPUs"
     figure.suptitle(f"procio and its peers\n{about_text}", fontsize="medium")
-    figure.savefig(path, dpi=130)
+    # The same figures make the same file.
+    matplotlib.rcParams["svg.hashsalt"] = "procio"
+    figure.savefig(path, dpi=130, metadata={"Date": None} if path.endswith(".svg") else None)
     return f"plot written to {path}"

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from .model import Case, Sample, Target
 from .runner import Plan
 from .stats import Results, Spread, show
 
-SHOWN = {"kb": "the memory itself", "over_small": "large parent / small parent"}
+SHOWN = {
+    "ms": "the time itself, in ms",
+    "kb": "the memory itself",
+    "over_communicate": "run_process / create + communicate",
+    "over_lines": "a line of two streams / a line of one",
+    "over_small": "large parent / small parent",
+}
+OF_BASE = {"pipe_1m": "pipes of the same size"}
 
 
 def row(cells: Sequence[str]) -> str:
@@ -40,7 +48,8 @@ def what(target: Target) -> str:
     """Name a comparison."""
     if not target.base:
         return f"{target.subject}: {SHOWN.get(target.metric, target.metric)}"
-    metric = f", {target.metric}" if target.metric else ""
+    metric = OF_BASE.get(target.base_metric, target.metric)
+    metric = f", {metric}" if metric else ""
     return f"{target.subject} / {target.base}{metric}"
 
 
@@ -160,12 +169,14 @@ def save(path: str, plan: Plan, samples: Sequence[Sample], about: Mapping[str, s
         "cases": {
             case.name: {
                 "title": case.title,
+                "beside": case.beside,
                 "parameters": dict(case.quick if plan.quick else case.full),
                 "comparisons": [
                     {
                         "subject": target.subject,
                         "base": target.base,
                         "metric": target.metric,
+                        "what": what(target),
                         "at_most": target.limit,
                         "reached": summary(results.compare(case.name, target)),
                     }
@@ -174,18 +185,8 @@ def save(path: str, plan: Plan, samples: Sequence[Sample], about: Mapping[str, s
             }
             for case in plan.cases
         },
-        "samples": [
-            {
-                "case": sample.case,
-                "peer": sample.peer,
-                "round": sample.round,
-                "value": sample.value,
-                "extra": dict(sample.extra),
-                "reason": sample.reason,
-            }
-            for sample in samples
-        ],
     }
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
+    lines = ",\n".join(f"  {json.dumps(asdict(sample))}" for sample in samples)
+    head = json.dumps(document, indent=1).removesuffix("\n}")
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(f'{head},\n "samples": [\n{lines}\n ]\n}}\n')

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .beside import busy
 from .model import Case, Peer, Sample
 
 TIMEOUT = 300.0
@@ -112,18 +113,24 @@ def run_case(
     ]
     given_up: set[str] = set()
     for turn in range(1, plan.rounds + 1):
-        for peer in plan.present():
-            progress(f"{case.name} {peer.name} {turn}/{plan.rounds}")
-            if peer.name in given_up:
-                continue
-            result = run_worker(case, peer, plan)
-            reason = str(result.get("unsupported") or result.get("error") or "")
-            if reason:
-                given_up.add(peer.name)
-            failed = "error" in result
-            if failed:
-                complain(f"{case.name}, {peer.name}: {reason}")
-                complain(str(result.get("traceback", "")))
-            value, extra = result.get("value"), result.get("extra", {})
-            samples.append(Sample(case.name, peer.name, turn, value, extra, reason, failed))
+        with busy(case.beside, TIMEOUT * len(plan.present())):
+            for peer in plan.present():
+                progress(f"{case.name} {peer.name} {turn}/{plan.rounds}")
+                if peer.name not in given_up:
+                    sample = measured(case, peer, plan, turn, complain)
+                    samples.append(sample)
+                    if sample.reason:
+                        given_up.add(peer.name)
     return samples
+
+
+def measured(case: Case, peer: Peer, plan: Plan, turn: int, complain: Callable[[str], None]) -> Sample:
+    """One measurement; what failed is said at once."""
+    result = run_worker(case, peer, plan)
+    reason = str(result.get("unsupported") or result.get("error") or "")
+    failed = "error" in result
+    if failed:
+        complain(f"{case.name}, {peer.name}: {reason}")
+        complain(str(result.get("traceback", "")))
+    value, extra = result.get("value"), result.get("extra", {})
+    return Sample(case.name, peer.name, turn, value, extra, reason, failed)

@@ -52,7 +52,7 @@ class Results:
         ours = self.rounds(case, target.subject, target.metric)
         if not target.base:
             return spread(list(ours.values()))
-        theirs = self.rounds(case, target.base, target.metric)
+        theirs = self.rounds(case, target.base, target.base_metric or target.metric)
         both = ours.keys() & theirs.keys()
         return spread([ours[r] / theirs[r] for r in sorted(both) if theirs[r] > 0])
 
@@ -83,8 +83,10 @@ def show(case: Case, value: float, quick: bool, metric: str = "") -> str:
     """Write a figure of a case in its unit."""
     if metric == "threads":
         return f"{value:.0f}"
-    if metric == "over_small":
+    if metric.startswith("over_"):
         return f"{value:.2f}"
+    if metric == "ms":
+        return f"{value:.3g} ms"
     if metric == "mb_per_s":
         return f"{value:.0f} MB/s"
     if metric == "kb" or (case.unit == "kb" and not metric):

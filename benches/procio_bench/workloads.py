@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import re
+import shlex
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 from typing import Any
 
@@ -131,6 +134,21 @@ async def merged(kit: Kit, ctx: Context) -> Outcome:
     beside = await of_one(ctx["lines"])
     taken = await series(ctx["lines"])
     return Outcome(taken, {"over_lines": taken / beside})
+
+
+async def give_up(kit: Kit, ctx: Context) -> Outcome:
+    """Cancel the collecting of a large output, and collect again."""
+
+    async def series(size: int) -> dict[str, float]:
+        with TemporaryDirectory() as folder:
+            written = Path(folder, "written")
+            shell = f"{shlex.join(flood(ctx, size))}; : > {shlex.quote(str(written))}; read _; exec sleep 1000"
+            return await kit.give_up(ctx.command("sh", "-c", shell), written.exists, size)
+
+    await series(1 << 20)
+    found = await series(ctx["bytes"])
+    given_up = found.pop("given_up")
+    return Outcome(given_up, {"ms": given_up * 1e3, **found})
 
 
 async def stop(kit: Kit, ctx: Context) -> Outcome:
@@ -529,6 +547,7 @@ WORK: dict[str, Work] = {
     "spawn": spawn,
     "echo": echo,
     "run-process": run_process,
+    "give-up": give_up,
     "merged": merged,
     "stop": stop,
     "held": held,

@@ -1,0 +1,1 @@
+"""The gate: system calls, instructions and allocations of a few operations, against the last figures."""
