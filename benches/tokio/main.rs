@@ -74,15 +74,15 @@ fn arguments() -> (Vec<String>, Option<String>) {
 fn children(bench: &Bench) {
     let none = None::<fn()>;
     let limit = Some(limit::start);
-    bench.compare("start and wait", 200, ours::start, theirs::start, limit);
+    bench.compare("start and wait", 400, ours::start, theirs::start, limit);
     let what = "the same in a session of its own";
     bench.compare(what, 200, ours::session, theirs::session, none);
     let limit = Some(limit::output);
-    bench.compare("output", 200, ours::output, theirs::output, limit);
+    bench.compare("output", 400, ours::output, theirs::output, limit);
     let what = "1,000 children at once";
-    bench.compare(what, 4, ours::many, theirs::many, none);
+    bench.compare(what, 12, ours::many, theirs::many, none);
     let what = "1,000 children, 64 at a time";
-    bench.compare(what, 4, ours::crowd, theirs::crowd, none);
+    bench.compare(what, 12, ours::crowd, theirs::crowd, none);
 }
 
 fn streams(bench: &Bench) {
@@ -104,7 +104,7 @@ fn streams(bench: &Bench) {
     let limit = Some(limit::read_line);
     bench.compare("read_line", 10, ours::read_line, theirs::read_line, limit);
     let limit = Some(limit::ping_pong);
-    bench.compare("ping-pong", 20, ours::ping_pong, theirs::ping_pong, limit);
+    bench.compare("ping-pong", 60, ours::ping_pong, theirs::ping_pong, limit);
     let what = "64 cats, a byte there and back";
     bench.compare(what, 30, ours::cats, theirs::cats, none);
 }

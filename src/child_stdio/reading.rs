@@ -46,12 +46,19 @@ impl Reading {
     }
 
     /// The pipe, with everything that was read in it.
+    #[inline]
     pub(crate) fn whole(&mut self) -> &ReadPipe {
-        if let Some(lent) = self.lent.as_mut().filter(|lent| !lent.buffer.is_empty()) {
+        if self.has_lent() {
+            self.put_back();
+        }
+        &self.pipe
+    }
+
+    fn put_back(&mut self) {
+        if let Some(lent) = &mut self.lent {
             let buffer = std::mem::take(&mut lent.buffer);
             self.pipe.lock().put_back(buffer);
         }
-        &self.pipe
     }
 
     pub(crate) fn poll_take<R>(
@@ -93,7 +100,7 @@ impl Reading {
     }
 
     /// Whether there is something to be had without waiting.
-    #[cfg(feature = "tokio")]
+    #[inline]
     pub(crate) fn has_lent(&self) -> bool {
         self.lent
             .as_ref()

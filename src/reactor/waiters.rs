@@ -56,10 +56,10 @@ impl Waiters {
     }
 
     /// Takes all wakers. The keys of their operations become void.
+    #[inline]
     pub(crate) fn take(&mut self, wakers: &mut Vec<Waker>) {
         if let Some(places) = &mut self.0 {
-            places.round = places.round.wrapping_add(1);
-            wakers.extend(places.wakers.drain());
+            places.take(wakers);
         }
     }
 }
@@ -68,6 +68,11 @@ impl Places {
     fn place(&self, key: Key) -> Option<usize> {
         let current = key.filter(|(_, round)| *round == self.round);
         current.map(|(place, _)| place as usize)
+    }
+
+    fn take(&mut self, wakers: &mut Vec<Waker>) {
+        self.round = self.round.wrapping_add(1);
+        wakers.extend(self.wakers.drain());
     }
 
     fn waker(&mut self, key: Key) -> Option<&mut Waker> {

@@ -192,16 +192,7 @@ impl ReadPipe {
         cx: &mut Context<'_>,
         take: impl FnOnce(&[u8]) -> Result<R, OutOfMemory>,
     ) -> Poll<Result<R, Found>> {
-        let mut reader = self.lock();
-        let count = match ready!(self.0.poll(&mut reader, want, cx)) {
-            Found::Complete(count) => count,
-            found => return Poll::Ready(Err(found)),
-        };
-        let taken = take(reader.buffered().get(..count).unwrap_or_default());
-        if taken.is_ok() {
-            reader.consume(count);
-        }
-        Poll::Ready(taken.map_err(|OutOfMemory| Found::OutOfMemory))
+        self.0.poll_take(&mut self.lock(), want, cx, take)
     }
 
     /// Reads what there is into `buffer`, after waiting until there is something. What is large is
@@ -231,11 +222,12 @@ impl ReadPipe {
                 _ => {}
             }
         }
-        drop(reader);
-        self.poll_take(&mut Want::Some(room), cx, |bytes| {
+        let take = |bytes: &[u8]| {
             buffer.put_slice(bytes);
             Ok(bytes.len())
-        })
+        };
+        self.0
+            .poll_take(&mut reader, &mut Want::Some(room), cx, take)
     }
 
     /// Counts an operation that finds its answer in what was lent; `false` if it has to wait for the
@@ -415,6 +407,25 @@ impl ReadSource {
                 }
             }
         }
+    }
+
+    /// The same, and gives the bytes that complete it to `take` and consumes them.
+    fn poll_take<R>(
+        &self,
+        reader: &mut ReadState,
+        want: &mut Want,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> Result<R, OutOfMemory>,
+    ) -> Poll<Result<R, Found>> {
+        let count = match ready!(self.poll(reader, want, cx)) {
+            Found::Complete(count) => count,
+            found => return Poll::Ready(Err(found)),
+        };
+        let taken = take(reader.buffered().get(..count).unwrap_or_default());
+        if taken.is_ok() {
+            reader.consume(count);
+        }
+        Poll::Ready(taken.map_err(|OutOfMemory| Found::OutOfMemory))
     }
 
     /// Reads once for an operation; `false` when it has to wait, and will be woken.
