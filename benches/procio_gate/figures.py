@@ -64,6 +64,15 @@ def load() -> dict[str, Any]:
     return found
 
 
+def calls_of(last: dict[str, Any]) -> dict[str, Any]:
+    """The system calls alone."""
+    cases = {
+        case: {what: number for what, number in figures.items() if what not in DEPENDS}
+        for case, figures in last["cases"].items()
+    }
+    return {**last, "cases": cases}
+
+
 def accept(counts: Counts) -> None:
     """Make these the figures of this interpreter."""
     rounded = {

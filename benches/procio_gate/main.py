@@ -15,17 +15,19 @@ from . import count, figures
 from .count import Counts
 
 
-def counted() -> Counts:
-    """System calls, instructions and allocations of every case."""
+def counted(calls_only: bool) -> Counts:
+    """System calls of every case, and unless these alone are wanted instructions and allocations."""
     with tempfile.TemporaryDirectory(prefix="procio-gate-") as folder:
         calls = count.system_calls(Path(folder))
+        if calls_only:
+            return calls
         costs = count.instructions(Path(folder))
     return {case: {**calls.get(case, {}), **costs.get(case, {})} for case in costs}
 
 
-def refuse() -> None:
+def refuse(calls_only: bool) -> None:
     """End here if nothing can be counted that means anything."""
-    for program in ("strace", "valgrind"):
+    for program in ("strace",) if calls_only else ("strace", "valgrind"):
         if shutil.which(program) is None:
             raise SystemExit(f"{program} is not installed")
     build = importlib.import_module("procio._core").build_profile
@@ -65,10 +67,13 @@ def main() -> int:
     """Count and compare; 1 if something costs more than the last figures say, or there are none."""
     parser = argparse.ArgumentParser(prog="gate.py", description="what operations cost, against the last figures")
     parser.add_argument("--accept", action="store_true", help="make what is counted the last figures")
+    parser.add_argument("--calls", action="store_true", help="count system calls alone, which takes no Valgrind")
     parser.add_argument("--show", action="store_true", help="print everything that was counted, as JSON")
     args = parser.parse_args()
-    refuse()
-    counts = counted()
+    if args.accept and args.calls:
+        parser.error("--accept takes all figures")
+    refuse(args.calls)
+    counts = counted(args.calls)
     if args.show:
         print(json.dumps(counts, indent=1))
     if args.accept:
@@ -78,6 +83,6 @@ def main() -> int:
     if last is None:
         print(f"there are no figures for Python {figures.interpreter()}: `python benches/gate.py --accept` makes them")
         return 1
-    result = judge(last, counts)
+    result = judge(figures.calls_of(last) if args.calls else last, counts)
     print(f"{sum(map(len, counts.values()))} figures of {len(counts)} cases", file=sys.stderr)
     return result
