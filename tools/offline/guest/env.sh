@@ -102,11 +102,14 @@ install_wheel() { # OPTIONS of maturin
     [ -e "$root/$site/procio/__init__.py" ] || die "there is no wheel in $cache/wheels"
 }
 
-# A stage for each program of the Rust tests, with a switch or without.
-rust_stages() { # SECONDS [SWITCH=VALUE]
-    local program
-    for program in "$root"/srv/rust/*; do
-        echo "$1 rust-${program##*/}${2:+-$2} ${2:-} /srv/rust/${program##*/} --test-threads=2"
+# A stage for each program of the Rust tests, or for those that are named, with a switch or without.
+rust_stages() { # SECONDS [SWITCH=VALUE [PROGRAM...]]
+    local program seconds=$1 switch=${2:-}
+    shift $(($# < 2 ? $# : 2))
+    [ $# -gt 0 ] || set -- $(ls "$root/srv/rust")
+    for program; do
+        [ -x "$root/srv/rust/$program" ] || die "there are no Rust tests called $program"
+        echo "$seconds rust-$program${switch:+-$switch} $switch /srv/rust/$program --test-threads=2"
     done
 }
 
