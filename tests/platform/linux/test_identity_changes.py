@@ -193,22 +193,39 @@ run(main())
     assert script_result(code, loop=loop_name) is None
 
 
-SLOW = f"""
-{HAS_EXECUTED}
-# Thousands of directories that do not have the program.
-path = ":".join(["/none/%d" % number for number in range(9000)] + ["/bin", "/usr/bin"])
+# Holds the lease until its parent, who makes a child meanwhile, waits in the kernel.
+HOLDER_UNTIL_THE_START_WAITS = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+thread = f"/proc/{os.getppid()}/task/{os.getppid()}"
 
-async def slow():
+def start_waits():
+    state = open(f"{thread}/stat").read().rpartition(")")[2].split()[0]
+    return state in "SD" and open(f"{thread}/children").read().split() != [str(os.getpid())]
+
+while not start_waits():
+    os.sched_yield()
+print("released", flush=True)
+"""
+
+# A start that goes on finds the lease still held: nothing lets its thread wait before it looks.
+WAITS = f"""
+import select, subprocess
+
+async def main():
     for _ in range(3):
-        task = asyncio.ensure_future(procio.create_subprocess_exec("sleep", "1000", env=dict(PATH=path)))
-        await asyncio.sleep(0)
-        (pid,) = children()
-        assert has_executed(pid), "the start was to wait for the exec"
-        proc = await task
-        proc.kill()
-        await proc.wait()
+        holder = [sys.executable, "-c", {HOLDER_UNTIL_THE_START_WAITS!r}, program]
+        with subprocess.Popen(holder, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout.readline() == b"held\\n"
+            task = asyncio.ensure_future(procio.create_subprocess_exec(program, "late", stdout=PIPE))
+            await asyncio.sleep(0)
+            assert select.select([holder.stdout], [], [], 0)[0], "the start was to wait for the exec"
+            assert (await (await task).communicate())[0] == b"late\\n"
 
-run(slow())
+run(main())
 """
 
 
@@ -222,7 +239,9 @@ run(slow())
     ],
     ids=lambda calls: " ".join(name for name, _, _ in calls),
 )
-def test_without_the_thread_a_start_waits_for_the_exec(calls: list[tuple[str, int, int]], loop_name: str) -> None:
+def test_without_the_thread_a_start_waits_for_the_exec(
+    program: Path, calls: list[tuple[str, int, int]], loop_name: str
+) -> None:
     """It cannot be made, or not wait for the signal; or it is not known who it is."""
     # A start that gives way waits for the exec, too, while other programs are busy.
-    refusing(calls, SLOW, loop_name, **FIRST_WAY | {"PROCIO_GIVE_WAY": "0"})
+    refusing(calls, f"program = {str(program)!r}" + WAITS, loop_name, **FIRST_WAY | {"PROCIO_GIVE_WAY": "0"})

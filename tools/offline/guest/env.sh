@@ -129,7 +129,7 @@ boot() { # LOG KERNEL SECONDS CONSOLE QEMU-COMMAND...
     (cd "$root" && find . -print0 | cpio --null -o -H newc --quiet) >"$initrd"
     timeout "$seconds" "$@" -smp "$cpus" -m 4096 -kernel "$kernel" -initrd "$initrd" -no-reboot \
         -append "console=$console rdinit=/srv/init quiet panic=-1" \
-        -display none -monitor none -serial stdio </dev/null | sed -u 's|\r$||' | tee "$log" || say "qemu has ended with status $?"
+        -nic none -display none -monitor none -serial stdio </dev/null | sed -u 's|\r$||' | tee "$log" || say "qemu has ended with status $?"
     rm -f "$initrd"
     grep -q '^guest: all stages have passed' "$log"
 }
