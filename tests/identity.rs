@@ -65,6 +65,10 @@ fn a_change_waits_for_the_exec() {
         eprintln!("not root: there is no other identity");
         return;
     }
+    if std::env::var_os("PROCIO_SPAWN").is_some_and(|strategy| strategy == "fork") {
+        eprintln!("the child has memory of its own: nothing waits for its exec");
+        return;
+    }
     let folder = std::env::temp_dir().join(format!("procio-identity-{}", std::process::id()));
     fs::create_dir(&folder).unwrap();
     let program = folder.join("program");

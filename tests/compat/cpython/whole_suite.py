@@ -1,4 +1,4 @@
-"""The whole of the interpreter's test.test_asyncio in a program of its own: `whole_suite.py asyncio|procio`.
+"""The interpreter's test.test_asyncio in a program of its own: `whole_suite.py asyncio|procio NAMES-LEFT-OUT...`.
 
 Prints one line of JSON: the outcome of each test by its name.
 """
@@ -7,6 +7,13 @@ import json
 import sys
 import unittest
 import warnings
+
+
+class Loader(unittest.TestLoader):
+    """Leaves out the tests that the command line names."""
+
+    def getTestCaseNames(self, testCaseClass: type[unittest.TestCase]) -> list[str]:
+        return [name for name in super().getTestCaseNames(testCaseClass) if name not in sys.argv[2:]]
 
 
 class Outcomes(unittest.TestResult):
@@ -48,7 +55,7 @@ if __name__ == "__main__":
         warnings.simplefilter("ignore")
         import test.test_asyncio
 
-        suite = unittest.TestLoader().loadTestsFromModule(test.test_asyncio)
+        suite = Loader().loadTestsFromModule(test.test_asyncio)
         outcomes = Outcomes()
         suite.run(outcomes)
     for test_case, text in outcomes.errors + outcomes.failures:
