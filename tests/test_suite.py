@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import collections
 import functools
+import os
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -56,6 +59,25 @@ def test_every_test_that_the_documents_name_exists() -> None:
     }
     unknown = [name for name in sorted(named) if name[2] not in written().get(name[1].removeprefix("tests/"), [])]
     assert unknown == []
+
+
+@pytest.mark.project
+def test_every_case_can_be_tried_on_asyncio() -> None:
+    """docs/differences.md says how, and what came of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "differs",
+        str(TESTS),
+    ]
+    done = subprocess.run(command, env=os.environ | {"PROCIO_TEST_IMPL": "asyncio"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.project

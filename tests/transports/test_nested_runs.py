@@ -60,7 +60,7 @@ class Nested(asyncio.SubprocessProtocol):
 
 
 # On Windows the second is of the other kind, whose events a thread collects.
-FACTORIES = [procio.new_event_loop, *([procio.EventLoop] if WINDOWS else [])]
+FACTORIES = [] if shim.ACTIVE else [procio.new_event_loop, *([procio.EventLoop] if WINDOWS else [])]
 
 
 @pytest.mark.parametrize("new_loop", FACTORIES)

@@ -1,7 +1,7 @@
 """Run in the guest: the stages of a list, two at a time, and how each ended.
 
 A stage is a line `SECONDS NAME COMMAND`. It passes when its command ends with 0 and reports at least one test that
-passed, in the words of pytest or of Rust's tests.
+passed, in the words of pytest or of Rust's tests; or when pytest says that the markers leave out all that it was given.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def run(line: str) -> tuple[bool, dict[str, int]]:
     text = log.read_text(errors="replace")
     counts = count(text)
     passed = status == "0" and counts["passed"] > 0 and counts["failed"] == 0
+    passed |= status == "5" and "deselected in " in text and "error" not in text
     told = ", ".join(f"{number} {what}" for what, number in counts.items())
     with printing:
         print(f"{'pass' if passed else 'FAIL'} {name}: {told}, {time.monotonic() - begin:.0f} s, status {status}")
