@@ -203,8 +203,9 @@ print("held", flush=True)
 thread = f"/proc/{os.getppid()}/task/{os.getppid()}"
 
 def start_waits():
-    state = open(f"{thread}/stat").read().rpartition(")")[2].split()[0]
-    return state in "SD" and open(f"{thread}/children").read().split() != [str(os.getpid())]
+    # In this order: before there is a child its parent may wait for something else.
+    has_child = open(f"{thread}/children").read().split() != [str(os.getpid())]
+    return has_child and open(f"{thread}/stat").read().rpartition(")")[2].split()[0] in "SD"
 
 while not start_waits():
     os.sched_yield()
