@@ -384,6 +384,15 @@ impl LoopBinding {
         }
     }
 
+    /// Whether [`run_completions`](Self::run_completions) would do nothing. A turn that is scheduled takes up what
+    /// is put off to it: both sides take the lock of what was put off, the turn after it has cleared the mark.
+    #[inline]
+    pub(super) fn has_no_completions(&self) -> bool {
+        !self.has_ready.load(Ordering::Acquire)
+            && (!self.reactor.wants_turn() || self.scheduled.load(Ordering::Relaxed))
+            && !self.reactor.is_emptied()
+    }
+
     fn complete(self: &Arc<Self>, py: Python<'_>, has_ready: bool) -> PyResult<()> {
         if self.thread.load(Ordering::Relaxed) != thread_key() {
             return self.call_from_another_thread(py);

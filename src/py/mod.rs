@@ -5,6 +5,8 @@
 //! [`operations`] are the core's state machines as awaitables see them; [`read_callback`] is how a
 //! protocol waits; [`busy_poll`] polls before the loop sleeps.
 
+#[allow(unsafe_code)]
+mod attached;
 mod awaitable;
 mod busy_poll;
 #[allow(unsafe_code)]

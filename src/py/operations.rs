@@ -19,7 +19,7 @@ use super::python_bytes::write;
 use super::stream::{Stream, StreamReader, claim, release};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;
-use crate::stream::reader::{Found, Want};
+use crate::stream::reader::{Found, Separators, Want};
 use crate::stream::write_pipe::WritePipe;
 use crate::stream::writer::Closed;
 use crate::sync::lock;
@@ -81,6 +81,34 @@ impl ReadOp {
         let (bytes, count) = self.shape.bytes_of(py, found)?;
         reader.consume(count);
         Ok(bytes)
+    }
+}
+
+/// A line that was asked for, and is not known to be at hand.
+pub(super) struct LineOp {
+    pub reader: Py<StreamReader>,
+    /// `Line` or `Next`.
+    pub shape: Shape,
+}
+
+impl LineOp {
+    /// The line, if it is at hand. Else, or where there is no memory for it, nothing has changed.
+    pub(super) fn take_now(&self, py: Python<'_>) -> Option<PyResult<Py<PyBytes>>> {
+        let stream = &self.reader.get().stream;
+        if stream.has_exception() || stream.is_reserved() {
+            return None;
+        }
+        let mut want = Want::Until(Separators::newline());
+        let take = |found: &[u8]| self.shape.bytes_of(py, found);
+        let taken = stream.pipe.take_now(&mut want, take)?;
+        Some(taken.map(|(line, _)| line))
+    }
+}
+
+impl From<LineOp> for ReadOp {
+    fn from(line: LineOp) -> Self {
+        let want = Want::Until(Separators::newline());
+        ReadOp::new(line.reader, want, line.shape)
     }
 }
 

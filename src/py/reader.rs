@@ -15,7 +15,7 @@ use super::bytes_sink::new_bytes;
 use super::constructor_token::ConstructorToken;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::operations::{CollectOp, ReadOp, Shape};
+use super::operations::{CollectOp, LineOp, ReadOp, Shape};
 use super::python_bytes::to_bytes;
 use super::read_callback::ReadCallback;
 use super::stream::{Stream, StreamReader};
@@ -46,6 +46,21 @@ fn awaitable<'py>(
 ) -> AwaitableResult<'py> {
     let op = ReadOp::new(reader.clone().unbind(), want, shape);
     slots::awaitable(reader.py(), Op::Read(op))
+}
+
+/// A line; `Shape::Next` for the iteration.
+fn line<'py>(reader: &Bound<'py, StreamReader>, shape: Shape) -> AwaitableResult<'py> {
+    if reader.get().binding.tracks_origins() {
+        return awaitable(reader, Want::Until(Separators::newline()), shape);
+    }
+    let reader_kept = reader.clone().unbind();
+    slots::line(
+        reader.py(),
+        LineOp {
+            reader: reader_kept,
+            shape,
+        },
+    )
 }
 
 /// A number of bytes. More than there can be is the most there can be.
@@ -86,7 +101,7 @@ impl StreamReader {
 
     // Documented by procio.StreamReader, through which it is called.
     fn readline<'py>(slf: &Bound<'py, Self>) -> AwaitableResult<'py> {
-        awaitable(slf, Want::Until(Separators::newline()), Shape::Line)
+        line(slf, Shape::Line)
     }
 
     // Documented by procio.StreamReader, through which it is called.
@@ -134,7 +149,7 @@ impl StreamReader {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> AwaitableResult<'py> {
-        awaitable(slf, Want::Until(Separators::newline()), Shape::Next)
+        line(slf, Shape::Next)
     }
 
     /// Return whether the end was reached and everything was read.

@@ -342,9 +342,14 @@ impl Inner {
         self.emptied.store(true, Ordering::Relaxed);
     }
 
+    /// What [`was_emptied`](Self::was_emptied) would say.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.emptied.load(Ordering::Relaxed)
+    }
+
     /// Whether the last source has gone since this was last asked.
     pub(crate) fn was_emptied(&self) -> bool {
-        self.emptied.load(Ordering::Relaxed) && self.emptied.swap(false, Ordering::Relaxed)
+        self.is_emptied() && self.emptied.swap(false, Ordering::Relaxed)
     }
 
     /// Whether nothing is in it, and no work was put off.

@@ -14,7 +14,7 @@ mod slot;
 pub(super) mod slots;
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyTypeError};
@@ -26,10 +26,11 @@ use self::generator_layout::GeneratorHead;
 pub(super) use self::slot::Slot;
 use self::slot::SlotState;
 use self::slots::SendMode;
+use crate::py::attached::{Attached, Borrow};
 use crate::py::errors::{in_drop, warn};
 use crate::py::event_loop::LoopBinding;
 use crate::py::operation::Operation;
-use crate::py::operations::{DrainOp, ReadOp};
+use crate::py::operations::{DrainOp, LineOp, ReadOp};
 use crate::sync::lock;
 
 /// An operation. Those that are made for every line or chunk need no memory of their own. `Read` holds its
@@ -77,9 +78,41 @@ impl DerefMut for Op {
 #[repr(C)]
 pub struct Awaitable {
     _head: GeneratorHead,
-    state: Mutex<State>,
+    course: Attached<Course>,
     /// How `__next__` is to give a result; see [`slots`].
     send_mode: SendMode,
+}
+
+/// How far it has come.
+struct Course {
+    /// A line that was asked for, of which there may be millions: an operation only if it is not at hand.
+    line: Option<LineOp>,
+    state: State,
+}
+
+impl Course {
+    fn of(op: Op) -> Self {
+        let state = State::New(origin::traced(op));
+        Course { line: None, state }
+    }
+
+    fn line(line: LineOp) -> Self {
+        let (line, state) = (Some(line), State::Done);
+        Course { line, state }
+    }
+
+    /// The state, in which a line that was asked for is an operation as all others are.
+    fn state(&mut self) -> &mut State {
+        if let Some(line) = self.line.take() {
+            self.state = State::New(Op::Read(line.into()));
+        }
+        &mut self.state
+    }
+
+    /// Leaves it done, and gives what was.
+    fn take(&mut self) -> State {
+        std::mem::replace(self.state(), State::Done)
+    }
 }
 
 enum State {
@@ -92,42 +125,43 @@ enum State {
 
 impl Awaitable {
     pub(super) fn new(binding: &Arc<LoopBinding>, op: impl Operation + 'static) -> Self {
-        Awaitable::with(Op::Other(binding.clone(), Box::new(op)))
+        Awaitable::on(Course::of(Op::Other(binding.clone(), Box::new(op))))
     }
 
-    pub(super) fn with(op: Op) -> Self {
+    fn on(course: Course) -> Self {
         Awaitable {
             _head: GeneratorHead::finished(),
-            state: Mutex::new(State::New(origin::traced(op))),
+            course: Attached::new(course),
             send_mode: SendMode::default(),
         }
     }
 
-    /// Starts over: it was done, and the free list held the only reference.
-    pub(super) fn renew(&self, op: Op) {
-        *lock(&self.state) = State::New(origin::traced(op));
+    /// How far it has come. Raises RuntimeError if a step of it is under way, which has called this.
+    fn course<'a>(&'a self, py: Python<'a>) -> PyResult<Borrow<'a, Course>> {
+        let course = self.course.borrow(py);
+        course.ok_or_else(|| PyRuntimeError::new_err("coroutine already executing"))
     }
 
     /// A value, or the future to wait for.
     fn step(&self, py: Python<'_>) -> PyResult<Step> {
         let state = {
-            let mut state = lock(&self.state);
-            if let State::New(op) = &mut *state
+            let mut course = self.course(py)?;
+            if let State::New(op) = course.state()
                 && let Some(result) = op.try_now(py)
             {
-                let used = std::mem::replace(&mut *state, State::Done);
-                drop(state);
+                let used = course.take();
+                drop(course);
                 if let State::New(op) = &used {
                     op.binding().run_completions(py)?;
                 }
                 return result.map(Step::Return);
             }
-            std::mem::replace(&mut *state, State::Done)
+            course.take()
         };
         match state {
             State::New(op) => self.first(py, op),
             State::Waiting(slot) if slot.is_awaited(py)? => {
-                *lock(&self.state) = State::Waiting(slot);
+                *self.course(py)?.state() = State::Waiting(slot);
                 let text = "coroutine is being awaited already";
                 Err(PyRuntimeError::new_err(text))
             }
@@ -199,7 +233,7 @@ impl Awaitable {
             }
         };
         if let Some(future) = future {
-            *lock(&self.state) = match error {
+            *self.course(py)?.state() = match error {
                 None => State::Waiting(slot),
                 Some(error) => State::Cancelling(slot, error),
             };
@@ -327,7 +361,7 @@ impl Awaitable {
         tb: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let error = exception(typ, val, tb)?;
-        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        let state = self.course(py)?.take();
         let (slot, error) = match state {
             State::Waiting(slot) if slot.asks(|op| op.cancel()) => (slot, error),
             State::Cancelling(slot, first) if slot.asks(|op| op.cancel_again()) => (slot, *first),
@@ -345,26 +379,26 @@ impl Awaitable {
 
     /// Gives it up, as a coroutine's `close`.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        let state = self.course(py)?.take();
         state.give_up(py)
     }
 
     #[getter]
-    fn __name__(&self) -> &'static str {
-        let name = self.__qualname__();
-        name.rsplit_once('.').map_or(name, |(_, last)| last)
+    fn __name__(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let name = self.__qualname__(py)?;
+        Ok(name.rsplit_once('.').map_or(name, |(_, last)| last))
     }
 
     #[getter]
-    fn __qualname__(&self) -> &'static str {
-        match &*lock(&self.state) {
+    fn __qualname__(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(match self.course(py)?.state() {
             State::New(op) => op.name(),
             State::Waiting(slot) | State::Cancelling(slot, _) => lock(&slot.state)
                 .op
                 .as_ref()
                 .map_or("Awaitable", |op| op.name()),
             State::Done => "Awaitable",
-        }
+        })
     }
 
     #[getter]
@@ -373,66 +407,65 @@ impl Awaitable {
     }
 
     #[getter]
-    fn cr_suspended(&self) -> bool {
-        matches!(
-            &*lock(&self.state),
-            State::Waiting(_) | State::Cancelling(..)
-        )
+    fn cr_suspended(&self, py: Python<'_>) -> PyResult<bool> {
+        let mut course = self.course(py)?;
+        let state = course.state();
+        Ok(matches!(state, State::Waiting(_) | State::Cancelling(..)))
     }
 
     /// The state in the words of `inspect`, which asks for it on 3.15.
     #[getter]
-    fn cr_state(&self) -> &'static str {
-        match &*lock(&self.state) {
+    fn cr_state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(match self.course(py)?.state() {
             State::New(_) => "CORO_CREATED",
             State::Waiting(_) | State::Cancelling(..) => "CORO_SUSPENDED",
             State::Done => "CORO_CLOSED",
-        }
+        })
     }
 
     /// Where it was created, if `sys.set_coroutine_origin_tracking_depth` has that tracked.
     #[getter]
-    fn cr_origin(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+    fn cr_origin(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let origin = |op: &Op| op.origin().map(|origin| origin.clone_ref(py));
-        match &*lock(&self.state) {
+        Ok(match self.course(py)?.state() {
             State::New(op) => origin(op),
             State::Waiting(slot) | State::Cancelling(slot, _) => {
                 lock(&slot.state).op.as_ref().and_then(origin)
             }
             State::Done => None,
-        }
+        })
     }
 
     /// The future that it waits for, or None.
     #[getter]
-    fn cr_await(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        match &*lock(&self.state) {
+    fn cr_await(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(match self.course(py)?.state() {
             State::Waiting(slot) | State::Cancelling(slot, _) => {
                 let state = lock(&slot.state);
                 state.future.as_ref().map(|future| future.clone_ref(py))
             }
             State::New(_) | State::Done => None,
-        }
+        })
     }
 
     /// A frame without code of its own, for `inspect` and for tools that show stacks; None once it
     /// is done.
     #[getter]
     fn cr_frame<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if matches!(&*lock(&self.state), State::Done) {
+        if matches!(self.course(py)?.state(), State::Done) {
             return Ok(None);
         }
-        slots::frame(py, self.__qualname__()).map(Some)
+        slots::frame(py, self.__qualname__(py)?).map(Some)
     }
 
-    fn __repr__(&self) -> String {
-        format!("<coroutine {}>", self.__qualname__())
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<coroutine {}>", self.__qualname__(py)?))
     }
 }
 
 impl Drop for Awaitable {
     fn drop(&mut self) {
-        match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        match self.course.get_mut().state() {
             State::New(op) => in_drop(|py| never_awaited(py, op.name(), op.origin())),
             State::Waiting(slot) | State::Cancelling(slot, _) => drop(slot.take()),
             State::Done => {}

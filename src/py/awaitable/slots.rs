@@ -8,6 +8,7 @@
 //!   an object costs more than to read a short line.
 
 use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,8 +17,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi::{self, PySendResult};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
-use super::{Awaitable, Op};
+use super::{Awaitable, Course, Op};
+use crate::py::operations::LineOp;
 
 /// How `__next__` gives a result to its caller.
 #[derive(Default)]
@@ -93,7 +96,7 @@ unsafe extern "C" fn send(
             ffi::PyErr_SetString(ffi::PyExc_TypeError, text.as_ptr());
             return PySendResult::PYGEN_ERROR;
         }
-        let (given, returned) = step(slf);
+        let (given, returned) = line_at_hand(slf).unwrap_or_else(|| step(slf));
         *result = given;
         match (given.is_null(), returned) {
             (true, _) => PySendResult::PYGEN_ERROR,
@@ -109,7 +112,7 @@ unsafe extern "C" fn iternext(slf: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a slot while attached, with an instance of the class, and gets
     // a reference or an exception. The result is a reference that is ours to give away.
     unsafe {
-        let (given, returned) = step(slf);
+        let (given, returned) = line_at_hand(slf).unwrap_or_else(|| step(slf));
         if returned && !given.is_null() {
             raise(Bound::from_owned_ptr(Python::assume_attached(), given));
             return ptr::null_mut();
@@ -140,6 +143,57 @@ unsafe fn step(slf: *mut ffi::PyObject) -> (*mut ffi::PyObject, bool) {
         send_mode.store(RAISED, Ordering::Relaxed);
         (given, returned)
     }
+}
+
+/// A line, if that is asked for and at hand: what [`step`] would give, but without what PyO3 prepares for code
+/// that may drop references or call Python, which takes as long as the reading.
+///
+/// # Safety
+///
+/// The thread is attached, and `slf` an instance of the class.
+unsafe fn line_at_hand(slf: *mut ffi::PyObject) -> Option<(*mut ffi::PyObject, bool)> {
+    // SAFETY: as promised.
+    let object = unsafe {
+        let object = Borrowed::from_ptr(Python::assume_attached(), slf);
+        object.cast_unchecked::<Awaitable>()
+    };
+    // A panic must not go on into the interpreter, and [`step`] finds what it has left.
+    let taken = catch_unwind(AssertUnwindSafe(|| take_line(&object))).unwrap_or_default()?;
+    let line = taken.map_or_else(
+        |error| {
+            error.restore(object.py());
+            ptr::null_mut()
+        },
+        Py::into_ptr,
+    );
+    Some((line, true))
+}
+
+/// Drops no reference by Rust's means: for that PyO3 would have to know that the thread is attached.
+fn take_line(object: &Bound<'_, Awaitable>) -> Option<PyResult<Py<PyBytes>>> {
+    let py = object.py();
+    let (taken, op) = {
+        let mut course = object.get().course.borrow(py)?;
+        let taken = course.line.as_ref()?.take_now(py)?;
+        (taken, course.line.take()?)
+    };
+    let binding = &op.reader.get().binding;
+    let completed = if binding.has_no_completions() {
+        Ok(())
+    } else {
+        Python::attach(|py| binding.run_completions(py))
+    };
+    op.reader.drop_ref(py);
+    keep(object);
+    Some(match completed {
+        Ok(()) => taken,
+        Err(error) => {
+            if let Ok(line) = taken {
+                line.drop_ref(py);
+            }
+            Err(error)
+        }
+    })
 }
 
 /// Sets a StopIteration with this value, or whatever prevented that.
@@ -239,11 +293,20 @@ pub(in crate::py) fn keep(object: &Bound<'_, Awaitable>) {
 
 /// An awaitable for `op`: a new one, or one from the free list.
 pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
-    match FREE_LIST.take(py) {
-        Some(object) => {
-            object.get().renew(op);
-            Ok(object)
-        }
-        None => Bound::new(py, Awaitable::with(op)),
+    let course = Course::of(op);
+    if let Some(object) = FREE_LIST.take(py) {
+        *object.get().course(py)? = course;
+        return Ok(object);
     }
+    Bound::new(py, Awaitable::on(course))
+}
+
+/// Likewise, for a line.
+pub(in crate::py) fn line(py: Python<'_>, line: LineOp) -> PyResult<Bound<'_, Awaitable>> {
+    if let Some(object) = FREE_LIST.take(py) {
+        // It was done, and else is as it was.
+        object.get().course(py)?.line = Some(line);
+        return Ok(object);
+    }
+    Bound::new(py, Awaitable::on(Course::line(line)))
 }
