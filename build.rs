@@ -1,4 +1,4 @@
-//! Tells the crate which Python it is built for, which `src/py/bytes_sink.rs` has to know on Windows, and
+//! Tells the crate which Python it is built for, which `src/py/c_api.rs` has to know on Windows, and
 //! whether a sanitizer is built in, with which `src/sys/linux/clone.rs` must not share memory. Declares the
 //! switch of `src/sys/libkqueue`, which only RUSTFLAGS sets.
 

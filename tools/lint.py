@@ -41,7 +41,7 @@ PYTHON_LAYERS = (
 )
 # Outside of src/sys and src/os a platform is named only to choose a file for it: at a `mod`. file -> why not there.
 PLATFORMS_NAMED = {
-    "src/py/bytes_sink.rs": "on Windows a declaration names the library that has the function",
+    "src/py/c_api.rs": "on Windows a declaration names the library that has the function",
     "src/process/reaper.rs": "what a descriptor names is cloned under the reaper's lock",
 }
 

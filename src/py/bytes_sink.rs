@@ -9,47 +9,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::c_api::_PyBytes_Resize;
 use crate::stream::buffer::{LARGE, OutOfMemory, Sink};
 use crate::stream::io::ReadIo;
 use crate::sys;
-
-// On Windows every function is imported from a library by name.
-#[cfg_attr(
-    all(windows, Py_3_11, not(Py_3_12)),
-    link(name = "python311", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_12, not(Py_3_13)),
-    link(name = "python312", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_13, not(Py_3_14), not(Py_GIL_DISABLED)),
-    link(name = "python313", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_13, not(Py_3_14), Py_GIL_DISABLED),
-    link(name = "python313t", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_14, not(Py_3_15), not(Py_GIL_DISABLED)),
-    link(name = "python314", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_14, not(Py_3_15), Py_GIL_DISABLED),
-    link(name = "python314t", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_15, not(Py_3_16), not(Py_GIL_DISABLED)),
-    link(name = "python315", kind = "raw-dylib")
-)]
-#[cfg_attr(
-    all(windows, Py_3_15, not(Py_3_16), Py_GIL_DISABLED),
-    link(name = "python315t", kind = "raw-dylib")
-)]
-unsafe extern "C" {
-    /// Documented in Python's C API; PyO3 does not export it.
-    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
-}
 
 /// Where memory that grows is copied, a part that has this size is not to grow.
 const PART: usize = 1024 * 1024;

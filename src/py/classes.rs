@@ -37,6 +37,8 @@ pub fn register_classes(
     reader: Py<PyType>,
     writer: Py<PyType>,
 ) -> PyResult<()> {
+    #[cfg(Py_3_12)]
+    super::direct_call::install(reader.bind(py))?;
     let classes = Classes {
         process,
         reader,

@@ -11,11 +11,16 @@ mod awaitable;
 mod busy_poll;
 #[allow(unsafe_code)]
 mod bytes_sink;
+#[allow(unsafe_code)]
+mod c_api;
 mod child_lifetime;
 mod classes;
 mod completion;
 mod constructor_token;
 mod detached;
+#[cfg(Py_3_12)]
+#[allow(unsafe_code)]
+mod direct_call;
 mod errors;
 mod event_loop;
 #[cfg(unix)]

@@ -49,7 +49,7 @@ fn awaitable<'py>(
 }
 
 /// A line; `Shape::Next` for the iteration.
-fn line<'py>(reader: &Bound<'py, StreamReader>, shape: Shape) -> AwaitableResult<'py> {
+pub(super) fn line<'py>(reader: &Bound<'py, StreamReader>, shape: Shape) -> AwaitableResult<'py> {
     if reader.get().binding.tracks_origins() {
         return awaitable(reader, Want::Until(Separators::newline()), shape);
     }

@@ -109,6 +109,64 @@ async def test_result_has_no_hidden_reference(reader: asyncio.StreamReader) -> N
 
 
 @pytest.mark.differs
+async def test_what_was_raised_once_is_not_raised_again(reader: asyncio.StreamReader) -> None:
+    """What a program has done to a StopIteration is gone with it, and what it keeps does not change."""
+
+    def drive() -> StopIteration:
+        try:
+            next(reader.readline())  # type: ignore[call-overload]
+        except StopIteration as error:
+            return error
+        raise AssertionError("nothing was raised")
+
+    count = 100
+    reader.feed_data(b"".join(b"%d\n" % i for i in range(4 * count)))
+    for i in range(count):
+        error = drive()
+        assert error.value == b"%d\n" % i
+        assert error.args in ((), (error.value,))
+        assert error.__traceback__ is not None
+        assert (error.__cause__, error.__context__, error.__suppress_context__) == (None, None, False)
+        assert not hasattr(error, "mark")
+        assert not hasattr(error, "__notes__")
+        error.mark, error.args, error.__cause__ = "mine", (1, 2), ValueError()  # type: ignore[attr-defined]
+        error.add_note("a note")
+    kept = [drive() for _ in range(count)]
+    assert [await reader.readline() for _ in range(count)] == [b"%d\n" % i for i in range(2 * count, 3 * count)]
+    assert [error.value for error in kept] == [b"%d\n" % i for i in range(count, 2 * count)]
+    # A cycle, which only the collector finds.
+    for error in kept:
+        error.value = error
+    del kept, error
+    gc.collect()
+    for i in range(3 * count, 4 * count):
+        assert drive().value == b"%d\n" % i
+
+
+@pytest.mark.differs
+async def test_a_method_is_called_as_a_function_is(pair: procio.Process) -> None:
+    """Whatever way the call takes: by the class, by keyword, with what is too much or no reader."""
+    reader, readline = pair.stdout, pair.stdout.readline
+    mine: Any = procio.StreamReader.readline
+    theirs: Any = asyncio.StreamReader.readline
+    pair.stdin.write(b"0\n1\n2\n")
+    assert [await mine(reader), await mine(self=reader), await readline()] == [b"0\n", b"1\n", b"2\n"]
+    assert inspect.iscoroutinefunction(readline)
+    assert not inspect.signature(readline).parameters
+
+    def refused(function: Any, *args: object, **names: object) -> str:
+        with pytest.raises(TypeError) as info:
+            function(*args, **names)
+        return str(info.value)
+
+    wrong: list[tuple[tuple[object, ...], dict[str, object]]]
+    wrong = [((reader, 1), {}), ((), {}), ((reader,), {"n": 1}), ((reader,), {"self": reader})]
+    for args, names in wrong:
+        assert refused(mine, *args, **names) == refused(theirs, *args, **names)
+    assert "StreamReader" in refused(mine, object())
+
+
+@pytest.mark.differs
 async def test_awaitable_awaited_by_two() -> None:
     async with running("cat", stdin=PIPE, stdout=PIPE) as proc:
         line = proc.stdout.readline()

@@ -7,11 +7,16 @@
 //! What an operation found is handed over at the `send` that follows, and not before: a task that
 //! is cancelled between the two loses nothing.
 
+#[allow(unsafe_code)]
+mod free_list;
 mod generator_layout;
 mod origin;
 mod slot;
 #[allow(unsafe_code)]
 pub(super) mod slots;
+#[cfg(Py_3_12)]
+#[allow(unsafe_code)]
+mod stop_iteration;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};

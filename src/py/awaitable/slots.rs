@@ -2,24 +2,24 @@
 //!
 //! - The slot `am_send`: by it a task is given a result as it is, and on CPython 3.11 so is `await`.
 //! - The slot `am_await`, which `await` asks first: the awaitable itself, by a function that does nothing else.
-//! - The slot `tp_iternext`, which `await` asks on 3.12 and 3.13: every result has to be raised
-//!   there, as a StopIteration, and what is raised is made of memory that is used again.
+//! - The slot `tp_iternext`, which `await` asks from 3.12 on: every result has to be raised
+//!   there, as a StopIteration ([`stop_iteration`]).
 //! - Awaitables that are done are used again, once the free list holds the only reference. To make and to free
 //!   an object costs more than to read a short line.
 
-use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
+use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
-#[cfg(Py_3_12)]
-use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi::{self, PySendResult};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
+use super::free_list::FreeList;
+#[cfg(Py_3_12)]
+use super::stop_iteration;
 use super::{Awaitable, Course, Op};
+use crate::py::event_loop::LoopBinding;
 use crate::py::operations::LineOp;
 
 /// How `__next__` gives a result to its caller.
@@ -69,12 +69,6 @@ pub(in crate::py) fn install(py: Python<'_>) {
     }
 }
 
-/// The StopIteration that an `await` makes of a result and at once takes apart again. To make one
-/// of the interpreter's own takes longer than to read a line.
-#[cfg(Py_3_12)]
-#[pyclass(extends = PyStopIteration, freelist = 16, frozen, name = "StopIteration")]
-struct Stop;
-
 /// `am_await`: what `Awaitable::__await__` does, without PyO3's preparations for a method that may panic.
 unsafe extern "C" fn itself(slf: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls a slot while attached, with an instance of the class, and gets a reference.
@@ -114,7 +108,7 @@ unsafe extern "C" fn iternext(slf: *mut ffi::PyObject) -> *mut ffi::PyObject {
     unsafe {
         let (given, returned) = line_at_hand(slf).unwrap_or_else(|| step(slf));
         if returned && !given.is_null() {
-            raise(Bound::from_owned_ptr(Python::assume_attached(), given));
+            stop_iteration::raise(Bound::from_owned_ptr(Python::assume_attached(), given));
             return ptr::null_mut();
         }
         given
@@ -158,60 +152,50 @@ unsafe fn line_at_hand(slf: *mut ffi::PyObject) -> Option<(*mut ffi::PyObject, b
         object.cast_unchecked::<Awaitable>()
     };
     // A panic must not go on into the interpreter, and [`step`] finds what it has left.
-    let taken = catch_unwind(AssertUnwindSafe(|| take_line(&object))).unwrap_or_default()?;
-    let line = taken.map_or_else(
-        |error| {
-            error.restore(object.py());
-            ptr::null_mut()
-        },
-        Py::into_ptr,
-    );
+    let line = catch_unwind(AssertUnwindSafe(|| take_line(&object))).unwrap_or_default()?;
     Some((line, true))
 }
 
-/// Drops no reference by Rust's means: for that PyO3 would have to know that the thread is attached.
-fn take_line(object: &Bound<'_, Awaitable>) -> Option<PyResult<Py<PyBytes>>> {
+/// A new reference, or null and an exception. Drops no reference by the means of [`Py`], for which PyO3 would have to know
+/// that the thread is attached.
+fn take_line(object: &Bound<'_, Awaitable>) -> Option<*mut ffi::PyObject> {
     let py = object.py();
-    let (taken, op) = {
+    let (line, op) = {
         let mut course = object.get().course.borrow(py)?;
-        let taken = course.line.as_ref()?.take_now(py)?;
-        (taken, course.line.take()?)
+        let line = match course.line.as_ref()?.take_now(py)? {
+            Ok(line) => line.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        };
+        (line, course.line.take()?)
     };
     let binding = &op.reader.get().binding;
-    let completed = if binding.has_no_completions() {
-        Ok(())
+    let line = if binding.has_no_completions() {
+        line
     } else {
-        Python::attach(|py| binding.run_completions(py))
+        complete(py, binding, line)
     };
     op.reader.drop_ref(py);
     keep(object);
-    Some(match completed {
-        Ok(()) => taken,
-        Err(error) => {
-            if let Ok(line) = taken {
-                line.drop_ref(py);
-            }
-            Err(error)
-        }
-    })
+    Some(line)
 }
 
-/// Sets a StopIteration with this value, or whatever prevented that.
-#[cfg(Py_3_12)]
-fn raise(value: Bound<'_, PyAny>) {
-    let py = value.py();
-    let stop = match Bound::new(py, Stop) {
-        Ok(stop) => stop.into_any(),
-        Err(error) => return error.restore(py),
+/// Completes what a line has led to. The line; or null and an exception, which was raised by that.
+#[cold]
+fn complete(
+    py: Python<'_>,
+    binding: &Arc<LoopBinding>,
+    line: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    let Err(error) = Python::attach(|py| binding.run_completions(py)) else {
+        return line;
     };
-    // SAFETY: an instance of a class that inherits from StopIteration begins with this struct, and
-    // this is the only reference to it. Its value is null: no `__init__` has run, and the memory is new
-    // or was cleared by StopIteration's own deallocator.
-    unsafe {
-        let fields = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
-        (*fields).value = value.into_ptr();
-        ffi::PyErr_SetRaisedException(stop.into_ptr());
-    }
+    // SAFETY: attached; a reference that is ours, or null.
+    drop(unsafe { Bound::from_owned_ptr_or_opt(py, line) });
+    error.restore(py);
+    ptr::null_mut()
 }
 
 /// A frame that runs nothing and has the name of a method, as coroutines in C have it in tracebacks.
@@ -233,48 +217,8 @@ pub(in crate::py) fn frame<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'
     }
 }
 
-/// A free list of awaitables that are done. None of them has weak references when it is used
-/// again, so a reference count of 1 means that the list holds the only reference.
-struct FreeList(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);
-
-static FREE_LIST: FreeList = FreeList(UnsafeCell::new(Vec::new()));
-
-/// Where threads run freely, the count of an object may change at any time, and nothing is kept.
-const HAS_LOCK: bool = cfg!(not(Py_GIL_DISABLED));
-const MOST: usize = 16;
-
-// SAFETY: used only while attached to an interpreter whose lock makes that one thread at a time.
-// PyO3 lets the module into one interpreter only.
-unsafe impl Sync for FreeList {}
-
-impl FreeList {
-    fn keep(&self, object: &Bound<'_, Awaitable>) {
-        // A weak reference has to die with the last reference of the program.
-        if !HAS_LOCK || has_weak_references(object) {
-            return;
-        }
-        // SAFETY: attached; the borrow ends in this function, which runs no Python code and drops
-        // nothing.
-        let kept = unsafe { &mut *self.0.get() };
-        if kept.len() < MOST {
-            kept.extend(NonNull::new(object.clone().into_ptr()));
-        }
-    }
-
-    fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Awaitable>> {
-        if !HAS_LOCK {
-            return None;
-        }
-        // SAFETY: as in `keep`; the borrow ends before anything is dropped.
-        let kept = unsafe { (*self.0.get()).pop() }?;
-        // SAFETY: the list's reference becomes ours, and only awaitables are in the list.
-        let object =
-            unsafe { Bound::from_owned_ptr(py, kept.as_ptr()).cast_into_unchecked::<Awaitable>() };
-        // SAFETY: an object that we have a reference to.
-        let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
-        (count == 1 && !has_weak_references(&object)).then_some(object)
-    }
-}
+/// Awaitables that are done. None of them has weak references when it is used again.
+static FREE_LIST: FreeList = FreeList::new();
 
 fn has_weak_references(object: &Bound<'_, Awaitable>) -> bool {
     // SAFETY: at this offset from its start an instance has the head of the list of its weak
@@ -286,15 +230,25 @@ fn has_weak_references(object: &Bound<'_, Awaitable>) -> bool {
     }
 }
 
-/// Keeps an awaitable that is done, to be used again.
+/// Keeps an awaitable that is done, to be used again. A weak reference has to die with the last reference of the
+/// program.
 pub(in crate::py) fn keep(object: &Bound<'_, Awaitable>) {
-    FREE_LIST.keep(object);
+    if !has_weak_references(object) {
+        let _ = FREE_LIST.keep(object.clone().into_any());
+    }
+}
+
+fn kept(py: Python<'_>) -> Option<Bound<'_, Awaitable>> {
+    let object = FREE_LIST.take(py)?;
+    // SAFETY: only awaitables are in the list.
+    let object = unsafe { object.cast_into_unchecked::<Awaitable>() };
+    (!has_weak_references(&object)).then_some(object)
 }
 
 /// An awaitable for `op`: a new one, or one from the free list.
 pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awaitable>> {
     let course = Course::of(op);
-    if let Some(object) = FREE_LIST.take(py) {
+    if let Some(object) = kept(py) {
         *object.get().course(py)? = course;
         return Ok(object);
     }
@@ -303,7 +257,7 @@ pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awa
 
 /// Likewise, for a line.
 pub(in crate::py) fn line(py: Python<'_>, line: LineOp) -> PyResult<Bound<'_, Awaitable>> {
-    if let Some(object) = FREE_LIST.take(py) {
+    if let Some(object) = kept(py) {
         // It was done, and else is as it was.
         object.get().course(py)?.line = Some(line);
         return Ok(object);
