@@ -1,6 +1,7 @@
-//! Functions of Python's C API that PyO3 does not export.
+//! Functions of Python's C API that PyO3 does not export, or that end in a panic there when memory runs out.
 
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 // On Windows every function is imported from a library by name.
 #[cfg_attr(
@@ -48,4 +49,29 @@ unsafe extern "C" {
         function: *mut ffi::PyFunctionObject,
         call: ffi::vectorcallfunc,
     );
+}
+
+/// A tuple of two that are not known yet.
+pub(super) struct Pair<'py>(Bound<'py, PyAny>);
+
+impl<'py> Pair<'py> {
+    /// Raises MemoryError. It may run code of the program: that of what the collector of cycles finds.
+    pub(super) fn new(py: Python<'py>) -> PyResult<Self> {
+        // SAFETY: attached. A new reference to a tuple, or null and an exception.
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(2)).map(Pair) }
+    }
+
+    /// The tuple. Needs no memory, and runs no code.
+    pub(super) fn of(
+        self,
+        first: Bound<'py, PyAny>,
+        second: Bound<'py, PyAny>,
+    ) -> Bound<'py, PyAny> {
+        // SAFETY: attached; no other code has the tuple, which has two places, both empty. They take the references.
+        unsafe {
+            ffi::PyTuple_SetItem(self.0.as_ptr(), 0, first.into_ptr());
+            ffi::PyTuple_SetItem(self.0.as_ptr(), 1, second.into_ptr());
+        }
+        self.0
+    }
 }

@@ -7,12 +7,13 @@
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyStopAsyncIteration};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt};
 
-use super::awaitable::{Awaitable, Op, slots};
+use super::awaitable::{Awaitable, Line, Op, slots};
 use super::bytes_sink::new_bytes;
+use super::c_api::Pair;
 use super::event_loop::LoopBinding;
 use super::operation::Operation;
 use super::operations::{Shape, overrun};
@@ -35,6 +36,13 @@ pub struct MergedLines {
 struct NumberedStream {
     fd: u8,
     stream: Arc<Stream>,
+}
+
+impl NumberedStream {
+    fn numbered(&self, py: Python<'_>, pair: Pair<'_>, bytes: Py<PyBytes>) -> Py<PyAny> {
+        let fd = PyInt::new(py, self.fd).into_any();
+        pair.of(fd, bytes.into_bound(py).into_any()).unbind()
+    }
 }
 
 /// Whose turn it is, and for how many more bytes.
@@ -70,14 +78,48 @@ impl MergedLines {
         Ok(merged)
     }
 
+    pub(super) fn binding(&self) -> &Arc<LoopBinding> {
+        &self.binding
+    }
+
     /// The streams, beginning with the one whose turn it is.
-    fn in_turn(&self) -> impl Iterator<Item = (usize, &NumberedStream)> {
-        let first = lock(&self.turn).index;
-        let count = self.streams.len();
+    fn in_turn(&self, turn: &Turn) -> impl Iterator<Item = (usize, &NumberedStream)> + use<'_> {
+        let (first, count) = (turn.index, self.streams.len());
         (0..count).filter_map(move |step| {
             let index = (first + step) % count;
             Some((index, self.streams.get(index)?))
         })
+    }
+
+    /// What is wanted of one of the streams, if it is at hand. Else, or where there is no memory for it, nothing has changed.
+    pub(super) fn take_now(
+        &self,
+        py: Python<'_>,
+        wants: &mut [Want; 2],
+    ) -> Option<PyResult<Py<PyAny>>> {
+        let pair = match Pair::new(py) {
+            Ok(pair) => pair,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut turn = lock(&self.turn);
+        for (index, source) in self.in_turn(&turn) {
+            let Some(want) = wants.get_mut(index) else {
+                continue;
+            };
+            if source.stream.has_exception() {
+                return None;
+            }
+            let make = |bytes: &[u8]| new_bytes(py, bytes).map(|object| (object, bytes.len()));
+            let (bytes, count) = match source.stream.pipe.take_now(want, make) {
+                None => continue,
+                Some(Ok((_, 0))) => return None,
+                Some(Ok(taken)) => taken,
+                Some(Err(error)) => return Some(Err(error)),
+            };
+            self.given(&mut turn, index, count);
+            return Some(Ok(source.numbered(py, pair, bytes)));
+        }
+        None
     }
 
     fn has_ended(&self, index: usize) -> bool {
@@ -91,8 +133,7 @@ impl MergedLines {
     }
 
     /// A stream has given `count` bytes. Its turn ends with what it held when that began.
-    fn given(&self, index: usize, count: usize) {
-        let mut turn = lock(&self.turn);
+    fn given(&self, turn: &mut Turn, index: usize, count: usize) {
         if turn.index != index || turn.bytes == 0 {
             let source = self.streams.get(index);
             let left = source.map_or(0, |source| source.stream.pipe.lock().len());
@@ -113,12 +154,15 @@ impl MergedLines {
 
     /// The next line, as `(fd, line)`.
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Awaitable>> {
-        MergedOp::awaitable(slf, true)
+        let line = Line::Merged(slf.clone().unbind());
+        slots::line(slf.py(), &slf.get().binding, line)
     }
 
     /// The next bytes, as `(fd, bytes)`; no bytes at the end of each stream.
     fn _read<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Awaitable>> {
-        MergedOp::awaitable(slf, false)
+        let wants = [Want::Some(CHUNK), Want::Some(CHUNK)];
+        let op = MergedOp::of(slf.clone().unbind(), false, wants);
+        slots::awaitable(slf.py(), op)
     }
 
     /// Lets other readers read again.
@@ -133,7 +177,7 @@ impl Drop for MergedLines {
     }
 }
 
-struct MergedOp {
+pub(super) struct MergedOp {
     merged: Py<MergedLines>,
     lines: bool,
     wants: [Want; 2],
@@ -142,26 +186,24 @@ struct MergedOp {
 }
 
 impl MergedOp {
-    fn awaitable<'py>(
-        merged: &Bound<'py, MergedLines>,
-        lines: bool,
-    ) -> PyResult<Bound<'py, Awaitable>> {
-        let want = || {
-            if lines {
-                Want::Until(Separators::newline())
-            } else {
-                Want::Some(CHUNK)
-            }
-        };
+    pub(super) fn line_wants() -> [Want; 2] {
+        [(); 2].map(|()| Want::Until(Separators::newline()))
+    }
+
+    pub(super) fn of_lines(merged: Py<MergedLines>) -> Op {
+        MergedOp::of(merged, true, MergedOp::line_wants())
+    }
+
+    fn of(merged: Py<MergedLines>, lines: bool, wants: [Want; 2]) -> Op {
+        let binding = merged.get().binding.clone();
         let op = MergedOp {
-            merged: merged.clone().unbind(),
+            merged,
             lines,
-            wants: [want(), want()],
+            wants,
             found: None,
             waits: false,
         };
-        let op = Op::Other(merged.get().binding.clone(), Box::new(op));
-        slots::awaitable(merged.py(), op)
+        Op::Other(binding, Box::new(op))
     }
 
     fn take(&self, py: Python<'_>, index: usize, count: usize) -> PyResult<Py<PyAny>> {
@@ -169,12 +211,13 @@ impl MergedOp {
         let Some(source) = merged.streams.get(index) else {
             return Ok(py.None());
         };
+        let pair = Pair::new(py)?;
         let mut reader = source.stream.pipe.lock();
         let bytes = new_bytes(py, reader.buffered().get(..count).unwrap_or_default())?;
         reader.consume(count);
         drop(reader);
-        merged.given(index, count);
-        (source.fd, bytes).into_py_any(py)
+        merged.given(&mut lock(&merged.turn), index, count);
+        Ok(source.numbered(py, pair, bytes))
     }
 }
 
@@ -184,29 +227,7 @@ impl Operation for MergedOp {
     }
 
     fn try_now(&mut self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        let merged = self.merged.get();
-        for (index, source) in merged.in_turn() {
-            let Some(want) = self.wants.get_mut(index) else {
-                continue;
-            };
-            if source.stream.has_exception() {
-                return None;
-            }
-            let make = |bytes: &[u8]| new_bytes(py, bytes).map(|object| (object, bytes.len()));
-            let pipe = &source.stream.pipe;
-            if let Some(taken) = pipe.take_now(want, make) {
-                let (bytes, count) = match taken {
-                    Ok(taken) => taken,
-                    Err(error) => return Some(Err(error)),
-                };
-                if count == 0 {
-                    return None;
-                }
-                merged.given(index, count);
-                return Some((source.fd, bytes).into_py_any(py));
-            }
-        }
-        None
+        self.merged.get().take_now(py, &mut self.wants)
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -228,7 +249,8 @@ impl Operation for MergedOp {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let merged = self.merged.get();
         let mut pending = false;
-        for (index, source) in merged.in_turn() {
+        let streams = merged.in_turn(&lock(&merged.turn));
+        for (index, source) in streams {
             let Some(want) = self.wants.get_mut(index) else {
                 continue;
             };

@@ -84,32 +84,20 @@ impl ReadOp {
     }
 }
 
-/// A line that was asked for, and is not known to be at hand.
-pub(super) struct LineOp {
-    pub reader: Py<StreamReader>,
-    /// `Line` or `Next`.
-    pub shape: Shape,
-}
-
-impl LineOp {
-    /// The line, if it is at hand. Else, or where there is no memory for it, nothing has changed.
-    pub(super) fn take_now(&self, py: Python<'_>) -> Option<PyResult<Py<PyBytes>>> {
-        let stream = &self.reader.get().stream;
-        if stream.has_exception() || stream.is_reserved() {
-            return None;
-        }
-        let mut want = Want::Until(Separators::newline());
-        let take = |found: &[u8]| self.shape.bytes_of(py, found);
-        let taken = stream.pipe.take_now(&mut want, take)?;
-        Some(taken.map(|(line, _)| line))
+/// A line for a method of this shape, if it is at hand. Else, or where there is no memory for it, nothing has changed.
+pub(super) fn line_at_hand(
+    reader: &Bound<'_, StreamReader>,
+    shape: Shape,
+) -> Option<PyResult<Py<PyAny>>> {
+    let py = reader.py();
+    let stream = &reader.get().stream;
+    if stream.has_exception() || stream.is_reserved() {
+        return None;
     }
-}
-
-impl From<LineOp> for ReadOp {
-    fn from(line: LineOp) -> Self {
-        let want = Want::Until(Separators::newline());
-        ReadOp::new(line.reader, want, line.shape)
-    }
+    let mut want = Want::Until(Separators::newline());
+    let take = |found: &[u8]| shape.bytes_of(py, found);
+    let taken = stream.pipe.take_now(&mut want, take)?;
+    Some(taken.map(|(line, _)| line.into_any()))
 }
 
 fn method(name: &str) -> &str {

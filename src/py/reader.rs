@@ -10,12 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::awaitable::slots;
-use super::awaitable::{Awaitable, Op};
+use super::awaitable::{Awaitable, Line, Op};
 use super::bytes_sink::new_bytes;
 use super::constructor_token::ConstructorToken;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::operations::{CollectOp, LineOp, ReadOp, Shape};
+use super::operations::{CollectOp, ReadOp, Shape};
 use super::python_bytes::to_bytes;
 use super::read_callback::ReadCallback;
 use super::stream::{Stream, StreamReader};
@@ -50,17 +50,8 @@ fn awaitable<'py>(
 
 /// A line; `Shape::Next` for the iteration.
 pub(super) fn line<'py>(reader: &Bound<'py, StreamReader>, shape: Shape) -> AwaitableResult<'py> {
-    if reader.get().binding.tracks_origins() {
-        return awaitable(reader, Want::Until(Separators::newline()), shape);
-    }
-    let reader_kept = reader.clone().unbind();
-    slots::line(
-        reader.py(),
-        LineOp {
-            reader: reader_kept,
-            shape,
-        },
-    )
+    let line = Line::Stream(reader.clone().unbind(), shape);
+    slots::line(reader.py(), &reader.get().binding, line)
 }
 
 /// A number of bytes. More than there can be is the most there can be.

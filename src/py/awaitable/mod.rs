@@ -10,6 +10,7 @@
 #[allow(unsafe_code)]
 mod free_list;
 mod generator_layout;
+mod line;
 mod origin;
 mod slot;
 #[allow(unsafe_code)]
@@ -28,6 +29,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use self::generator_layout::GeneratorHead;
+pub(super) use self::line::Line;
 pub(super) use self::slot::Slot;
 use self::slot::SlotState;
 use self::slots::SendMode;
@@ -35,7 +37,7 @@ use crate::py::attached::{Attached, Borrow};
 use crate::py::errors::{in_drop, warn};
 use crate::py::event_loop::LoopBinding;
 use crate::py::operation::Operation;
-use crate::py::operations::{DrainOp, LineOp, ReadOp};
+use crate::py::operations::{DrainOp, ReadOp};
 use crate::sync::lock;
 
 /// An operation. Those that are made for every line or chunk need no memory of their own. `Read` holds its
@@ -90,8 +92,8 @@ pub struct Awaitable {
 
 /// How far it has come.
 struct Course {
-    /// A line that was asked for, of which there may be millions: an operation only if it is not at hand.
-    line: Option<LineOp>,
+    /// A line that was asked for: an operation only if it is not at hand.
+    line: Option<Line>,
     state: State,
 }
 
@@ -101,7 +103,7 @@ impl Course {
         Course { line: None, state }
     }
 
-    fn line(line: LineOp) -> Self {
+    fn line(line: Line) -> Self {
         let (line, state) = (Some(line), State::Done);
         Course { line, state }
     }
@@ -109,7 +111,7 @@ impl Course {
     /// The state, in which a line that was asked for is an operation as all others are.
     fn state(&mut self) -> &mut State {
         if let Some(line) = self.line.take() {
-            self.state = State::New(Op::Read(line.into()));
+            self.state = State::New(line.into_op());
         }
         &mut self.state
     }

@@ -18,9 +18,8 @@ use pyo3::prelude::*;
 use super::free_list::FreeList;
 #[cfg(Py_3_12)]
 use super::stop_iteration;
-use super::{Awaitable, Course, Op};
+use super::{Awaitable, Course, Line, Op};
 use crate::py::event_loop::LoopBinding;
-use crate::py::operations::LineOp;
 
 /// How `__next__` gives a result to its caller.
 #[derive(Default)]
@@ -160,40 +159,40 @@ unsafe fn line_at_hand(slf: *mut ffi::PyObject) -> Option<(*mut ffi::PyObject, b
 /// that the thread is attached.
 fn take_line(object: &Bound<'_, Awaitable>) -> Option<*mut ffi::PyObject> {
     let py = object.py();
-    let (line, op) = {
+    let (result, line) = {
         let mut course = object.get().course.borrow(py)?;
-        let line = match course.line.as_ref()?.take_now(py)? {
+        let result = match course.line.as_ref()?.take_now(py)? {
             Ok(line) => line.into_ptr(),
             Err(error) => {
                 error.restore(py);
                 ptr::null_mut()
             }
         };
-        (line, course.line.take()?)
+        (result, course.line.take()?)
     };
-    let binding = &op.reader.get().binding;
-    let line = if binding.has_no_completions() {
-        line
+    let binding = line.binding();
+    let result = if binding.has_no_completions() {
+        result
     } else {
-        complete(py, binding, line)
+        complete(py, binding, result)
     };
-    op.reader.drop_ref(py);
+    line.release(py);
     keep(object);
-    Some(line)
+    Some(result)
 }
 
-/// Completes what a line has led to. The line; or null and an exception, which was raised by that.
+/// Completes what a line has led to. The result; or null and an exception, which was raised by that.
 #[cold]
 fn complete(
     py: Python<'_>,
     binding: &Arc<LoopBinding>,
-    line: *mut ffi::PyObject,
+    result: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     let Err(error) = Python::attach(|py| binding.run_completions(py)) else {
-        return line;
+        return result;
     };
     // SAFETY: attached; a reference that is ours, or null.
-    drop(unsafe { Bound::from_owned_ptr_or_opt(py, line) });
+    drop(unsafe { Bound::from_owned_ptr_or_opt(py, result) });
     error.restore(py);
     ptr::null_mut()
 }
@@ -256,7 +255,14 @@ pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awa
 }
 
 /// Likewise, for a line.
-pub(in crate::py) fn line(py: Python<'_>, line: LineOp) -> PyResult<Bound<'_, Awaitable>> {
+pub(in crate::py) fn line<'py>(
+    py: Python<'py>,
+    binding: &LoopBinding,
+    line: Line,
+) -> PyResult<Bound<'py, Awaitable>> {
+    if binding.tracks_origins() {
+        return awaitable(py, line.into_op());
+    }
     if let Some(object) = kept(py) {
         // It was done, and else is as it was.
         object.get().course(py)?.line = Some(line);
