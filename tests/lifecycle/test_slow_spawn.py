@@ -121,7 +121,7 @@ def withheld(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], object]]]:
 async def test_loop_goes_on_while_the_exec_waits(
     withheld: tuple[Path, Callable[[], object]], ticks: Callable[[], int]
 ) -> None:
-    """However long it takes: a parent that gives way to its child does so for a while only."""
+    """However long it takes."""
     program, release = withheld
     task = asyncio.create_task(procio.create_subprocess_exec(program, "late", stdout=PIPE))
     await until(children, "child")

@@ -12,7 +12,6 @@ FORCED_PATHS = (
     ("PROCIO_SPAWN", "vfork"),
     ("PROCIO_SPAWN", "fork"),
     ("PROCIO_SPAWN", "posix_spawn"),
-    ("PROCIO_GIVE_WAY", "1"),
     ("PROCIO_EXEC", "libc"),
     ("PROCIO_PIDFD", "0"),
     ("PROCIO_GROUP_SIGNAL", "0"),

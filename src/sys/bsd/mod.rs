@@ -103,20 +103,6 @@ pub(crate) fn has_executed(_pid: u32) -> bool {
     false
 }
 
-/// A child with a copy of our memory is not given way to.
-#[derive(Default)]
-pub(crate) struct Contention;
-
-impl Contention {
-    #[allow(clippy::unused_self, reason = "as on Linux, which remembers something")]
-    pub(crate) fn is_felt(&self) -> bool {
-        false
-    }
-}
-
-/// Never called: see [`Contention`].
-pub(crate) fn give_way(_report: BorrowedFd<'_>) {}
-
 /// There is nothing to look at again.
 pub(crate) fn remind(_poller: &Poller, _token: usize) {}
 

@@ -20,9 +20,9 @@ pub(crate) use kqueue::{Notifier, Poller};
 pub(crate) use watch::watch_exit;
 
 pub(crate) use super::linux::{
-    ChildMemory, Cloner, Contention, Enlarged, SpawnStrategy, cgroup, check, check_not_reaped,
-    give_way, has_executed, holds_more, in_main_thread, max_fd, may_be_record, open_pidfd,
-    pipe_cloexec, prefault, raw, set_pipe_size, signal_group,
+    ChildMemory, Cloner, Enlarged, SpawnStrategy, cgroup, check, check_not_reaped, has_executed,
+    holds_more, in_main_thread, max_fd, may_be_record, open_pidfd, pipe_cloexec, prefault, raw,
+    set_pipe_size, signal_group,
 };
 use super::{Interest, above_stdio, current_pid, switches};
 

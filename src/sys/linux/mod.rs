@@ -3,7 +3,6 @@
 pub(crate) mod cgroup;
 mod clone;
 mod clone3;
-mod contention;
 mod credentials;
 mod enlarged;
 mod epoll;
@@ -23,7 +22,6 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub(crate) use clone::{Cloner, SpawnStrategy};
-pub(crate) use contention::{Contention, give_way};
 pub(crate) use enlarged::Enlarged;
 pub(crate) use epoll::Poller;
 pub(crate) use notifier::Notifier;

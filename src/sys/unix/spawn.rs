@@ -30,14 +30,12 @@ pub(crate) enum Forked {
 /// Makes children. One for each reactor.
 pub(crate) struct Spawner {
     cloner: Arc<os::Cloner>,
-    contention: os::Contention,
 }
 
 impl Spawner {
     pub(crate) fn new() -> Self {
         Spawner {
             cloner: Arc::new(os::Cloner::new()),
-            contention: os::Contention::default(),
         }
     }
 
@@ -83,9 +81,6 @@ impl Spawner {
         };
         process.cgroup_kill = cgroup_kill;
         drop(writer);
-        if self.contention.is_felt() {
-            os::give_way(report.as_fd());
-        }
         let report = ExecReport {
             report,
             pid: process.pid(),

@@ -29,13 +29,6 @@ pub(crate) struct Switches {
         expect(dead_code)
     )]
     pub clone3: bool,
-    /// `PROCIO_GIVE_WAY=0|1`: never or always let a child run before its parent goes on, whether they
-    /// compete for a processor or not.
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        expect(dead_code)
-    )]
-    pub give_way: Option<bool>,
     /// `PROCIO_AUTOKILL=0`: have a child that is to end with us tie itself to our thread, as before
     /// Linux 7.1.
     #[cfg_attr(
@@ -94,11 +87,6 @@ pub(crate) fn switches() -> &'static Switches {
             library_exec,
             pidfd: !is("PROCIO_PIDFD", "0"),
             clone3: !is("PROCIO_CLONE3", "0"),
-            give_way: match () {
-                () if is("PROCIO_GIVE_WAY", "0") => Some(false),
-                () if is("PROCIO_GIVE_WAY", "1") => Some(true),
-                () => None,
-            },
             setxid_barrier: !is("PROCIO_SETXID_BARRIER", "0"),
             autokill: !is("PROCIO_AUTOKILL", "0"),
             group_signal: !is("PROCIO_GROUP_SIGNAL", "0"),

@@ -244,5 +244,4 @@ def test_without_the_thread_a_start_waits_for_the_exec(
     program: Path, calls: list[tuple[str, int, int]], loop_name: str
 ) -> None:
     """It cannot be made, or not wait for the signal; or it is not known who it is."""
-    # A start that gives way waits for the exec, too, while other programs are busy.
-    refusing(calls, f"program = {str(program)!r}" + WAITS, loop_name, **FIRST_WAY | {"PROCIO_GIVE_WAY": "0"})
+    refusing(calls, f"program = {str(program)!r}" + WAITS, loop_name, **FIRST_WAY)
