@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyMemoryError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt};
 
-use super::awaitable::{Awaitable, Line, Op, slots};
+use super::awaitable::{Awaitable, Op, slots};
 use super::bytes_sink::new_bytes;
 use super::c_api::Pair;
 use super::event_loop::LoopBinding;
@@ -154,8 +154,7 @@ impl MergedLines {
 
     /// The next line, as `(fd, line)`.
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Awaitable>> {
-        let line = Line::Merged(slf.clone().unbind());
-        slots::line(slf.py(), &slf.get().binding, line)
+        slots::line(slf.py(), &slf.get().binding, slf.clone().unbind())
     }
 
     /// The next bytes, as `(fd, bytes)`; no bytes at the end of each stream.

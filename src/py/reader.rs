@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use super::awaitable::slots;
-use super::awaitable::{Awaitable, Line, Op};
+use super::awaitable::{Awaitable, Op};
 use super::bytes_sink::new_bytes;
 use super::constructor_token::ConstructorToken;
 use super::errors::os_error;
@@ -50,7 +50,7 @@ fn awaitable<'py>(
 
 /// A line; `Shape::Next` for the iteration.
 pub(super) fn line<'py>(reader: &Bound<'py, StreamReader>, shape: Shape) -> AwaitableResult<'py> {
-    let line = Line::Stream(reader.clone().unbind(), shape);
+    let line = (reader.clone().unbind(), shape);
     slots::line(reader.py(), &reader.get().binding, line)
 }
 

@@ -17,6 +17,18 @@ pub(in crate::py) enum Line {
     Merged(Py<MergedLines>),
 }
 
+impl From<(Py<StreamReader>, Shape)> for Line {
+    fn from((reader, shape): (Py<StreamReader>, Shape)) -> Self {
+        Line::Stream(reader, shape)
+    }
+}
+
+impl From<Py<MergedLines>> for Line {
+    fn from(merged: Py<MergedLines>) -> Self {
+        Line::Merged(merged)
+    }
+}
+
 impl Line {
     pub(super) fn binding(&self) -> &Arc<LoopBinding> {
         match self {

@@ -29,7 +29,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use self::generator_layout::GeneratorHead;
-pub(super) use self::line::Line;
+use self::line::Line;
 pub(super) use self::slot::Slot;
 use self::slot::SlotState;
 use self::slots::SendMode;

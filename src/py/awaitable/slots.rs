@@ -258,8 +258,9 @@ pub(in crate::py) fn awaitable(py: Python<'_>, op: Op) -> PyResult<Bound<'_, Awa
 pub(in crate::py) fn line<'py>(
     py: Python<'py>,
     binding: &LoopBinding,
-    line: Line,
+    line: impl Into<Line>,
 ) -> PyResult<Bound<'py, Awaitable>> {
+    let line = line.into();
     if binding.tracks_origins() {
         return awaitable(py, line.into_op());
     }
