@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 const MOST: usize = 16;
 
 /// Where threads run freely, the count of an object may change at any time, and nothing is kept.
-const HAS_LOCK: bool = cfg!(not(Py_GIL_DISABLED));
+pub(super) const HAS_LOCK: bool = cfg!(not(Py_GIL_DISABLED));
 
 /// A free list of objects of one class.
 pub(super) struct FreeList(UnsafeCell<Vec<NonNull<ffi::PyObject>>>);

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use super::free_list::FreeList;
+use super::free_list::{FreeList, HAS_LOCK};
 
 /// An instance of a class that inherits from StopIteration begins so.
 type Fields = ffi::PyStopIterationObject;
@@ -65,10 +65,14 @@ fn new(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// What the last reference to an instance does when it goes.
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: the interpreter calls it while attached, with an instance to which there is no reference any more. It gets one
-    // before anything else, since the collector knows it, and what it lets go may run code. That code cannot reach it.
+    // SAFETY: the interpreter calls it while attached, with an instance to which there is no reference any more. What it lets go
+    // may run code, and the collector with it. So the collector forgets it first; or, where it may be kept, it gets a reference.
     unsafe {
-        ffi::Py_INCREF(object);
+        if HAS_LOCK {
+            ffi::Py_INCREF(object);
+        } else {
+            ffi::PyObject_GC_UnTrack(object.cast());
+        }
         let fields = object.cast::<Fields>();
         let owned = [
             &raw mut (*fields).dict,
