@@ -44,8 +44,6 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::credentials;
 use super::raw::{self, Errno};
 use crate::sync::modelled::{AtomicBool, AtomicU32, AtomicU64, fence};
@@ -61,10 +59,8 @@ const SIGSETXID: i32 = if cfg!(target_env = "musl") { 34 } else { 33 };
 const ALL_BUT_SETXID: raw::SigSet = !(1 << (SIGSETXID - 1));
 
 /// How long the thread waits for the next start before it ends, if no place is taken. Programs fork, and enter
-/// namespaces, which they cannot with a second thread. But where a start has come soon after such an end, again and again, to
-/// wait longer costs less than to make a thread for each.
-const SHORTEST_LINGER: Duration = Duration::from_millis(1);
-const LONGEST_LINGER: Duration = Duration::from_millis(16);
+/// namespaces, which they cannot with a second thread.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// The longest that a thread waits before it looks again.
 const LONGEST: Duration = Duration::from_millis(64);
@@ -151,9 +147,6 @@ struct Barrier {
     identity: AtomicU64,
     /// Whether a place was asked for since the thread last looked.
     asked_for: AtomicBool,
-    /// How long the thread lingers, and when the last one ended, in nanoseconds; the latter of the monotonic clock.
-    linger: AtomicU64,
-    ended: AtomicU64,
     /// The process that has the thread. Another number is that of the process which this one was forked from.
     owner: AtomicU32,
 }
@@ -162,8 +155,6 @@ static BARRIER: LazyLock<Barrier> = LazyLock::new(|| Barrier {
     places: SharingChildren::new(),
     identity: AtomicU64::new(0),
     asked_for: AtomicBool::new(false),
-    linger: AtomicU64::new(0),
-    ended: AtomicU64::new(0),
     owner: AtomicU32::new(0),
 });
 
@@ -221,12 +212,6 @@ impl Drop for Place {
     }
 }
 
-/// In nanoseconds. clock_gettime(2).
-fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    (now.tv_sec as u64).saturating_mul(1_000_000_000) + now.tv_nsec as u64
-}
-
 fn word(place: &AtomicU32) -> *const u32 {
     (&raw const *place).cast()
 }
@@ -267,25 +252,9 @@ impl Barrier {
         self.asked_for.store(true, SeqCst);
         let state = &self.places.state;
         let absent = state.compare_exchange(ABSENT, BEGINNING, SeqCst, SeqCst);
-        if absent.is_ok() {
-            self.adapt_linger();
-            if !make_thread() {
-                state.store(ABSENT, SeqCst);
-            }
+        if absent.is_ok() && !make_thread() {
+            state.store(ABSENT, SeqCst);
         }
-    }
-
-    /// A thread is to be made. If the last one has ended but a moment ago, it should have lingered.
-    fn adapt_linger(&self) {
-        let gone_for = Duration::from_nanos(monotonic().saturating_sub(self.ended.load(Relaxed)));
-        let last = Duration::from_nanos(self.linger.load(Relaxed));
-        let linger = if gone_for < LONGEST_LINGER {
-            last.saturating_mul(2)
-                .clamp(SHORTEST_LINGER, LONGEST_LINGER)
-        } else {
-            SHORTEST_LINGER
-        };
-        self.linger.store(linger.as_nanos() as u64, Relaxed);
     }
 
     fn take_place(&'static self) -> Option<Place> {
@@ -335,7 +304,6 @@ impl Barrier {
             while self.is_wanted() {}
             end = ABSENT;
         }
-        self.ended.store(monotonic(), Relaxed);
         self.places.state.store(end, SeqCst);
         raw::set_signal_mask(&ALL_BUT_SETXID);
     }
@@ -384,14 +352,13 @@ impl Barrier {
 
     /// Waits for a change of identity (`true`), or until no place has been taken, or asked for, for a while.
     fn wait(&self) -> Result<bool, Errno> {
-        let linger = Duration::from_nanos(self.linger.load(Relaxed));
-        let mut patience = linger;
+        let mut patience = LINGER;
         loop {
             if self.look(patience)? {
                 return Ok(true);
             }
             if self.asked_for.swap(false, SeqCst) {
-                patience = linger;
+                patience = LINGER;
             } else if self.places.are_free() {
                 return Ok(false);
             } else {
