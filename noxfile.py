@@ -98,7 +98,9 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every behaviour once, on both loops."""
     install(session, "test")
-    pytest(session)
+    # On 3.15 `os.fork` warns of the thread by which faulthandler waits for a test that hangs.
+    options = ["-o", "faulthandler_timeout=0"] if str(session.python).startswith("3.15") else []
+    pytest(session, *options)
 
 
 @nox.session
