@@ -181,16 +181,22 @@ fn take_line(object: &Bound<'_, Awaitable>) -> Option<*mut ffi::PyObject> {
     Some(result)
 }
 
-/// Completes what a line has led to. The result; or null and an exception, which was raised by that.
+/// Completes what a line has led to. The result, whose exception waits meanwhile; or null and an exception, which was raised
+/// by that.
 #[cold]
 fn complete(
     py: Python<'_>,
     binding: &Arc<LoopBinding>,
     result: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
+    let waits = PyErr::take(py);
     let Err(error) = Python::attach(|py| binding.run_completions(py)) else {
+        if let Some(waits) = waits {
+            waits.restore(py);
+        }
         return result;
     };
+    Python::attach(|_| drop(waits));
     // SAFETY: attached; a reference that is ours, or null.
     drop(unsafe { Bound::from_owned_ptr_or_opt(py, result) });
     error.restore(py);
