@@ -19,7 +19,7 @@ use super::python_bytes::write;
 use super::stream::{Stream, StreamReader, claim, release};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;
-use crate::stream::reader::{Found, Separators, Want};
+use crate::stream::reader::{Found, Want};
 use crate::stream::write_pipe::WritePipe;
 use crate::stream::writer::Closed;
 use crate::sync::lock;
@@ -84,20 +84,24 @@ impl ReadOp {
     }
 }
 
-/// A line for a method of this shape, if it is at hand. Else, or where there is no memory for it, nothing has changed.
-pub(super) fn line_at_hand(
-    reader: &Bound<'_, StreamReader>,
+/// What a method of this shape wants, if it is at hand. Else, or where there is no memory for it, nothing has changed.
+pub(super) fn at_hand(
+    py: Python<'_>,
+    reader: &StreamReader,
+    want: &mut Want,
     shape: Shape,
 ) -> Option<PyResult<Py<PyAny>>> {
-    let py = reader.py();
-    let stream = &reader.get().stream;
+    let stream = &reader.stream;
     if stream.has_exception() || stream.is_reserved() {
         return None;
     }
-    let mut want = Want::Until(Separators::newline());
+    // To take no bytes needs no stream: it is answered even while another operation waits.
+    if matches!(want, Want::Some(0) | Want::Exactly(0)) {
+        return Some(new_bytes(py, &[]).map(Py::into_any));
+    }
     let take = |found: &[u8]| shape.bytes_of(py, found);
-    let taken = stream.pipe.take_now(&mut want, take)?;
-    Some(taken.map(|(line, _)| line.into_any()))
+    let taken = stream.pipe.take_now(want, take)?;
+    Some(taken.map(|(bytes, _)| bytes.into_any()))
 }
 
 fn method(name: &str) -> &str {
@@ -116,17 +120,7 @@ impl Operation for ReadOp {
     }
 
     fn try_now(&mut self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
-        if self.stream().has_exception() || self.stream().is_reserved() {
-            return None;
-        }
-        let shape = self.shape;
-        // To take no bytes needs no stream: it is answered even while another operation waits.
-        if matches!(self.want, Want::Some(0) | Want::Exactly(0)) {
-            return Some(new_bytes(py, &[]).map(Py::into_any));
-        }
-        let pipe = &self.reader.get().stream.pipe;
-        let taken = pipe.take_now(&mut self.want, |found| shape.bytes_of(py, found))?;
-        Some(taken.map(|(bytes, _)| bytes.into_any()))
+        at_hand(py, self.reader.get(), &mut self.want, self.shape)
     }
 
     fn start(&mut self, py: Python<'_>) -> PyResult<()> {

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::Op;
 use crate::py::event_loop::LoopBinding;
 use crate::py::merged::{MergedLines, MergedOp};
-use crate::py::operations::{ReadOp, Shape, line_at_hand};
+use crate::py::operations::{ReadOp, Shape, at_hand};
 use crate::py::stream::StreamReader;
 use crate::stream::reader::{Separators, Want};
 
@@ -40,7 +40,7 @@ impl Line {
     /// The result, if the line is at hand. Else, or where there is no memory for it, nothing has changed.
     pub(super) fn take_now(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         match self {
-            Line::Stream(reader, shape) => line_at_hand(reader.bind(py), *shape),
+            Line::Stream(reader, shape) => at_hand(py, reader.get(), &mut newline(), *shape),
             Line::Merged(merged) => merged.get().take_now(py, &mut MergedOp::line_wants()),
         }
     }
@@ -48,10 +48,7 @@ impl Line {
     /// What is to be done for it, as any operation.
     pub(super) fn into_op(self) -> Op {
         match self {
-            Line::Stream(reader, shape) => {
-                let want = Want::Until(Separators::newline());
-                Op::Read(ReadOp::new(reader, want, shape))
-            }
+            Line::Stream(reader, shape) => Op::Read(ReadOp::new(reader, newline(), shape)),
             Line::Merged(merged) => MergedOp::of_lines(merged),
         }
     }
@@ -63,4 +60,8 @@ impl Line {
             Line::Merged(merged) => merged.drop_ref(py),
         }
     }
+}
+
+fn newline() -> Want {
+    Want::Until(Separators::newline())
 }
