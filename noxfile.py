@@ -34,7 +34,14 @@ nox.options.error_on_missing_interpreters = True
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.14t", "3.15", "3.15t"]
 FORCED = [f"{name}={value}" for name, value in switches.FORCED_PATHS]
 # Folders in which a forced path makes a difference.
-FORCED_TESTS = ("tests/lifecycle", "tests/streams", "tests/transports", "tests/platform", "tests/api/test_options.py")
+FORCED_TESTS = (
+    "tests/lifecycle",
+    "tests/streams",
+    "tests/transports",
+    "tests/platform",
+    "tests/api/test_options.py",
+    "tests/api/test_preexec_fn.py",
+)
 # What can be judged of the kqueue backend on Linux.
 KQUEUE_TESTS = ("tests/lifecycle", "tests/streams", "tests/transports", "tests/platform/linux")
 PROJECT = nox.project.load_toml("pyproject.toml")

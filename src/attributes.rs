@@ -67,7 +67,8 @@ impl Command {
     }
 
     /// The user as whom the child runs. `setreuid(2)`. Unless [`groups`](Command::groups) says which
-    /// supplementary groups it has, it has none, if the parent may give them up.
+    /// supplementary groups it has, it has none, if the parent may give them up. What the system refuses is an
+    /// error at [`Stage::Setup`](crate::Stage::Setup); so it is with [`gid`](Command::gid) and [`groups`](Command::groups).
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -173,7 +174,8 @@ impl Command {
         self
     }
 
-    /// The child's niceness, from -20 to 19. `setpriority(2)`.
+    /// The child's niceness, from -20 to 19. `setpriority(2)`. What the system refuses is an error at
+    /// [`Stage::Nice`](crate::Stage::Nice).
     ///
     /// ```
     /// # use procio::{Command, Reactor};

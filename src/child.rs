@@ -41,7 +41,8 @@ impl Command {
     ///
     /// The call itself makes the child and does not wait, so that a slow disk holds no thread: awaiting
     /// the future is only to learn how it went. On macOS and on Windows the system's call returns when the
-    /// program was loaded, and holds the thread until then.
+    /// program was loaded, and holds the thread until then. So it does where a start falls back to a vfork: on
+    /// other processors than x86-64 and AArch64, and in some sandboxes.
     ///
     /// # Errors
     /// By the future, with the [`Stage`](crate::Stage) at which it failed: a NUL in an argument, a lack
@@ -231,7 +232,8 @@ impl Child {
     ///
     /// # Errors
     /// When there are no descriptors or no memory, when reading or writing one of its pipes has
-    /// failed, or when the other reactor has ended. The child has then been killed.
+    /// failed, or when the other reactor has ended. A child with a `cgroup_kill`, one that the kernel ties to its
+    /// pidfd, and any on Windows cannot be handed over. The child has then been killed.
     pub fn move_to(mut self, reactor: &impl AsRef<Handle>) -> io::Result<Self> {
         let parts = self.take_parts()?;
         let (guard, pipes) = parts.attach(&reactor.as_ref().0, 0)?;

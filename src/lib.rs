@@ -52,6 +52,10 @@
 //! - [`Command::uid`], [`gid`](Command::gid), [`groups`](Command::groups) and a hook in the child need a
 //!   fork, which takes the longer the more memory the parent uses; so does any start where the system
 //!   refuses a clone that shares memory.
+//! - On Linux a child has the identity of its parent and shares its memory until its exec. In a process that
+//!   may change its identity (CAP_SETUID, CAP_SETGID, or ids that differ) a thread has `setuid` and its family wait
+//!   for that. The thread exists for a millisecond or two after each start; `unshare(CLONE_NEWUSER)` fails
+//!   meanwhile. Code that makes the system call by itself, or enters a sandbox, must await the starts under way.
 //! - If other code reaps the child (`waitpid(-1)`, SIGCHLD ignored), its status can be had on Linux 6.15
 //!   or newer; elsewhere it is [`ExitStatus::Lost`].
 //! - A child that has become another user, by a set-user-ID program, cannot be signalled by us.

@@ -31,8 +31,9 @@ use crate::sys;
 /// the input and output that is ready in one go and wakes the operations that are done. Without a
 /// loop, [`run_until`] drives it.
 ///
-/// A reactor belongs to one loop. There is no state outside of it, so any number of them can live
-/// in any number of threads and never meet.
+/// A reactor belongs to one loop. Any number of them can live in any number of threads: they share no
+/// child and no lock of a stream. What the process shares is the budget of enlarged pipes, on Linux the
+/// thread that has a change of identity wait, and on Windows the lock around inherited handles.
 ///
 /// A loop of one's own does three things: it calls [`dispatch`] whenever the descriptor is readable,
 /// it calls it again in its next turn when it has returned `true`, and it does so too when the waker

@@ -69,7 +69,11 @@ def uninstall() -> None:
 
 @contextlib.contextmanager
 def installed(*loop_classes: type) -> Iterator[None]:
-    """Have procio installed within a ``with`` block; afterwards things are as before it."""
+    """Have procio installed within a ``with`` block; afterwards things are as before it.
+
+    The parameters and the errors are those of :func:`install`. Blocks may be nested, and may be open in
+    several threads.
+    """
     global _blocks
     with _lock:
         _patch_all(loop_classes)

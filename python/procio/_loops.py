@@ -244,8 +244,9 @@ _classes: dict[type, type] = {}
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Return a new loop with procio's subprocesses and pipes, without any patching.
 
-    The loop is of the kind that :func:`asyncio.new_event_loop` makes: an :class:`EventLoop`, unless other code
-    has set another event loop policy. For ``asyncio.Runner(loop_factory=procio.new_event_loop)``.
+    The loop is of the class that :func:`asyncio.new_event_loop` makes, with procio's methods: an :class:`EventLoop`
+    on POSIX systems and a Proactor loop on Windows, unless other code has set another event loop policy. For
+    ``asyncio.Runner(loop_factory=procio.new_event_loop)``.
     """
     loop = asyncio.new_event_loop()
     # Nothing is added to the object but methods, so it may change its class.

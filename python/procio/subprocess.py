@@ -72,7 +72,7 @@ class Process(_core.Process, asyncio.subprocess.Process):
             """Wait for the end of the process.
 
             Returns ``returncode``. It does not wait for the pipes, which a grandchild may still hold.
-            Safe to cancel: call again.
+            Raises OSError if the system refuses to tell of the end. Safe to cancel: call again.
             """
             return _wait(self)
 
@@ -81,8 +81,10 @@ class Process(_core.Process, asyncio.subprocess.Process):
             """Write ``input`` to standard input, close it, and read both outputs to their ends.
 
             Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe.
-            A child that does not read its input is no error. Raises OSError if a pipe cannot be read.
-            Safe to cancel: nothing is lost, the next call returns everything.
+            A child that does not read its input is no error. Raises OSError if a pipe cannot be read, or
+            cannot be written for another reason than that; MemoryError if there is no room for the
+            output; RuntimeError while another task reads; TypeError for an ``input`` that is not
+            bytes-like. Safe to cancel: nothing is lost, the next call returns everything.
             """
             return _communicate(self, input)
 
@@ -141,7 +143,10 @@ class Process(_core.Process, asyncio.subprocess.Process):
 
     @property
     def usage(self) -> Usage | None:
-        """What the process consumed; None until its end is known."""
+        """What the process consumed; None until its end is known.
+
+        Where the kernel or other code has reaped it, the times are 0.0 seconds and ``max_rss`` is None.
+        """
         from ._results import Usage
 
         usage = self._usage()

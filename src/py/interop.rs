@@ -59,8 +59,10 @@ use crate::reactor::Handle;
 /// To be called while that loop does not run: in its thread, or while no other code uses the process.
 ///
 /// # Errors
-/// RuntimeError while an operation on it is under way, and when it was handed over before;
-/// AttributeError for what is no `procio.Process`; OSError when there are no descriptors.
+/// RuntimeError while an operation on it is under way, while a block or `stop` owns it, and when it was
+/// handed over before; AttributeError for what is no `procio.Process`; OSError when it cannot be handed over (on
+/// Windows, with `cgroup_kill`, tied to its pidfd, a pipe that has failed), and then it stays where it is. OSError,
+/// too, when the other reactor cannot take it for want of descriptors or memory: then the child has been killed.
 pub fn from_process(process: &Bound<'_, PyAny>, reactor: &impl AsRef<Handle>) -> PyResult<Child> {
     let py = process.py();
     let detached = process.call_method0(pyo3::intern!(py, "_detach"))?;

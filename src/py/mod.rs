@@ -24,6 +24,7 @@ mod direct_call;
 mod errors;
 mod event_loop;
 #[cfg(unix)]
+#[allow(unsafe_code)]
 mod fork;
 pub mod interop;
 #[allow(unsafe_code)]
@@ -69,6 +70,7 @@ fn core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(run::run, m)?)?;
     m.add_function(wrap_pyfunction!(spawn::spawn, m)?)?;
     awaitable::slots::install(m.py());
+    popen::watch_forks(m.py())?;
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add(
         "build_profile",

@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use super::errors::os_error;
 use super::fork::PythonFork;
+pub(super) use super::fork::watch_forks;
 use super::spawn::from_dict;
 use crate::command::Command;
 use crate::error::SpawnError;
@@ -109,16 +110,11 @@ impl Platform {
         reactor: &Arc<Inner>,
         raise: impl FnOnce(&SpawnError) -> PyErr,
     ) -> Option<PyResult<PendingSpawn>> {
-        let mut fork = PythonFork {
-            preexec_fn: self.preexec_fn.as_ref()?.bind(py).clone(),
-            raised: None,
-        };
-        let started = PendingSpawn::new(command, reactor, Some(&mut fork));
-        Some(match (started, fork.raised) {
-            (_, Some(raised)) => Err(raised),
-            (Err(error), None) => Err(raise(&error)),
-            (Ok(starting), None) => Ok(starting),
-        })
+        let preexec_fn = self.preexec_fn.as_ref()?.bind(py).clone();
+        let started = PythonFork::new(preexec_fn).and_then(|mut fork| {
+            PendingSpawn::new(command, reactor, Some(&mut fork)).map_err(|error| raise(&error))
+        });
+        Some(started)
     }
 }
 

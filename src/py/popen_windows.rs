@@ -58,6 +58,11 @@ impl Platform {
     }
 }
 
+/// Nothing is forked here.
+pub(super) fn watch_forks(_py: Python<'_>) -> PyResult<()> {
+    Ok(())
+}
+
 pub(super) use proactor::ProactorPort;
 
 /// A reactor for a loop: on the loop's own completion port, where it has one that can be shared.

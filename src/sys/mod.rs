@@ -22,6 +22,7 @@
 //! | [`Plan`] | a validated [`Spec`] in the form in which the child half can use it without allocating |
 //! | [`Spawner::spawn`] | starts a plan: the [`Process`], and the [`ExecReport`] of its exec if that comes later |
 //! | `spawn_blocks` | whether that call takes its time, so that the caller had better let others go on meanwhile |
+//! | `before_fork` | Unix, with the feature `python`: waits shortly for a thread of ours that is about to end, so that a fork of the program's does not meet it |
 //! | `HostFd` | with the feature `tokio`: a `Poller` watched by a tokio runtime, or `None` where a thread has to |
 //! | [`HANDOVER`], [`try_clone`] | whether a child can go from one `Poller` to another, and a second handle for that |
 //! | [`PreExec`] | code of the caller's that runs in the child; where there is no fork, a type without values |

@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -386,89 +384,6 @@ async def test_signal_mask_of_the_caller_is_inherited() -> None:
         assert blocked == before | {signal.SIGUSR2, signal.SIGRTMIN}
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-# --- preexec_fn ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_deprecation() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
-
-
-@pytest.mark.usefixtures("no_deprecation")
-async def test_preexec_fn_runs_in_the_child() -> None:
-    read_end, write_end = os.pipe()
-    try:
-        proc = await procio.create_subprocess_exec(
-            "true", preexec_fn=lambda: os.write(write_end, str(os.getpid()).encode())
-        )
-        assert await proc.wait() == 0
-        assert int(os.read(read_end, 100)) == proc.pid
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-
-
-@pytest.mark.usefixtures("no_deprecation")
-async def test_preexec_fn_sees_the_new_directory_and_session(tmp_path: Path) -> None:
-    def write() -> None:
-        Path("marker").write_text(f"{os.getsid(0) == os.getpid()}")
-
-    proc = await procio.create_subprocess_exec("true", preexec_fn=write, cwd=tmp_path, start_new_session=True)
-    assert await proc.wait() == 0
-    assert (tmp_path / "marker").read_text() == "True"
-
-
-@pytest.mark.usefixtures("no_deprecation")
-async def test_preexec_fn_changes_the_child_only() -> None:
-    before = os.environ.copy()
-    limit = resource.getrlimit(resource.RLIMIT_CORE)
-    assert await output(SH, "-c", "ulimit -c", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
-    assert resource.getrlimit(resource.RLIMIT_CORE) == limit
-    assert os.environ.copy() == before
-
-
-@pytest.mark.usefixtures("no_deprecation")
-async def test_preexec_fn_changes_the_environment() -> None:
-    """The program gets the environment as it is after the function, unless `env` says what it gets."""
-
-    def change() -> None:
-        os.environ["FRUIT"] = "apple"
-
-    command = (SH, "-c", "echo $FRUIT")
-    assert await output(*command, preexec_fn=change) == b"apple\n"
-    assert await output(*command, preexec_fn=change, env={"FRUIT": "pear"}) == b"pear\n"
-    assert "FRUIT" not in os.environ
-
-
-@pytest.mark.usefixtures("no_deprecation")
-async def test_preexec_fn_that_raises() -> None:
-    def fail() -> None:
-        raise ZeroDivisionError("in the child")
-
-    with pytest.raises(subprocess.SubprocessError) as caught:
-        await procio.create_subprocess_exec("true", preexec_fn=fail)
-    with pytest.raises(subprocess.SubprocessError) as theirs:
-        subprocess.Popen(["true"], preexec_fn=fail)
-    assert type(caught.value) is type(theirs.value)
-    assert str(caught.value) == str(theirs.value)
-
-
-@pytest.mark.usefixtures("no_deprecation")
-async def test_preexec_fn_beside_another_thread() -> None:
-    """The child has one thread only; Python code still runs in it."""
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    try:
-        proc = await procio.create_subprocess_exec("true", preexec_fn=lambda: sum(range(1000)))
-        assert await proc.wait() == 0
-    finally:
-        stop.set()
-        thread.join()
 
 
 async def test_preexec_fn_none() -> None:

@@ -378,6 +378,8 @@ for _ in range(20):
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False
     loop.close()
+    loop = task = None
+    gc.collect()  # a signal that falls into a destructor would be lost
 print(came)
 """
     done = run_script(code)

@@ -400,10 +400,17 @@ class Injector:
 
     def _serve(self) -> None:
         receive, send = 0xC0502100, 0xC0182101
+        poll = select.poll()
+        for fd in (self._listener, self._stop[0]):
+            poll.register(fd, select.POLLIN)
         while True:
-            readable, _, _ = select.select([self._listener, self._stop[0]], [], [])
-            if self._stop[0] in readable:
+            events = dict(poll.poll())
+            if self._stop[0] in events:
                 return
+            if not events[self._listener] & select.POLLIN:
+                # No process has the filter any more; until Linux 6.11 to receive would wait for ever.
+                poll.unregister(self._listener)
+                continue
             notice = bytearray(80)
             try:
                 fcntl.ioctl(self._listener, receive, notice)

@@ -68,11 +68,13 @@ def children() -> dict[int, str]:
 
 
 def threads() -> dict[int, str]:
-    """Threads of this process by their kernel names."""
+    """Threads of this process by their kernel names, without those of the kernel's for io_uring, as libuv uses it."""
     found = {}
     for path in Path("/proc/self/task").glob("*"):
         with contextlib.suppress(OSError):
-            found[int(path.name)] = (path / "comm").read_text().strip()
+            name = (path / "comm").read_text().strip()
+            if not name.startswith("iou-"):
+                found[int(path.name)] = name
     return found
 
 

@@ -98,6 +98,10 @@ pub(crate) fn in_main_thread() -> bool {
     true
 }
 
+/// No thread of ours comes and goes here.
+#[cfg(feature = "python")]
+pub(crate) fn before_fork() {}
+
 /// Not known here before the report or the child has ended.
 pub(crate) fn has_executed(_pid: u32) -> bool {
     false

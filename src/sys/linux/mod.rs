@@ -25,6 +25,8 @@ pub(crate) use clone::{Cloner, SpawnStrategy};
 pub(crate) use enlarged::Enlarged;
 pub(crate) use epoll::Poller;
 pub(crate) use notifier::Notifier;
+#[cfg(feature = "python")]
+pub(crate) use setxid_barrier::before_fork;
 pub(crate) use stack::Stack as ChildMemory;
 
 use super::{Interest, above_stdio, current_pid, switches};

@@ -410,6 +410,12 @@ pub(crate) fn name_thread(name: &CStr) {
     let _ = call!(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr());
 }
 
+/// Whether this process has a thread of that number. The kernel ceases to know one where it ceases to count it. tgkill(2).
+#[cfg(feature = "python")]
+pub(crate) fn is_thread(number: i32) -> bool {
+    call!(libc::SYS_tgkill, current_pid(), number, 0).is_ok()
+}
+
 /// Sends the calling thread a signal. tgkill(2).
 pub(crate) fn send_to_this_thread(signal: c_int) {
     let _ = call!(libc::SYS_tgkill, current_pid(), thread(), signal);

@@ -34,7 +34,7 @@
 //!
 //! Where there is no place, or the thread cannot be made, the child is made by a vfork, with all signals blocked.
 //!
-//! A thread that calls the kernel's setuid(2) by itself asks no other, which nothing can wait for.
+//! A thread that makes the system call setuid(2) by itself signals no other thread: nothing can have it wait.
 
 use std::ffi::c_void;
 use std::mem::{self, MaybeUninit};
@@ -149,6 +149,8 @@ struct Barrier {
     asked_for: AtomicBool,
     /// The process that has the thread. Another number is that of the process which this one was forked from.
     owner: AtomicU32,
+    /// The number of the thread that there is or was last, 0 before the first.
+    thread: AtomicU32,
 }
 
 static BARRIER: LazyLock<Barrier> = LazyLock::new(|| Barrier {
@@ -156,6 +158,7 @@ static BARRIER: LazyLock<Barrier> = LazyLock::new(|| Barrier {
     identity: AtomicU64::new(0),
     asked_for: AtomicBool::new(false),
     owner: AtomicU32::new(0),
+    thread: AtomicU32::new(0),
 });
 
 /// Blocks all signals, and takes a place for a child that is about to be made. Without one, a change of identity
@@ -174,6 +177,26 @@ pub(super) fn block_signals() -> (raw::SigSet, Option<Place>) {
         }
     }
     (raw::set_signal_mask(&!0), None)
+}
+
+/// Waits until the thread has ended, if all it does is to wait for the next start. The program is about to fork, and Python
+/// counts the threads that the kernel has.
+#[cfg(feature = "python")]
+pub(crate) fn before_fork() {
+    /// At most 5 ms in all: another start may keep the thread.
+    const NAPS: u32 = 50;
+    const NAP: Duration = Duration::from_micros(100);
+    BARRIER.asked_for.store(false, SeqCst);
+    for _ in 0..NAPS {
+        if !BARRIER.lingers() {
+            return;
+        }
+        std::thread::sleep(NAP);
+    }
+    // The number may be another thread's by now.
+    if BARRIER.places.state.load(SeqCst) == ABSENT {
+        BARRIER.thread.store(0, SeqCst);
+    }
 }
 
 /// A place that a child is to have. Gives it up, if there is no child.
@@ -271,6 +294,17 @@ impl Barrier {
         })
     }
 
+    /// Whether there is a thread, though no child has a place.
+    #[cfg(feature = "python")]
+    fn lingers(&self) -> bool {
+        let is_there = || {
+            let thread = self.thread.load(SeqCst).cast_signed();
+            !matches!(self.places.state.load(SeqCst), ABSENT | UNUSABLE)
+                || thread != 0 && raw::is_thread(thread)
+        };
+        self.owner.load(SeqCst) == current_pid() && self.places.are_free() && is_there()
+    }
+
     /// What a copy of this process remembers is of the threads and children that the original has.
     fn forget_what_was_before_a_fork(&self) {
         /// No process has this number.
@@ -293,6 +327,7 @@ impl Barrier {
 
     /// What the thread does.
     fn run(&self) {
+        self.thread.store(raw::thread().cast_unsigned(), SeqCst);
         raw::set_signal_mask(&!0);
         let pending = self.look(Duration::ZERO);
         if pending == Ok(true) {

@@ -27,14 +27,14 @@ pub(crate) use fd::has_events;
 pub(crate) use fd::{
     above_stdio, check_open, duplicate, never_blocks, open_null, set_blocking, try_clone,
 };
+#[cfg(feature = "python")]
+pub(crate) use os::before_fork;
 pub(crate) use os::cgroup::CgroupKill;
 pub(crate) use os::{Notifier, Poller, may_be_record, prefault};
 pub(crate) use pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
 pub(crate) use plan::Plan;
 pub(crate) use pre_exec::PreExec;
 pub(crate) use process::{Group, Process};
-#[cfg(feature = "python")]
-pub(crate) use spawn::Forked;
 pub(crate) use spawn::{ExecReport, Fork, Spawner};
 #[cfg(feature = "python")]
 pub(crate) use switches::busy_polls;

@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
 
-use super::spawn::{Fork, Forked};
+use super::spawn::Fork;
 
 /// What runs in the child, in the order in which it was given.
 #[derive(Clone, Default)]
@@ -27,18 +27,8 @@ impl PreExec {
     }
 }
 
-impl Fork for PreExec {
-    /// fork(2).
-    fn fork(&mut self) -> io::Result<Forked> {
-        // SAFETY: what the child does before exec is the child half, which is made for less than
-        // this, and the hook, for which the caller of [`PreExec::add`] has promised the same.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => Ok(Forked::Child),
-            pid => Ok(Forked::Parent(pid)),
-        }
-    }
-
+// SAFETY: for the hooks, the caller of [`PreExec::add`] has promised it.
+unsafe impl Fork for PreExec {
     fn in_child(&mut self) -> Result<(), i32> {
         for hook in &self.0 {
             // SAFETY: this is the only thread of the child, and no hook can reach another.

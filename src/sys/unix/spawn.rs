@@ -12,19 +12,20 @@ use super::pipe::{PipeReader, report_pipe};
 use super::{Plan, Process, RawHandle, current_pid, switches};
 use crate::error::{SpawnError, Stage};
 
-/// A fork made by the caller, for a child that must run the caller's code before exec.
-pub(crate) trait Fork {
-    /// Forks as `fork(2)` does.
-    fn fork(&mut self) -> io::Result<Forked>;
+/// What runs around the fork for a child that must run the caller's code before exec.
+///
+/// # Safety
+/// What runs in the child is sound in a copy of the process that has one thread. See signal-safety(7).
+pub(crate) unsafe trait Fork {
+    /// Runs before the fork.
+    fn before(&mut self) {}
+    /// Runs after it in the parent, also if there is no child.
+    fn after_in_parent(&mut self) {}
+    /// Runs after it in the child, before all else.
+    fn after_in_child(&mut self) {}
     /// Runs in the child after everything but the closing of descriptors. An error, 0 if it has no
     /// number, gives up.
     fn in_child(&mut self) -> Result<(), i32>;
-}
-
-/// On which side of a fork we are.
-pub(crate) enum Forked {
-    Parent(i32),
-    Child,
 }
 
 /// Makes children. One for each reactor.
@@ -41,7 +42,7 @@ impl Spawner {
 
     /// Starts `plan` with `stdio` as its standard streams, and returns at once, but for
     /// [`posix_spawn`](super::posix_spawn): then there is no report, and the program runs. When this returns
-    /// an error there is no child. With `fork`, the child is made by it.
+    /// an error there is no child. With `fork`, the child is made by fork(2).
     pub(crate) fn spawn(
         &self,
         plan: Plan,
@@ -108,11 +109,21 @@ extern "C" fn entry(job: *mut c_void) -> c_int {
 }
 
 fn forked(job: &Job, fork: &mut dyn Fork) -> io::Result<(Process, Option<ChildMemory>)> {
-    let pid = match fork.fork()? {
-        Forked::Parent(pid) => pid,
+    fork.before();
+    // SAFETY: what the child does before exec is the child half, which is made for less than this, and
+    // what `Fork` promises to be sound there.
+    let pid = unsafe { libc::fork() };
+    let error = io::Error::last_os_error();
+    if pid == 0 {
+        let fork = AbortOnUnwind(fork);
+        fork.0.after_in_child();
         // SAFETY: this is a process of its own, with a copy of the job.
-        Forked::Child => unsafe { child::run(job, Some(&mut || in_child(fork))) },
-    };
+        unsafe { child::run(job, Some(&mut || fork.0.in_child())) }
+    }
+    fork.after_in_parent();
+    if pid == -1 {
+        return Err(error);
+    }
     Ok((adopt(pid)?, None))
 }
 
@@ -132,19 +143,14 @@ fn adopt(pid: i32) -> io::Result<Process> {
     }
 }
 
-/// Runs the caller's code. A panic must not unwind into the frames of the fork's caller, where a second
-/// copy of the program would go on.
-fn in_child(fork: &mut dyn Fork) -> Result<(), i32> {
-    struct AbortOnUnwind;
-    impl Drop for AbortOnUnwind {
-        fn drop(&mut self) {
-            std::process::abort();
-        }
+/// In the child. A panic must not unwind into the frames of the fork's caller, where a second copy of the
+/// program would go on.
+struct AbortOnUnwind<'a>(&'a mut dyn Fork);
+
+impl Drop for AbortOnUnwind<'_> {
+    fn drop(&mut self) {
+        std::process::abort();
     }
-    let guard = AbortOnUnwind;
-    let result = fork.in_child();
-    std::mem::forget(guard);
-    result
 }
 
 /// What became of the exec. Owns all memory that the child half reads, until it no longer does.

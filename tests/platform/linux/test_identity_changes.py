@@ -193,6 +193,28 @@ run(main())
     assert script_result(code, loop=loop_name) is None
 
 
+def test_a_fork_does_not_meet_the_thread(loop_name: str) -> None:
+    """Python warns of it where it counts the threads that the kernel has: after a fork, in the parent."""
+    code = """
+met = []
+os.register_at_fork(after_in_parent=lambda: met.append("procio-setxid" in threads().values()))
+
+async def main():
+    for _ in range(20):
+        assert await output("echo", "x") == b"x\\n"
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+run(main())
+assert met == [False] * 20, met
+"""
+    if sys.version_info >= (3, 12):
+        code = "import warnings\nwarnings.simplefilter('error')\n" + code
+    assert script_result(code, loop=loop_name) is None
+
+
 # Holds the lease until its parent, who makes a child meanwhile, waits in the kernel.
 HOLDER_UNTIL_THE_START_WAITS = """
 import fcntl, os, signal, sys
