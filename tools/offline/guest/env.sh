@@ -64,6 +64,7 @@ print(*tomllib.load(open(sys.argv[1], "rb"))["project"]["optional-dependencies"]
     # Nothing writes there later, and under emulation compiling the library takes longer than most tests.
     "$cache/venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/(test|tests|lib2to3)/' \
         "$tmp/usr/lib/python3.11" "$tmp/$site" >/dev/null || true
+    ln -sf gcc "$tmp/usr/bin/cc" # which configuring the package would have made
     touch "$tmp/.ready"
     mv "$tmp" "$root"
 }
