@@ -309,7 +309,7 @@ impl Operation for WaitOp {
     }
 
     fn may_end_elsewhere(&self) -> bool {
-        self.guard.exit().is_some()
+        self.guard.try_wait().is_some()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -356,18 +356,20 @@ impl Operation for DrainOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let closed = self.pipe.lock().closed();
-        match closed {
-            None => Ok(py.None()),
-            Some(closed) => match closed.error() {
-                Some(error) if self.waited => {
-                    self.pipe.lock().told = true;
-                    Err(os_error(py, &error, None))
-                }
-                // What it waited for came about: everything is written, and then it was closed.
-                None if self.waited => Ok(py.None()),
-                _ => Err(PyConnectionResetError::new_err("Connection lost")),
-            },
+        let mut writer = self.pipe.lock();
+        let Some(closed) = writer.closed() else {
+            return Ok(py.None());
+        };
+        match closed.error() {
+            Some(error) if self.waited => {
+                writer.told = true;
+                drop(writer);
+                Err(os_error(py, &error, None))
+            }
+            // What it asks for came about: everything is written, and then it was closed. asyncio, too, tells of a close
+            // of the program's own only later, where it is no news.
+            None if writer.take_own_close() || self.waited => Ok(py.None()),
+            _ => Err(PyConnectionResetError::new_err("Connection lost")),
         }
     }
 }
@@ -394,7 +396,11 @@ impl Operation for ClosedOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let closed = self.pipe.lock().closed();
+        let closed = {
+            let mut writer = self.pipe.lock();
+            writer.take_own_close();
+            writer.closed()
+        };
         match closed.and_then(Closed::error) {
             None => Ok(py.None()),
             Some(error) => Err(os_error(py, &error, None)),
@@ -461,7 +467,7 @@ impl Operation for CommunicateOp {
     }
 
     fn may_end_elsewhere(&self) -> bool {
-        self.guard.exit().is_some()
+        self.guard.try_wait().is_some()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -79,6 +79,8 @@ pub(crate) struct Writer<S> {
     closed: Option<Closed>,
     /// A caller was told the error that ended writing.
     pub(crate) told: bool,
+    /// We have closed it, and no caller was told so since.
+    own_close: bool,
     blocked: bool,
     /// A hang-up is no news: only a write that fails ends writing.
     pub(crate) ignore_hangup: bool,
@@ -102,6 +104,7 @@ impl<S: WriteIo> Writer<S> {
             closing: false,
             closed: None,
             told: false,
+            own_close: false,
             blocked: false,
             ignore_hangup: false,
             times_blocked: 0,
@@ -326,6 +329,7 @@ impl<S: WriteIo> Writer<S> {
 
     /// Closes once everything is written. Nothing can be written any more.
     pub(crate) fn close(&mut self) {
+        self.own_close |= self.closed.is_none();
         self.closing = true;
         if self.queue.is_empty() {
             self.end(Closed::Clean);
@@ -390,6 +394,11 @@ impl<S: WriteIo> Writer<S> {
     /// Ends writing with an error, of which [`take_failure`](Writer::take_failure) tells.
     pub(crate) fn fail(&mut self, error: &io::Error) {
         self.end(Closed::failed(error));
+    }
+
+    /// Whether we have closed it, and this is asked for the first time since.
+    pub(crate) fn take_own_close(&mut self) -> bool {
+        std::mem::take(&mut self.own_close)
     }
 
     /// Whether an operation waits.

@@ -268,6 +268,37 @@ with contextlib.ExitStack() as stack:
 """
 
 
+UNNOTICED = """
+async def start(until_closed):
+    command = ("sh", "-c", "read line; exit 3")
+    return [await procio.create_subprocess_exec(*command, stdin=until_closed) for _ in range(2)]
+
+async def elsewhere(waited, communicated):
+    assert await waited.wait() == 3
+    assert await communicated.communicate() == (None, None)
+    assert (waited.returncode, communicated.returncode) == (3, 3)
+
+read_end, write_end = os.pipe()
+first = asyncio.Runner(loop_factory=new_loop)
+children = first.run(start(read_end))
+os.close(write_end)
+for child in children:
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+if not {keep_open}:
+    first.close()
+asyncio.run(elsewhere(*children))
+if {keep_open}:
+    assert first.run(children[0].wait()) == 3
+    first.close()
+os.close(read_end)
+"""
+
+
+@pytest.mark.parametrize("keep_open", [False, True])
+def test_an_end_that_its_loop_has_not_noticed_is_had_from_another(loop_name: str, keep_open: bool) -> None:
+    assert script_result(UNNOTICED.replace("{keep_open}", str(keep_open)), loop=loop_name) is None
+
+
 @pytest.mark.parametrize("keep_open", [False, True])
 def test_what_needs_no_waiting_is_had_from_another_loop(loop_name: str, keep_open: bool) -> None:
     assert script_result(ANOTHER_LOOP.replace("{keep_open}", str(keep_open)), loop=loop_name) is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import operator
 import os
 import stat
 import sys
@@ -10,7 +12,7 @@ from typing import Any
 
 import procio
 import pytest
-from support import KILLED, PIPE, SH, cat, finish, resume, running, sh, suspend, turns
+from support import DEVNULL, KILLED, PIPE, SH, cat, finish, resume, running, sh, suspend, turns
 
 ENDLESS = 1 << 22
 
@@ -163,6 +165,43 @@ async def test_drain_after_close_of_the_pipe() -> None:
     with pytest.raises(ConnectionResetError):
         await proc.stdin.drain()
     assert await finish(proc) in (0, KILLED)
+
+
+ENDS = ("close", "write_eof", "transport.close")
+
+
+@pytest.mark.parametrize("first", [b"", b"x", b"x" * ENDLESS], ids=["nothing", "little", "much"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_drain_at_once_after_our_own_close(first: bytes, end: str) -> None:
+    """That is no news: drain() returns once everything is written. A later one raises."""
+
+    async def drained(module: Any) -> list[type[BaseException] | None]:
+        proc = await module.create_subprocess_exec("cat", stdin=PIPE, stdout=DEVNULL)
+        proc.stdin.write(first)
+        operator.attrgetter(end)(proc.stdin)()
+        results: list[type[BaseException] | None] = []
+        for _ in range(2):
+            try:
+                results.append(await proc.stdin.drain())
+            except OSError as error:
+                results.append(type(error))
+            with contextlib.suppress(OSError):
+                await proc.stdin.wait_closed()
+        await proc.wait()
+        return results
+
+    assert await drained(procio) == await drained(asyncio.subprocess) == [None, ConnectionResetError]
+
+
+@pytest.mark.differs
+async def test_drain_turns_after_our_own_close() -> None:
+    async with cat() as proc:
+        proc.stdin.write(b"x")
+        proc.stdin.close()
+        await turns(5)
+        await proc.stdin.drain()
+        with pytest.raises(ConnectionResetError):
+            await proc.stdin.drain()
 
 
 # --- a child that does not read ------------------------------------------------------------------

@@ -231,6 +231,9 @@ _OWNED = "sessions and signals; platform/windows/test_owned_processes.py is abou
 
 # file -> test, or ALL of the file -> why it cannot be run on Windows.
 POSIX_ONLY: Table = {
+    "lifecycle/test_wait.py": {
+        "test_an_end_that_its_loop_has_not_noticed_is_had_from_another": "waits for the end by waitid",
+    },
     "lifecycle/test_interrupts.py": {
         "test_ctrl_c_comes_out_of_the_run_however_it_falls": _INTERRUPT,
         "test_what_words_an_error_may_raise_too": "looks at /proc, and takes a status by waitpid",

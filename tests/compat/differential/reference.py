@@ -16,6 +16,7 @@ from unittest import mock
 from play import Child, Player
 
 _read = asyncio.StreamReader.read
+_drain = asyncio.StreamWriter.drain
 _communicate = asyncio.subprocess.Process.communicate
 _read_stream = asyncio.subprocess.Process._read_stream  # type: ignore[attr-defined]
 _process_exited = asyncio.base_subprocess.BaseSubprocessTransport._process_exited
@@ -83,6 +84,32 @@ def send_signal(self: Any, signal: int) -> None:
 async def wait_closed(self: Any) -> None:
     """Writing: "a cancelled stdin.wait_closed()"."""
     await asyncio.shield(self._protocol._get_close_waiter(self))
+    self._own_close = False
+
+
+def close(self: Any) -> None:
+    """Writing: "drain() after the program's own close()"."""
+    self._own_close = getattr(self, "_own_close", not self.transport.is_closing())
+    self.transport.close()
+
+
+def write_eof(self: Any) -> None:
+    """The same."""
+    self._own_close = getattr(self, "_own_close", not self.transport.is_closing())
+    self.transport.write_eof()
+
+
+async def drain(self: Any) -> None:
+    """The same."""
+    own_close = getattr(self, "_own_close", False)
+    try:
+        await _drain(self)
+    except ConnectionResetError:
+        closed = self._protocol._get_close_waiter(self)
+        if not own_close or not closed.done() or closed.exception():
+            raise
+    if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+        self._own_close = False
 
 
 @contextlib.contextmanager
@@ -93,6 +120,9 @@ def differences() -> Iterator[None]:
         mock.patch.object(asyncio.StreamReader, "read", read),
         mock.patch.object(asyncio.StreamReader, "readline", readline),
         mock.patch.object(asyncio.StreamWriter, "wait_closed", wait_closed),
+        mock.patch.object(asyncio.StreamWriter, "close", close),
+        mock.patch.object(asyncio.StreamWriter, "write_eof", write_eof),
+        mock.patch.object(asyncio.StreamWriter, "drain", drain),
         mock.patch.object(process, "communicate", communicate),
         mock.patch.object(process, "_read_stream", read_stream),
         mock.patch.object(process, "send_signal", send_signal),
