@@ -114,10 +114,12 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader, metaclass=_AsAsynci
         ``\\n``, and the iterator reads up to 64 KiB ahead, which other readers do not see. Without
         ``keepends`` the line ending is taken off. The last line may have none.
 
-        Raises LookupError for an unknown ``encoding``; the iterator raises ValueError for a line longer
-        than the limit, UnicodeDecodeError for bytes that cannot be decoded (unless ``errors`` says what
-        is to be done), after the lines before them, and otherwise as :meth:`read`. Safe to cancel:
-        nothing is lost, go on with the same iterator.
+        Raises LookupError for an unknown ``encoding`` or ``errors``, and for an encoding that is not of
+        text. The iterator raises ValueError for a line longer than the limit, which counts bytes, as they
+        were before decoding and without the line ending; the line stays, so it raises that again when it
+        is asked again. It raises UnicodeDecodeError for bytes that cannot be decoded (unless ``errors``
+        says what is to be done), after the lines before them, and goes on behind those bytes; otherwise it
+        raises as :meth:`read`. Safe to cancel: nothing is lost, go on with the same iterator.
         """
         from ._lines import Lines
         from ._text import Codec

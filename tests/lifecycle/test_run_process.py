@@ -138,6 +138,23 @@ async def test_max_output_does_not_cut_characters(encoding: str) -> None:
             assert text.endswith(kept[-2:])
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+async def test_the_end_of_an_output_has_the_byte_order_of_its_beginning(encoding: str, order: str) -> None:
+    """And is cut at its characters, although bytes that are taken from any place on make characters too."""
+    text = "".join(chr(0x4E00 + i) for i in range(100))
+    data = f"\ufeff{text}".encode(f"{encoding}-{order}")
+    write = python("import sys; sys.stdout.buffer.write(bytes.fromhex(sys.argv[1]))", data.hex())
+    unit = 2 if encoding == "utf-16" else 4
+    for limit in range(4 * unit, 8 * unit):
+        for errors in ("strict", "replace"):
+            done = await procio.run_process(write, encoding=encoding, errors=errors, max_output=limit)
+            head = limit // 4 // unit - 1  # without the mark
+            tail = (limit - limit // 4) // unit
+            assert done.stdout == text[:head] + text[-tail:]
+            assert done.dropped == (len(data) - (head + 1 + tail) * unit, 0)
+
+
 # --- too long, and cancelled ---------------------------------------------------------------------
 
 
@@ -277,6 +294,7 @@ def test_the_loop_is_closed_during_a_run(loop_factory: Any) -> None:
         (TypeError, ["cat"], {"input": 3}),
         (LookupError, ["cat"], {"encoding": "no such encoding"}),
         (LookupError, ["cat"], {"encoding": "utf-8", "errors": "no such way"}),
+        (LookupError, ["cat"], {"encoding": "hex"}),
         (ValueError, ["cat"], {"errors": "strict"}),
         (ValueError, ["cat"], {"max_output": -1}),
         (TypeError, ["cat"], {"max_output": 1.5}),
