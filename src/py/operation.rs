@@ -45,3 +45,14 @@ pub(super) trait Operation: Send + Sync {
 }
 
 pub(super) type FollowUp = Box<dyn FnOnce(Python<'_>) -> PyResult<()> + Send + Sync>;
+
+/// Adds something to be called in Python, after what is to be called already.
+pub(super) fn follow(
+    all: &mut Option<FollowUp>,
+    call: impl FnOnce(Python<'_>) -> PyResult<()> + Send + Sync + 'static,
+) {
+    *all = Some(match all.take() {
+        None => Box::new(call),
+        Some(first) => Box::new(|py| first(py).and(call(py))),
+    });
+}

@@ -14,7 +14,7 @@ use super::bytes_sink::BytesSink;
 use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
-use super::operation::{FollowUp, Operation};
+use super::operation::{FollowUp, Operation, follow};
 use super::python_bytes::write;
 use super::spawn::Request;
 use super::stop::warn_of_refusal;
@@ -179,11 +179,7 @@ impl RunOp {
 
     /// Adds something to be called in Python.
     fn follow(&mut self, call: impl FnOnce(Python<'_>) -> PyResult<()> + Send + Sync + 'static) {
-        let first = self.follow_up.take();
-        self.follow_up = Some(match first {
-            None => Box::new(call),
-            Some(first) => Box::new(|py| first(py).and(call(py))),
-        });
+        follow(&mut self.follow_up, call);
     }
 
     fn outcome(&self, py: Python<'_>, run: &mut Run<RunSink>) -> PyResult<Outcome> {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::child_lifetime::ChildLifetime;
 use super::errors::warn;
 use super::event_loop::LoopBinding;
-use super::operation::{FollowUp, Operation};
+use super::operation::{FollowUp, Operation, follow};
 use super::timer::Timer;
 use crate::process::teardown::Teardown;
 
@@ -32,7 +32,7 @@ pub(super) struct StopOp {
 impl StopOp {
     fn start_grace(&mut self) {
         let timer = Timer::new(self.grace);
-        self.follow_up = Some(Box::new(timer.start(&self.binding, self.grace)));
+        follow(&mut self.follow_up, timer.start(&self.binding, self.grace));
         self.timer = Some(timer);
     }
 }
@@ -63,7 +63,7 @@ impl Operation for StopOp {
             polled = teardown.poll(cx);
         }
         if teardown.take_refusal() {
-            self.follow_up = Some(Box::new(warn_of_refusal(self.guard.pid())));
+            follow(&mut self.follow_up, warn_of_refusal(self.guard.pid()));
         }
         polled
     }

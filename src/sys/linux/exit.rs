@@ -12,6 +12,9 @@ use rustix::io::retry_on_intr;
 use crate::status::{Exit, ExitStatus, Usage};
 use crate::sys::WaitMode;
 
+/// How often to look whether a child has ended that is traced by us and stands still.
+const TRACED_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Waits for a child. `None` if it has not ended; ECHILD if other code has reaped it. waitid(2).
 ///
 /// Where that is refused, as by sandboxes, wait4(2) takes its place. It cannot look: a child that has
@@ -41,22 +44,28 @@ pub(crate) fn wait(
 /// The end of a child that the kernel reaps: waitid(2) knows nothing of it. Its pidfd becomes readable with
 /// its end, and has hung up when it was reaped; from then on it tells how it ended.
 pub(crate) fn wait_autoreaped(pidfd: BorrowedFd<'_>, how: WaitMode) -> io::Result<Option<Exit>> {
-    /// Between the two events the child's last thread goes from one line of the kernel to another.
-    const REAPED_WITHIN: Timespec = Timespec {
-        tv_sec: 0,
-        tv_nsec: 100_000_000,
-    };
     let at_once = Timespec::default();
     let timeout = (how != WaitMode::Block).then_some(&at_once);
     if !has_ended(pidfd, timeout)? || how == WaitMode::Block {
         return Ok(None);
     }
-    let mut polled = [PollFd::new(&pidfd, PollFlags::empty())];
-    retry_on_intr(|| poll(&mut polled, Some(&REAPED_WITHIN)))?;
+    until_reaped(pidfd)?;
     Ok(Some(Exit {
         status: status_of_reaped(Some(pidfd)),
         usage: Usage::default(),
     }))
+}
+
+/// Waits until a child is reaped that is being reaped: then its pidfd has hung up.
+fn until_reaped(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    /// What reaps it goes from one line of the kernel to another.
+    const WITHIN: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    let mut polled = [PollFd::new(&pidfd, PollFlags::empty())];
+    retry_on_intr(|| poll(&mut polled, Some(&WITHIN)))?;
+    Ok(())
 }
 
 fn waitid(kind: libc::idtype_t, id: i32, how: WaitMode) -> io::Result<Option<Exit>> {
@@ -84,7 +93,19 @@ fn waitid(kind: libc::idtype_t, id: i32, how: WaitMode) -> io::Result<Option<Exi
         if result == 0 {
             // SAFETY: waitid(2) fills these fields of siginfo_t; si_pid stays 0 if nothing ended.
             let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-            return Ok((pid != 0).then(|| exit(info.si_code, status, &usage)));
+            let ended = matches!(
+                info.si_code,
+                libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED
+            );
+            if pid == 0 || ended {
+                return Ok(ended.then(|| exit(info.si_code, status, &usage)));
+            }
+            // A child that is traced by us is also reported when it stops, and then for as long as it stands.
+            if how != WaitMode::Block {
+                return Ok(None);
+            }
+            std::thread::sleep(TRACED_INTERVAL);
+            continue;
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -182,15 +203,32 @@ pub(crate) fn status_of_reaped(pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     let Some(pidfd) = pidfd else {
         return ExitStatus::Lost;
     };
+    // waitid(2) ceases to know a child a moment before the kernel keeps its status for us.
+    let known = match info_of_reaped(pidfd) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => None,
+        Ok(Some(status)) => Some(status),
+        _ => until_reaped(pidfd)
+            .and_then(|()| info_of_reaped(pidfd))
+            .ok()
+            .flatten(),
+    };
+    known.map_or(ExitStatus::Lost, decode)
+}
+
+/// The status as wait4(2) gives it, if the kernel has kept it. ESRCH when it is not kept, or not yet; ENOTTY where there is
+/// no such call.
+fn info_of_reaped(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     // SAFETY: plain data, for which zeros are valid.
     let mut info: libc::pidfd_info = unsafe { mem::zeroed() };
     info.mask = u64::from(libc::PIDFD_INFO_EXIT);
     // SAFETY: the ioctl writes at most the size that its number carries, that of this struct.
-    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
-    if result != 0 || info.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
-        return ExitStatus::Lost;
+    match unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) } {
+        0 => {
+            let is_kept = info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
+            Ok(is_kept.then_some(info.exit_code))
+        }
+        _ => Err(io::Error::last_os_error()),
     }
-    decode(info.exit_code)
 }
 
 /// A status as wait4(2) gives it, of a child that has ended.

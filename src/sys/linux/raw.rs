@@ -216,19 +216,28 @@ pub(crate) fn setpgid(group: i32) -> Result<(), Errno> {
     call!(libc::SYS_setpgid, 0, group).map(drop)
 }
 
+// Where the first calls of these names took ids of 16 bits, those of 32 have names of their own.
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+use libc::{
+    SYS_setgroups as SYS_setgroups32, SYS_setregid as SYS_setregid32,
+    SYS_setreuid as SYS_setreuid32,
+};
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+use libc::{SYS_setgroups32, SYS_setregid32, SYS_setreuid32};
+
 /// setgroups(2), of this process alone: there are no threads to tell.
 pub(crate) fn setgroups(groups: &[u32]) -> Result<(), Errno> {
-    call!(libc::SYS_setgroups, groups.len(), groups.as_ptr()).map(drop)
+    call!(SYS_setgroups32, groups.len(), groups.as_ptr()).map(drop)
 }
 
 /// setregid(2): real and effective.
 pub(crate) fn setregid(group: u32) -> Result<(), Errno> {
-    call!(libc::SYS_setregid, group, group).map(drop)
+    call!(SYS_setregid32, group, group).map(drop)
 }
 
 /// setreuid(2): real and effective.
 pub(crate) fn setreuid(user: u32) -> Result<(), Errno> {
-    call!(libc::SYS_setreuid, user, user).map(drop)
+    call!(SYS_setreuid32, user, user).map(drop)
 }
 
 /// Lets `fd` survive exec. F_SETFD in fcntl(2).

@@ -13,7 +13,7 @@ use std::io;
 #[cfg(feature = "python")]
 use std::os::fd::AsRawFd;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,6 +45,8 @@ pub(crate) struct Process {
     ended: EndSeen,
     /// The same with the thread that waits for it, where one does.
     shared_end: Option<Arc<EndSeen>>,
+    /// How it ended, if a look at it before a signal has found that. Where the system refuses to look, that has reaped it.
+    found_ended: OnceLock<Exit>,
     /// The kernel reaps it, and kills it when the pidfd is closed.
     pub(super) autokill: bool,
     /// What kills all that is in its control group.
@@ -58,6 +60,7 @@ impl Process {
             pidfd,
             ended: EndSeen::default(),
             shared_end: None,
+            found_ended: OnceLock::new(),
             autokill: false,
             cgroup_kill: None,
         }
@@ -162,9 +165,29 @@ impl Process {
             Ok(WaitFound::Ended(exit)) => Ok(Some(exit)),
             Ok(WaitFound::Taken) => Ok(Some(lost(ExitStatus::Lost))),
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
-                Ok(Some(lost(exit::status_of_reaped(self.pidfd()))))
+                let found = self.found_ended.get().copied();
+                Ok(Some(found.unwrap_or_else(|| {
+                    lost(exit::status_of_reaped(self.pidfd()))
+                })))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Looks at it by its number: whether it runs. ESRCH if other code has reaped it, and the number may be a stranger's.
+    fn runs(&self) -> io::Result<bool> {
+        match exit::wait(self.pid, None, WaitMode::Look) {
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                let found = self.found_ended.get();
+                found.map_or(Err(io::Error::from_raw_os_error(libc::ESRCH)), |_| {
+                    Ok(false)
+                })
+            }
+            Ok(Some(exit)) => {
+                let _ = self.found_ended.set(exit);
+                Ok(false)
+            }
+            _ => Ok(true),
         }
     }
 
@@ -189,10 +212,8 @@ impl Process {
         // Other code may have reaped it before its end was told here; then the number may be a stranger's.
         // Until it is reaped it is its own, and procio reaps under the lock that the caller holds. What is left
         // is a number that was given to another child of this process in between.
-        if let Err(error) = exit::wait(self.pid, None, WaitMode::Look)
-            && error.raw_os_error() == Some(libc::ECHILD)
-        {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        if !self.runs()? {
+            return Ok(());
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
         Ok(kill_process(pid, signal)?)
@@ -207,17 +228,12 @@ impl Process {
         }
         if let Some(pidfd) = &self.pidfd {
             match os::signal_group(pidfd.as_fd(), signal) {
-                Err(error) if lacks_group_signal(&error) => {
-                    os::check_not_reaped(pidfd.as_fd())
-                        .or_else(|error| tolerate(error, libc::EPERM))?;
-                }
+                Err(error) if lacks_group_signal(&error) => self.check_not_reaped(pidfd)?,
                 result => return result,
             }
         }
         // It has ended; only if it is still to be reaped the number is its own.
-        if self.ended().is_told()
-            && !matches!(exit::wait(self.pid, None, WaitMode::Look), Ok(Some(_)))
-        {
+        if self.ended().is_told() && !matches!(self.runs(), Ok(false)) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
@@ -225,6 +241,16 @@ impl Process {
             Some(signal) => Ok(kill_process_group(pid, signal)?),
             // Signal 0 only asks.
             None => Ok(test_kill_process_group(pid)?),
+        }
+    }
+
+    /// ESRCH when it has been reaped, and its number may be another's.
+    fn check_not_reaped(&self, pidfd: &OwnedFd) -> io::Result<()> {
+        match os::check_not_reaped(pidfd.as_fd()) {
+            // It has another identity than we.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => self.runs().map(drop),
+            result => result,
         }
     }
 
@@ -296,13 +322,13 @@ impl Process {
 
     /// Blocks until the child has ended and reaps it.
     pub(crate) fn wait_blocking(&mut self) -> ExitStatus {
-        let blocked = self.wait(WaitMode::Block);
+        let _ = self.wait(WaitMode::Block);
         let mut refused = 0;
         loop {
             match self.try_wait() {
                 Ok(Some(exit)) => return exit.status,
-                // The system does not let us block.
-                Ok(None) if blocked.is_err() => {}
+                // The system does not let us block, or has told of a stop of a child that we trace.
+                Ok(None) => {}
                 Err(_) if refused < REFUSALS => refused += 1,
                 _ => return ExitStatus::Lost,
             }
@@ -350,13 +376,6 @@ impl Group {
     /// Sends SIGKILL. As [`signal`](Group::signal).
     pub(crate) fn kill(&self) -> io::Result<()> {
         self.signal(libc::SIGKILL)
-    }
-}
-
-fn tolerate(error: io::Error, errno: i32) -> io::Result<()> {
-    match error.raw_os_error() {
-        Some(code) if code == errno => Ok(()),
-        _ => Err(error),
     }
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 
 import pytest
 import shim
@@ -18,8 +19,8 @@ NUMBERS = {
     "x86_64": {"write": 1, "writev": 20, "clone": 56, "kill": 62},
     "aarch64": {"write": 64, "writev": 66, "clone": 220, "kill": 129},
 }
-NUMBERS["x86_64"] |= {"getgroups": 115, "capget": 125, "rt_sigtimedwait": 128}
-NUMBERS["aarch64"] |= {"getgroups": 158, "capget": 90, "rt_sigtimedwait": 137}
+NUMBERS["x86_64"] |= {"getgroups": 115, "capget": 125, "rt_sigtimedwait": 128, "waitid": 247}
+NUMBERS["aarch64"] |= {"getgroups": 158, "capget": 90, "rt_sigtimedwait": 137, "waitid": 95}
 for numbers in NUMBERS.values():
     numbers.update({"pidfd_send_signal": 424, "clone3": 435, "close_range": 436})
 CLONE_VM, CLONE_PIDFD, CLONE_VFORK, CLONE_THREAD = 0x100, 0x1000, 0x4000, 0x10000
@@ -30,8 +31,9 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() not in NUMBERS, reason=skips.NO_SECCOMP_NUMBERS),
 ]
 
-# Refuses calls by their number, and by the length that they are given, if there is one. Those with `flags` are
-# refused if they have any of them, but not when they make a thread, unless that is among the flags.
+# Refuses calls by their number, and by the value of an argument, if there is one: of the third, or of that with the
+# given index. Those with `flags` are refused if they have any of them, but not when they make a thread, unless that is
+# among the flags.
 FILTER = """
 import ctypes, struct
 
@@ -43,10 +45,11 @@ def instruction(code, value, if_true=0, if_false=0):
 
 load, equal, any_bit, give = 0x20, 0x15, 0x45, 0x06
 program = []
-for number, flags, errno, *length in refused:
+for number, flags, errno, *argument in refused:
     steps = [instruction(give, 0x50000 | errno)]
-    if length:  # word 32 is its third argument
-        steps = [instruction(load, 32), instruction(equal, length[0], 0, 1), *steps]
+    if argument:  # word 16 is the first argument, word 24 the second
+        value, index = (*argument, 2)[:2]
+        steps = [instruction(load, 16 + 8 * index), instruction(equal, value, 0, 1), *steps]
     if flags:  # word 0 is the number of the call, word 16 its first argument
         choice = [instruction(any_bit, CLONE_THREAD & ~flags, 2, 0), instruction(any_bit, flags, 0, 1)]
         steps = [instruction(load, 16), *choice, *steps]
@@ -212,6 +215,107 @@ def test_group_signal_switch(value: str) -> None:
     rules = json.dumps([(NUMBERS[platform.machine()]["kill"], 0, EPERM)])
     env = FIRST_WAY | {"PROCIO_GROUP_SIGNAL": value}
     assert script_result(FILTER + GROUP, rules, value, env=env) is None
+
+
+WHOLE_SESSION = """
+script = "sleep 1000 & echo $!; exec sleep 1000"
+
+async def main():
+    proc = await procio.create_subprocess_exec("sh", "-c", script, stdout=PIPE, start_new_session=True)
+    grandchild = int(await proc.stdout.readline())
+    proc.send_signal_to_group(9)
+    assert await asyncio.wait_for(proc.wait(), 20) == -9
+    await until(lambda: not state(grandchild) or state(grandchild) == "Z", "end of the group")
+
+    run = asyncio.ensure_future(procio.run_process(["sh", "-c", script], timeout=0.5, grace=0))
+    try:
+        await run
+    except procio.TimeoutExpired as error:
+        grandchild = int(error.stdout)
+    await until(lambda: not state(grandchild) or state(grandchild) == "Z", "end of the session")
+
+run(main())
+assert not children(), children()
+"""
+
+
+@ours
+@skips.needs_pidfds
+@pytest.mark.parametrize("errno", [EPERM, ENOSYS, EINVAL])
+def test_a_group_is_signalled_where_signals_by_pidfd_are_refused(errno: int, loop_name: str) -> None:
+    refusing([("pidfd_send_signal", 0, errno)], WHOLE_SESSION, loop_name)
+
+
+REFUSED_SIGNAL = """
+import warnings
+
+async def main():
+    proc = await procio.create_subprocess_exec("sleep", "1000")
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        assert await asyncio.wait_for(proc.stop(grace=0.01), 20) == -9
+    assert [warning.category for warning in given] == [RuntimeWarning]
+
+run(main())
+"""
+
+
+@ours
+def test_a_process_that_may_not_be_asked_is_killed_after_the_grace(loop_name: str) -> None:
+    """As a security module may have it: the grace begins all the same."""
+    numbers = NUMBERS[platform.machine()]
+    rules = json.dumps([(numbers[name], 0, EPERM, signal.SIGTERM, 1) for name in ("kill", "pidfd_send_signal")])
+    assert script_result(FILTER + REFUSED_SIGNAL, rules, loop=loop_name) is None
+
+
+REFUSED_LOOK = """
+async def main():
+    for method in ("terminate", "kill"):
+        proc = await procio.create_subprocess_exec("sh", "-c", "exit 7")
+        until_sync(lambda: state(proc.pid) in ("Z", None), "end of the child")
+        getattr(proc, method)()
+        assert await proc.wait() == 7
+
+run(main())
+"""
+
+
+@ours
+@pytest.mark.parametrize("pidfds", ["0", "1"])
+def test_a_signal_after_the_end_loses_no_status_where_waitid_is_refused(pidfds: str, loop_name: str) -> None:
+    """To look at a child by its number is to reap it then."""
+    refused = [("waitid", 0, EPERM), ("pidfd_send_signal", 0, ENOSYS)]
+    refusing(refused, REFUSED_LOOK, loop_name, PROCIO_PIDFD=pidfds)
+
+
+TRACED = """
+import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+
+def trace_me():
+    if libc.ptrace(0, 0, 0, 0):
+        os._exit(99)
+
+async def main():
+    proc = await procio.create_subprocess_exec("sleep", "1000", preexec_fn=trace_me)
+    await until(lambda: state(proc.pid) == "t" or proc.returncode == 99, "stop at the exec")
+    if proc.returncode == 99:
+        return
+    waiting = asyncio.ensure_future(proc.wait())
+    await turns(20)
+    assert proc.returncode is None and not waiting.done()
+    proc.kill()
+    assert await asyncio.wait_for(waiting, 20) == -9
+
+run(main())
+"""
+
+
+@ours
+@pytest.mark.parametrize("pidfds", ["0", "1"])
+def test_a_child_that_stands_still_for_its_tracer_has_not_ended(pidfds: str, loop_name: str) -> None:
+    """The program itself is the tracer: waitid(2) reports the stop to it."""
+    assert script_result(TRACED, loop=loop_name, env={"PROCIO_PIDFD": pidfds}) is None
 
 
 AS_DATA = """
