@@ -108,7 +108,9 @@ class _Pipe(asyncio.Protocol):
         self._owner._call(self._owner._protocol.pipe_data_received, self._fd, data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._owner._pipe_lost(self._fd, exc)
+        # In a turn of its own, as in asyncio: a program that closes the input and then drains it once meets no error.
+        owner = self._owner
+        owner._loop.call_soon(owner._pipe_lost, self._fd, exc, context=owner._context.copy())
 
     def pause_writing(self) -> None:
         self._owner._call(self._owner._protocol.pause_writing)

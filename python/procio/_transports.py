@@ -285,18 +285,26 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
         self._ending = self._stream.wait_closed()
         self._closed()
 
-    def _closed(self, _done: object = None) -> None:
+    def _closed(self, done: object = None) -> None:
         """Wait for the end of writing, by either side."""
+        error: OSError | None = None
         try:
             self._ending.send(None).add_done_callback(self._closed, context=self._context.copy())
+            return
         except StopIteration:
-            self._ending = None
-            self._lose(None)
+            pass
         except OSError as exc:
-            self._ending = None
+            error = exc
             if self._loop.get_debug():
                 logger.debug("%r: fatal write error on pipe transport", self, exc_info=exc)
-            self._lose(exc)
+        self._ending = None
+        if done is None:
+            self._lose(error)
+        elif self._connected:
+            # The loop has called, so this is a turn of its own already. A program that writes, gives way once
+            # and writes again (StreamWriter.drain) is to meet the error there, as with asyncio.
+            self._connected = False
+            self._connection_lost(error)
 
     def write(self, data: Any) -> None:
         """Write bytes: at once what the pipe takes, the rest in the background.
