@@ -80,7 +80,8 @@ class Process(_core.Process, asyncio.subprocess.Process):
         def communicate(self, input: bytes | bytearray | memoryview | None = None) -> tuple[bytes, bytes]:
             """Write ``input`` to standard input, close it, and read both outputs to their ends.
 
-            Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe.
+            Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe. A stream
+            whose attribute was set to None is left alone.
             A child that does not read its input is no error. Raises OSError if a pipe cannot be read, or
             cannot be written for another reason than that; MemoryError if there is no room for the
             output; RuntimeError while another task reads; TypeError for an ``input`` that is not

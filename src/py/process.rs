@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyNotImplementedError, PyProcessLookupError, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 use super::awaitable::Awaitable;
 use super::child_lifetime::ChildLifetime;
@@ -59,6 +60,19 @@ fn audit(py: Python<'_>, event: &str, pid: u32, signal: i32) -> PyResult<()> {
     Ok(())
 }
 
+/// The stream, unless the program has set the attribute to None: then it serves that stream itself, as with
+/// asyncio, whose methods look at the attributes.
+fn unless_taken<'a, S>(
+    process: &Bound<'_, Process>,
+    name: &Bound<'_, PyString>,
+    stream: &'a Option<S>,
+) -> PyResult<Option<&'a S>> {
+    match stream {
+        Some(stream) if !process.getattr(name)?.is_none() => Ok(Some(stream)),
+        _ => Ok(None),
+    }
+}
+
 #[pymethods]
 impl Process {
     #[new]
@@ -92,21 +106,22 @@ impl Process {
 
     // Documented by procio.Process, through which it is called.
     #[pyo3(signature = (input=None))]
-    fn communicate(&self, input: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
+    fn communicate(slf: &Bound<'_, Self>, input: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
         let input = input
             .map(to_bytes)
             .transpose()?
             .map(Bound::<PyBytes>::unbind);
+        let (py, this) = (slf.py(), slf.get());
         let op = CommunicateOp {
-            guard: self.guard.clone(),
-            stdin: self.stdin.clone(),
-            stdout: self.stdout.clone(),
-            stderr: self.stderr.clone(),
+            guard: this.guard.clone(),
+            stdin: unless_taken(slf, intern!(py, "stdin"), &this.stdin)?.cloned(),
+            stdout: unless_taken(slf, intern!(py, "stdout"), &this.stdout)?.cloned(),
+            stderr: unless_taken(slf, intern!(py, "stderr"), &this.stderr)?.cloned(),
             input,
             inner: Mutex::default(),
             failure: None,
         };
-        Ok(Awaitable::new(&self.binding, op))
+        Ok(Awaitable::new(&this.binding, op))
     }
 
     /// Send a signal to the process group that it leads, because it was started with
@@ -159,9 +174,11 @@ impl Process {
     }
 
     /// The lines of both outputs as they arrive, as `(fd, line)`.
-    fn _merged(&self, py: Python<'_>) -> PyResult<MergedLines> {
-        let (stdout, stderr) = (self.stdout.as_ref(), self.stderr.as_ref());
-        MergedLines::new(py, &self.binding, stdout, stderr)
+    fn _merged(slf: &Bound<'_, Self>) -> PyResult<MergedLines> {
+        let (py, this) = (slf.py(), slf.get());
+        let stdout = unless_taken(slf, intern!(py, "stdout"), &this.stdout)?;
+        let stderr = unless_taken(slf, intern!(py, "stderr"), &this.stderr)?;
+        MergedLines::new(py, &this.binding, stdout, stderr)
     }
 
     /// Kills it with its group, without waiting.

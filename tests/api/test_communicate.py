@@ -209,3 +209,46 @@ async def test_unread_input_is_written_after_communicate(tmp_path: Path) -> None
         start.write_bytes(b"\n")
     await until(count.exists, "count")
     assert int(count.read_text()) == 1 << 20
+
+
+# --- streams that the program serves itself ------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+async def test_an_output_that_is_set_to_none_is_read_by_another(name: str) -> None:
+    proc = await sh("echo out; echo err >&2", stdout=PIPE, stderr=PIPE)
+    stream = getattr(proc, name)
+    setattr(proc, name, None)
+    reading = asyncio.ensure_future(stream.read())
+    await turns(1)
+    expected = {"stdout": (None, b"err\n"), "stderr": (b"out\n", None)}
+    assert await proc.communicate() == expected[name]
+    assert await reading == {"stdout": b"out\n", "stderr": b"err\n"}[name]
+
+
+async def test_an_input_that_is_set_to_none_is_fed_by_another() -> None:
+    proc = await sh("cat", stdin=PIPE, stdout=PIPE)
+    stdin, proc.stdin = proc.stdin, None
+    assert stdin is not None
+
+    async def feed() -> None:
+        for _ in range(5):
+            stdin.write(b"data")
+            await stdin.drain()
+            await turns(3)
+        stdin.close()
+
+    feeding = asyncio.ensure_future(feed())
+    assert await proc.communicate() == (b"data" * 5, None)
+    await feeding
+
+
+async def test_all_streams_set_to_none() -> None:
+    proc = await sh("cat; echo err >&2", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    streams = (proc.stdin, proc.stdout, proc.stderr)
+    proc.stdin = proc.stdout = proc.stderr = None
+    streams[0].close()
+    assert await proc.communicate() == (None, None)
+    assert proc.returncode == 0
+    assert await streams[1].read() == b""
+    assert await streams[2].read() == b"err\n"

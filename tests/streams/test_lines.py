@@ -238,6 +238,15 @@ async def test_other_readers_are_refused_meanwhile() -> None:
     await finish(proc)
 
 
+async def test_merged_leaves_out_a_stream_that_is_set_to_none() -> None:
+    proc = await sh("echo out; echo err >&2", stdout=PIPE, stderr=PIPE)
+    stdout, proc.stdout = proc.stdout, None
+    assert await collected(proc.merged()) == [(2, b"err\n")]
+    assert stdout is not None
+    assert await stdout.read() == b"out\n"
+    assert await proc.wait() == 0
+
+
 async def test_merged_is_refused_while_another_reads() -> None:
     async with cat() as proc:
         task = asyncio.create_task(proc.stdout.readline())
