@@ -151,8 +151,8 @@ class StreamReader:
         """Return whether the end was reached and everything was read."""
     def exception(self) -> Exception | None:
         """Return the exception that ended the stream, if there is one."""
-    def set_exception(self, exc: Exception) -> None:
-        """End the stream with an exception."""
+    def set_exception(self, exc: Exception | None) -> None:
+        """Make every read raise an exception; with None, read on."""
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
         """Add bytes as if the child had written them."""
     def feed_eof(self) -> None:

@@ -17,7 +17,7 @@ use super::c_api::Pair;
 use super::event_loop::LoopBinding;
 use super::operation::Operation;
 use super::operations::{Shape, overrun};
-use super::stream::{Stream, release};
+use super::stream::{Stream, Told, raise, release};
 use crate::stream::reader::{Found, Separators, Want};
 use crate::sync::lock;
 
@@ -181,6 +181,7 @@ pub(super) struct MergedOp {
     lines: bool,
     wants: [Want; 2],
     found: Option<(usize, Found)>,
+    told: Option<Told>,
     waits: bool,
 }
 
@@ -200,6 +201,7 @@ impl MergedOp {
             lines,
             wants,
             found: None,
+            told: None,
             waits: false,
         };
         Op::Other(binding, Box::new(op))
@@ -253,7 +255,8 @@ impl Operation for MergedOp {
             let Some(want) = self.wants.get_mut(index) else {
                 continue;
             };
-            if source.stream.has_exception() {
+            self.told = source.stream.exception();
+            if self.told.is_some() {
                 self.found = Some((index, Found::Failed));
                 return Poll::Ready(());
             }
@@ -285,6 +288,7 @@ impl Operation for MergedOp {
         let Some(source) = merged.streams.get(index) else {
             return Ok(py.None());
         };
+        raise(py, self.told.take())?;
         source.stream.check(py)?;
         match found {
             Found::Complete(0) => {

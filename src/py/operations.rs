@@ -16,7 +16,7 @@ use super::errors::{memory_error, os_error};
 use super::event_loop::LoopBinding;
 use super::operation::Operation;
 use super::python_bytes::write;
-use super::stream::{Stream, StreamReader, claim, release};
+use super::stream::{Stream, StreamReader, Told, claim, raise, release};
 use crate::process::communicate::{Collect, Communicate};
 use crate::reactor::waiters::Key;
 use crate::stream::reader::{Found, Want};
@@ -53,6 +53,7 @@ pub(super) struct ReadOp {
     pub want: Want,
     pub shape: Shape,
     found: Option<Found>,
+    told: Option<Told>,
     claimed: bool,
 }
 
@@ -63,6 +64,7 @@ impl ReadOp {
             want,
             shape,
             found: None,
+            told: None,
             claimed: false,
         }
     }
@@ -135,7 +137,8 @@ impl Operation for ReadOp {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stream().has_exception() {
+        self.told = self.stream().exception();
+        if self.told.is_some() {
             return Poll::Ready(());
         }
         let stream = &self.reader.get().stream;
@@ -146,6 +149,7 @@ impl Operation for ReadOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        raise(py, self.told.take())?;
         self.stream().check(py)?;
         let bytes = match (self.found, self.shape) {
             (Some(Found::Complete(count)), _) => self.take(py, count)?,
@@ -221,6 +225,7 @@ pub(super) struct CollectOp {
     collect: Option<Collect<BytesSink>>,
     want: Option<usize>,
     memory: bool,
+    told: Option<Told>,
 }
 
 impl CollectOp {
@@ -231,6 +236,7 @@ impl CollectOp {
             collect: None,
             want,
             memory: true,
+            told: None,
         }
     }
 }
@@ -263,13 +269,15 @@ impl Operation for CollectOp {
         let Some(collect) = &mut self.collect else {
             return Poll::Ready(());
         };
-        if self.stream.has_exception() {
+        self.told = self.stream.exception();
+        if self.told.is_some() {
             return Poll::Ready(());
         }
         collect.poll(cx).map(|result| self.memory = result.is_ok())
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        raise(py, self.told.take())?;
         self.stream.check(py)?;
         if !self.memory {
             return Err(PyMemoryError::new_err(()));
@@ -423,6 +431,7 @@ pub(super) struct CommunicateOp {
     pub input: Option<Py<PyBytes>>,
     pub inner: Mutex<Option<Communicate<BytesSink>>>,
     pub failure: Option<io::Error>,
+    pub told: Option<Told>,
 }
 
 impl CommunicateOp {
@@ -471,7 +480,9 @@ impl Operation for CommunicateOp {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.streams().any(|stream| stream.has_exception()) {
+        let told = self.streams().find_map(|stream| stream.exception());
+        self.told = told;
+        if self.told.is_some() {
             return Poll::Ready(());
         }
         let mut inner = lock(&self.inner);
@@ -484,6 +495,7 @@ impl Operation for CommunicateOp {
     }
 
     fn finish(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        raise(py, self.told.take())?;
         for stream in self.streams() {
             stream.check(py)?;
             if stream.pipe.lock().error().is_some() {

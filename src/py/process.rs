@@ -120,6 +120,7 @@ impl Process {
             input,
             inner: Mutex::default(),
             failure: None,
+            told: None,
         };
         Ok(Awaitable::new(&this.binding, op))
     }

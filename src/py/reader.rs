@@ -150,8 +150,8 @@ impl StreamReader {
 
     /// Return what `set_exception` was given, or the error that ended reading; None if there is none.
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        if let Some(exception) = self.stream.exception(py) {
-            return Some(exception);
+        if let Some(exception) = self.stream.exception() {
+            return Some(exception.clone_ref(py));
         }
         let reader = self.stream.pipe.lock();
         reader
@@ -159,8 +159,9 @@ impl StreamReader {
             .map(|error| os_error(py, error, None).into_value(py).into_any())
     }
 
-    /// Make every reading method raise `exc`.
-    fn set_exception(&self, py: Python<'_>, exc: Py<PyAny>) -> PyResult<()> {
+    /// Make every reading method raise `exc`, from now on; or, with None, read on.
+    #[pyo3(signature = (exc))]
+    fn set_exception(&self, py: Python<'_>, exc: Option<Py<PyAny>>) -> PyResult<()> {
         self.stream.set_exception(exc);
         self.binding.run_completions(py)
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
+use pyo3::exceptions::{PyAssertionError, PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 
 use super::child_lifetime::ChildLifetime;
@@ -21,8 +21,12 @@ pub(super) struct Stream {
     failed: AtomicBool,
     /// An iterator over both outputs of the process reads it, and no other operation may.
     reserved: AtomicBool,
-    exception: Mutex<Option<Py<PyAny>>>,
+    exception: Mutex<Option<Told>>,
 }
+
+/// What `set_exception` was given. An operation that it wakes keeps it: by the time at which it is resumed the
+/// program may have set another, or none.
+pub(super) type Told = Arc<Py<PyAny>>;
 
 impl Stream {
     pub(super) fn new(pipe: ReadPipe, guard: Option<Arc<ChildLifetime>>) -> Arc<Self> {
@@ -65,30 +69,30 @@ impl Stream {
         claimed.then_some(()).ok_or_else(|| already_read(name))
     }
 
-    /// Makes every operation raise `exception`.
-    pub(super) fn set_exception(&self, exception: Py<PyAny>) {
-        let former = lock(&self.exception).replace(exception);
-        self.failed.store(true, Ordering::Release);
+    /// Makes every operation raise `exception`; with None, reading goes on.
+    pub(super) fn set_exception(&self, exception: Option<Py<PyAny>>) {
+        let exception = exception.map(Arc::new);
+        let former = {
+            let mut current = lock(&self.exception);
+            self.failed.store(exception.is_some(), Ordering::Release);
+            std::mem::replace(&mut *current, exception)
+        };
         self.pipe.change(|_| {});
         // Without the lock: a finalizer may ask the stream for its exception.
         drop(former);
     }
 
     /// What `set_exception` was given.
-    pub(super) fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let exception = lock(&self.exception);
-        exception.as_ref().map(|exception| exception.clone_ref(py))
+    pub(super) fn exception(&self) -> Option<Told> {
+        if !self.has_exception() {
+            return None;
+        }
+        lock(&self.exception).clone()
     }
 
     /// Raises what `set_exception` was given.
     pub(super) fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.has_exception() {
-            return Ok(());
-        }
-        match &*lock(&self.exception) {
-            Some(exception) => Err(PyErr::from_value(exception.bind(py).clone())),
-            None => Ok(()),
-        }
+        raise(py, self.exception())
     }
 
     /// Why reading failed.
@@ -105,6 +109,20 @@ impl Stream {
 pub struct StreamReader {
     pub(super) stream: Arc<Stream>,
     pub(super) binding: Arc<LoopBinding>,
+}
+
+/// Raises it as the statement `raise` does: with the exception that is being handled as its context. (PyO3 raises
+/// a finished exception as it is.)
+pub(super) fn raise(py: Python<'_>, told: Option<Told>) -> PyResult<()> {
+    let Some(told) = told else {
+        return Ok(());
+    };
+    let value = told.bind(py).clone();
+    Err(if value.is_instance_of::<PyBaseException>() {
+        PyErr::from_type(value.get_type(), value.unbind())
+    } else {
+        PyErr::from_value(value)
+    })
 }
 
 /// Marks the stream as being read by one operation, which then must end with `release`.

@@ -247,6 +247,20 @@ async def test_merged_leaves_out_a_stream_that_is_set_to_none() -> None:
     assert await proc.wait() == 0
 
 
+async def test_merged_raises_although_the_exception_has_gone() -> None:
+    async with cat() as proc:
+        lines = proc.merged()
+        task = asyncio.create_task(anext(lines))
+        await asyncio.sleep(0)
+        proc.stdout.set_exception(ZeroDivisionError())
+        proc.stdout.set_exception(None)
+        with pytest.raises(ZeroDivisionError):
+            await task
+        proc.stdin.write(b"abc\n")
+        assert await anext(lines) == (1, b"abc\n")
+        del lines
+
+
 async def test_merged_is_refused_while_another_reads() -> None:
     async with cat() as proc:
         task = asyncio.create_task(proc.stdout.readline())

@@ -10,7 +10,7 @@ from typing import Any
 import procio
 import pytest
 import skips
-from support import PIPE, helper, running, sh, turns, until
+from support import PIPE, cat, helper, running, sh, turns, until
 
 
 async def emitted(*words: str, **options: Any) -> procio.Process:
@@ -367,6 +367,82 @@ async def test_set_exception_wakes_a_reader(reader: asyncio.StreamReader) -> Non
     reader.set_exception(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await task
+
+
+async def test_set_exception_to_none_lets_reading_go_on(reader: asyncio.StreamReader) -> None:
+    reader.set_exception(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        await reader.read(1)
+    reader.set_exception(None)
+    assert reader.exception() is None
+    reader.feed_data(b"abc\ndef")
+    assert await reader.readline() == b"abc\n"
+    assert await reader.readexactly(1) == b"d"
+    reader.feed_eof()
+    assert await reader.read() == b"ef"
+
+
+@pytest.mark.parametrize("method", ["read", "readline", "read_all"])
+async def test_a_woken_reader_raises_although_the_exception_has_gone(reader: asyncio.StreamReader, method: str) -> None:
+    task = asyncio.create_task(reader.read(-1) if method == "read_all" else getattr(reader, method)())
+    await turns(3)
+    reader.set_exception(ZeroDivisionError())
+    reader.set_exception(None)
+    with pytest.raises(ZeroDivisionError):
+        await task
+    reader.feed_data(b"abc\n")
+    assert await reader.readline() == b"abc\n"
+
+
+async def test_a_woken_communicate_raises_although_the_exception_has_gone() -> None:
+    async with cat() as proc:
+        stdin, proc.stdin = proc.stdin, None
+        task = asyncio.create_task(proc.communicate())
+        await turns(3)
+        proc.stdout.set_exception(ZeroDivisionError())
+        proc.stdout.set_exception(None)
+        with pytest.raises(ZeroDivisionError):
+            await task
+        proc.stdin = stdin
+        assert await proc.communicate(b"abc") == (b"abc", None)
+
+
+async def raised_within_a_handler(read: Any) -> BaseException:
+    try:
+        try:
+            raise KeyError("outer")
+        except KeyError:
+            await read()
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+async def test_the_context_of_a_set_exception(reader: asyncio.StreamReader) -> None:
+    """Raised as by the statement: with the exception that is being handled, and without a cycle."""
+    error = ZeroDivisionError()
+    reader.set_exception(error)
+    for read in (reader.read, reader.readline, lambda: reader.readexactly(1)):
+        error.__context__ = None
+        assert await raised_within_a_handler(read) is error
+        assert isinstance(error.__context__, KeyError)
+    error.__context__ = None
+    with pytest.raises(ZeroDivisionError) as caught:
+        await reader.read()
+    try:
+        raise caught.value
+    except ZeroDivisionError:
+        with pytest.raises(ZeroDivisionError):
+            await reader.read()
+    assert error.__context__ is None
+    reader.set_exception(None)
+
+
+async def test_the_context_of_a_set_exception_that_wakes(reader: asyncio.StreamReader) -> None:
+    task = asyncio.create_task(raised_within_a_handler(reader.readline))
+    await turns(3)
+    reader.set_exception(ZeroDivisionError())
+    assert isinstance((await task).__context__, KeyError)
 
 
 # --- two at a time, awaitables -------------------------------------------------------------------
