@@ -136,8 +136,11 @@ def prepare(
     options: PopenOptions,
 ) -> Request:
     """Make the request for a child that runs ``args``."""
-    if limit is not None and limit <= 0:
-        raise ValueError("Limit cannot be <= 0")
+    if limit is not None:
+        if limit <= 0:
+            raise ValueError("Limit cannot be <= 0")
+        # asyncio only compares with it, so that it may be any number, also math.inf.
+        limit = sys.maxsize if limit >= sys.maxsize else math.floor(limit)
     if stdout is subprocess.STDOUT:
         raise ValueError("STDOUT can only be used for stderr")
     pipesize = options.get("pipesize", -1)

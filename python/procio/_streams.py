@@ -51,7 +51,7 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader, metaclass=_AsAsynci
     else:
 
         def __new__(cls, *args, **kwds):
-            if cls is StreamReader and (kwds or not args or isinstance(args[0], int)):
+            if cls is StreamReader and (kwds or not args or isinstance(args[0], int | float)):
                 return asyncio.StreamReader(*args, **kwds)
             return super().__new__(cls, *args)
 

@@ -55,7 +55,7 @@ pub(super) fn line<'py>(reader: &Bound<'py, StreamReader>, shape: Shape) -> Awai
 }
 
 /// A number of bytes. More than there can be is the most there can be.
-fn saturated(n: &Bound<'_, PyAny>) -> PyResult<isize> {
+pub(super) fn saturated(n: &Bound<'_, PyAny>) -> PyResult<isize> {
     match n.extract::<isize>() {
         Err(error) if error.is_instance_of::<PyOverflowError>(n.py()) => {
             Ok(if n.lt(0)? { isize::MIN } else { isize::MAX })

@@ -14,6 +14,7 @@ use super::errors::memory_error;
 use super::event_loop::LoopBinding;
 use super::operations::{ClosedOp, DrainOp};
 use super::python_bytes::{to_bytes, write};
+use super::reader::saturated;
 use crate::stream::write_pipe::WritePipe;
 use crate::sys;
 
@@ -27,6 +28,14 @@ pub struct StreamWriter {
 
 /// What one is made of.
 pub(super) type WriterPart = (Arc<LoopBinding>, WritePipe, Option<Arc<ChildLifetime>>);
+
+/// A mark may be any integer, as in asyncio.
+fn mark(number: &Bound<'_, PyAny>) -> PyResult<Option<isize>> {
+    if number.is_none() {
+        return Ok(None);
+    }
+    saturated(number).map(Some)
+}
 
 #[pymethods]
 impl StreamWriter {
@@ -119,8 +128,8 @@ impl StreamWriter {
     fn set_write_buffer_limits(
         &self,
         py: Python<'_>,
-        high: Option<isize>,
-        low: Option<isize>,
+        #[pyo3(from_py_with = mark)] high: Option<isize>,
+        #[pyo3(from_py_with = mark)] low: Option<isize>,
     ) -> PyResult<()> {
         let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
         let low = low.unwrap_or(high / 4);

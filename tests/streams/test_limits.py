@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
+import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import procio
 import pytest
+import shim
+import skips
 from support import PIPE, SH, children, helper, resident_bytes, running, sh, standing_still, turns
 
 MEGABYTE = 1 << 20
@@ -159,6 +164,49 @@ async def test_no_limit_given_by_name() -> None:
     """None means that no limit is given, for callers that pass one on."""
     async with running(*helper("emit", "x*200000", "\\n"), stdout=PIPE, limit=None) as proc:
         assert len(await proc.stdout.readline()) == 200_001
+
+
+@pytest.mark.parametrize("limit", [math.inf, 2**64, 2**200, sys.maxsize, sys.maxsize + 1, 1e6])
+async def test_limit_that_is_no_index(limit: Any) -> None:
+    """It is only compared with, so that any number will do (for lines; with a float, asyncio's `read()` raises)."""
+    proc = await procio.create_subprocess_exec(*helper("emit", "x*200000", "\\nnext\\n"), stdout=PIPE, limit=limit)
+    assert await proc.stdout.readline() == b"x" * 200_000 + b"\n"
+    assert await proc.stdout.readuntil(b"t\n") == b"next\n"
+    assert await proc.stdout.readline() == b""
+    assert await proc.wait() == 0
+
+
+async def test_limit_that_is_a_fraction() -> None:
+    limit: Any = 3.5
+    proc = await procio.create_subprocess_exec(*helper("emit", "xxx\\nxxxx\\n"), stdout=PIPE, limit=limit)
+    assert await proc.stdout.readline() == b"xxx\n"
+    with pytest.raises(ValueError, match="chunk"):
+        await proc.stdout.readline()
+    assert await proc.wait() == 0
+
+
+@pytest.mark.parametrize("shell", [False, True])
+async def test_limit_that_is_no_index_of_each_function(shell: bool) -> None:
+    limit: Any = math.inf
+    create = procio.create_subprocess_shell if shell else procio.create_subprocess_exec
+    proc = await create("true", stdout=PIPE, limit=limit)
+    assert await proc.stdout.readline() == b""
+    assert await proc.wait() == 0
+    loop = asyncio.get_running_loop()
+    with procio.installed():
+        factory = functools.partial(asyncio.subprocess.SubprocessStreamProtocol, limit=limit, loop=loop)
+        transport, protocol = await loop.subprocess_exec(factory, "true")
+        assert await asyncio.subprocess.Process(transport, protocol, loop).wait() == 0
+        transport.close()
+        await turns(5)
+
+
+@pytest.mark.skipif(shim.ACTIVE, reason=skips.OWN_NAMES)
+async def test_limit_that_is_no_index_of_an_owned_process() -> None:
+    limit: Any = math.inf
+    async with procio.open_process(["echo", "x"], stdout=PIPE, limit=limit) as proc:
+        assert proc.stdout is not None
+        assert await proc.stdout.readline() == b"x\n"
 
 
 async def test_limit_of_a_wrong_type() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from typing import Any
 
@@ -28,6 +29,9 @@ async def test_reader() -> None:
         limited.feed_data(b"too long\n")
         with pytest.raises(ValueError, match="longer than limit"):
             await limited.readline()
+    for unlimited in (procio.StreamReader(math.inf), procio.StreamReader(limit=2**64)):  # type: ignore[arg-type]
+        unlimited.feed_data(b"x" * 100_000 + b"\n")
+        assert len(await unlimited.readline()) == 100_001
     with pytest.raises(ValueError, match="Limit"):
         procio.StreamReader(0)
 

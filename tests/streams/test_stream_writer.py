@@ -328,6 +328,16 @@ async def test_drain_follows_the_limits() -> None:
         drain.cancel()
 
 
+async def test_marks_may_be_any_integer() -> None:
+    async with running("sleep", "1000", stdin=PIPE) as proc:
+        for marks in ({"high": 2**64}, {"low": 2**64}, {"high": 2**200, "low": 2**100}):
+            proc.stdin.transport.set_write_buffer_limits(**marks)
+            proc.stdin.write(b"x" * ENDLESS)
+            await asyncio.wait_for(proc.stdin.drain(), 20)
+        with pytest.raises(ValueError, match="must be >="):
+            proc.stdin.transport.set_write_buffer_limits(low=-(2**64))
+
+
 async def test_abort_drops_what_waits() -> None:
     async with running("sleep", "1000", stdin=PIPE) as proc:
         proc.stdin.write(b"x" * ENDLESS)
