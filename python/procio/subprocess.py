@@ -17,12 +17,29 @@ from ._options import checked_grace, checked_signal
 from ._streams import StreamReader, StreamWriter
 
 if TYPE_CHECKING:
+    # What `__getattr__` below finds, by name, so that checkers know the type and find misspellings.
+    from asyncio.subprocess import SubprocessStreamProtocol as SubprocessStreamProtocol
+
     from ._results import Usage
     from ._subprocess_transport import SubprocessTransport
     from ._types import ExecKeywords, File, ShellKeywords, StrOrBytesPath
 else:
     # So that typing.get_type_hints() has an answer. The classes take longer to make than all else to import.
     ExecKeywords = File = ShellKeywords = StrOrBytesPath = SubprocessTransport = Usage = Any
+
+    def __getattr__(name: str) -> object:
+        """Look any other public ``name`` up in :mod:`asyncio.subprocess`, in whose place this may be imported."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            return getattr(asyncio.subprocess, name)
+        except AttributeError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+    def __dir__() -> list[str]:
+        """List the names of both."""
+        return sorted({*globals(), *(name for name in dir(asyncio.subprocess) if name[0] != "_")})
+
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell"]
 

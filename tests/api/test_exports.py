@@ -40,6 +40,20 @@ def test_module_subprocess_has_the_names_of_asyncio_subprocess() -> None:
     assert issubclass(procio.Process, asyncio.subprocess.Process)
 
 
+def test_module_subprocess_has_every_public_name_of_asyncios() -> None:
+    """For `import procio as asyncio`, after which `asyncio.subprocess.SubprocessStreamProtocol` is a name as before."""
+    names = {name for name in vars(asyncio.subprocess) if name[0] != "_"}
+    assert {name for name in names if not hasattr(procio.subprocess, name)} == set()
+    assert names <= set(dir(procio.subprocess))
+    assert procio.subprocess.SubprocessStreamProtocol is asyncio.subprocess.SubprocessStreamProtocol
+
+
+@pytest.mark.parametrize("name", ["SubprocessStreamProtocl", "_SubprocessStreamProtocol"])
+def test_module_subprocess_has_no_other_names(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"^module '(procio|asyncio)\.subprocess' has no attribute '{name}'$"):
+        getattr(procio.subprocess, name)
+
+
 @needs_procio
 def test_all() -> None:
     assert NAMES | {"install", "uninstall", "installed", "subprocess"} <= set(procio.__all__)

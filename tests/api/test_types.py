@@ -86,6 +86,9 @@ async def functions() -> None:
     assert_type(await procio.create_subprocess_exec("a", b"b"), procio.Process)
     assert_type(await procio.create_subprocess_shell("a"), procio.Process)
     assert_type(await procio.subprocess.create_subprocess_exec("a"), procio.Process)
+    made: asyncio.subprocess.SubprocessStreamProtocol = procio.subprocess.SubprocessStreamProtocol(
+        100, asyncio.get_running_loop()
+    )
     async with procio.open_process(["a"], stdout=procio.PIPE, grace=1, cwd="/") as owned:
         assert_type(owned, procio.Process)
     done = await procio.run_process(["a"], input=b"x", timeout=1, max_output=(1, 2), cwd="/")
@@ -214,6 +217,7 @@ async def main() -> None:
     await procio.run_process(["x"], input=b"bytes", encoding="utf-8")  # bytes with one
     await procio.run_process(["x"], text=True)  # no such keyword
     procio.slep(1)  # misspelt
+    procio.subprocess.SubprocessStreamProtocl  # misspelt
     procio.sleep(1)  # not awaited
     for line in proc.stdout:  # not async
         pass
