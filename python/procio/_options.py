@@ -153,12 +153,13 @@ def prepare(
     close_fds = _system.check(options, options.get("close_fds", True))
     executable, cwd, env = options.get("executable"), options.get("cwd"), options.get("env")
     _system.audit(args, executable, cwd, env)
+    program = args[0] if executable is None else executable
     return {
         "stdin": _system.descriptor(stdin),
         "stdout": _system.descriptor(stdout),
         "stderr": _system.descriptor(stderr),
         "platform": _system.platform(args, options, close_fds),
-        "env": None if env is None else _system.environment(env),
+        "env": None if env is None else _system.environment(env, program),
         "executable": None if executable is None else _system.encode(executable),
         "args": [_system.encode(arg) for arg in args],
         "cwd": None if cwd is None else _system.directory(cwd),
@@ -167,6 +168,6 @@ def prepare(
         "close_fds": bool(close_fds),
         "pipesize": pipesize if pipesize > 0 else None,
         "owned": False,
-        "program": args[0] if executable is None else executable,
+        "program": program,
         "directory": cwd,
     }

@@ -88,14 +88,20 @@ def descriptor(stream: File) -> int | None:
     return None if number == -1 else number
 
 
-def environment(env: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
-    """Encode the pairs of an environment."""
+def environment(env: Mapping[Any, Any], program: StrOrBytesPath) -> list[tuple[bytes, bytes]]:
+    """Encode the pairs of an environment, in which ``program`` may be searched for."""
     pairs = []
-    for name, value in env.items():
-        name = os.fsencode(name)
+    paths = set()
+    for key, value in env.items():
+        name = os.fsencode(key)
         if b"=" in name:
             raise ValueError("illegal environment variable name")
+        if name == b"PATH":
+            paths.add(type(key))
         pairs.append((encode(name), encode(value)))
+    # As os.get_exec_path, which Popen asks for a program without a slash only.
+    if {str, bytes} <= paths and not os.path.dirname(os.fsencode(program)):
+        raise ValueError("env cannot contain 'PATH' and b'PATH' keys")
     return pairs
 
 

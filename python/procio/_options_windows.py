@@ -102,7 +102,7 @@ if sys.platform == "win32":  # type checkers see nothing of this elsewhere
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return handle
 
-    def environment(env: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    def environment(env: Mapping[Any, Any], _program: StrOrBytesPath) -> list[tuple[str, str]]:
         """Encode the pairs of an environment."""
         pairs = list(env.items())
         for pair in pairs:

@@ -178,6 +178,26 @@ async def test_equals_sign_in_the_name_of_a_variable(name: Any) -> None:
     assert (await same("true", env={name: "value"}))["text"] == "illegal environment variable name"
 
 
+@pytest.mark.parametrize("options", [{}, {"executable": "true"}], ids=str)
+async def test_two_paths_to_search(options: dict[str, Any]) -> None:
+    """One as text, one as bytes: which of them holds?"""
+    env: Any = {"PATH": os.environ["PATH"], b"PATH": os.environb[b"PATH"]}
+    for program in ("true", b"true"):
+        error = await same(program, env=env, **options)
+        assert error["text"] == "env cannot contain 'PATH' and b'PATH' keys"
+    # Other faults are found first, as by Popen.
+    assert (await same("true", env={**env, "=": "x"}, **options))["text"] == "illegal environment variable name"
+
+
+@pytest.mark.parametrize("options", [{}, {"executable": SH}], ids=str)
+async def test_two_paths_and_nothing_to_search(options: dict[str, Any]) -> None:
+    env: Any = {"PATH": "/text", b"PATH": b"/bytes"}
+    program = "sh" if options else SH
+    expected = subprocess.run([program, "-c", "echo $PATH"], env=env, capture_output=True, check=True, **options).stdout
+    proc = await procio.create_subprocess_exec(program, "-c", "echo $PATH", env=env, stdout=PIPE, **options)
+    assert (await proc.communicate())[0] == expected
+
+
 async def test_lone_surrogate_that_cannot_be_encoded() -> None:
     assert (await same("true", "\ud800"))["class"] is UnicodeEncodeError
     assert (await same("true", env={"A": "\ud800"}))["class"] is UnicodeEncodeError

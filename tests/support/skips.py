@@ -251,6 +251,8 @@ POSIX_ONLY: Table = {
         "test_nul_in_executable": "the words are those of Windows: embedded null character",
         "test_options_of_a_wrong_type_or_value": "the options are those of POSIX (test_errors_are_those_of_popen)",
         "test_program_missing_in_the_path_of_env": _SEARCH,
+        "test_two_paths_and_nothing_to_search": "the names of variables are text here",
+        "test_two_paths_to_search": "the names of variables are text here",
         "test_program_that_cannot_be_run": _MODES,
     },
     "api/test_examples.py": {
