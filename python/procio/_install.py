@@ -50,7 +50,7 @@ def install(*loop_classes: type) -> None:
     Idempotent and thread-safe. A module that has already executed ``from asyncio import
     create_subprocess_exec`` keeps the function it has: install first, then import it.
 
-    Raises TypeError for a loop class whose attributes cannot be set.
+    Raises TypeError for what is no class, and for a loop class whose attributes cannot be set.
     """
     global _wanted
     with _lock:
@@ -98,6 +98,8 @@ def _patch_all(loop_classes: tuple[type, ...]) -> None:
 
 def _try_patch_all(loop_classes: tuple[type, ...]) -> None:
     for loop_class in loop_classes:
+        if not isinstance(loop_class, type):
+            raise TypeError(f"a class of event loops is needed, not {loop_class!r}")
         _patch_class(loop_class)
     for name, function in _FUNCTIONS.items():
         _patch_function(name, function)

@@ -79,13 +79,23 @@ def _descriptor_number(value: int) -> int:
 
 def descriptor(stream: File) -> int | None:
     """Return the descriptor of a stream, or one of the constants."""
-    if stream is None or isinstance(stream, int):
-        return stream
+    if stream is None:
+        return None
+    if isinstance(stream, int):
+        return _int(stream)
     # Not one of the constants: to Popen -1, as of a closed socket, is no stream at all.
-    number = operator.index(stream.fileno())
+    number = _int(operator.index(stream.fileno()))
     if number < -1:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return None if number == -1 else number
+
+
+def _int(number: int) -> int:
+    if number > _INT_MAX:
+        raise OverflowError("signed integer is greater than maximum")
+    if number < -_INT_MAX - 1:
+        raise OverflowError("signed integer is less than minimum")
+    return number
 
 
 def environment(env: Mapping[Any, Any], program: StrOrBytesPath) -> list[tuple[bytes, bytes]]:

@@ -140,6 +140,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._loop = loop
         self._protocol = protocol
         self._callback_mode = protocol is not None
+        self._streams = protocol is None
         # The view of a Process may not be the first one.
         self._closed = process.__dict__.get("_closed", False)
         # The protocol has been told, and those who wait for that.
@@ -276,8 +277,13 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._process.kill()
 
     def is_closing(self) -> bool:
-        """Return whether :meth:`close` was called."""
-        return bool(self._closed)
+        """Return whether :meth:`close` was called; for the view of a process, also whether it would do nothing."""
+        return bool(self._closed) or (self._streams and self._has_ended())
+
+    def _has_ended(self) -> bool:
+        """Whether the process and both of its outputs have ended: then asyncio's own stream protocol closes."""
+        outputs = (pipe for fd, pipe in self._pipes.items() if fd)
+        return self.get_returncode() is not None and all(pipe._stream._fileno() == -1 for pipe in outputs)
 
     def close(self) -> None:
         """Close the pipes, and kill the child if it still runs. A second call does nothing.

@@ -96,22 +96,16 @@ impl StreamReader {
     }
 
     // Documented by procio.StreamReader, through which it is called.
-    #[pyo3(signature = (separator=None), text_signature = "($self, separator=b'\\n')")]
     fn readuntil<'py>(
         slf: &Bound<'py, Self>,
-        separator: Option<&Bound<'py, PyAny>>,
+        separator: &Bound<'py, PyAny>,
     ) -> AwaitableResult<'py> {
-        let separators = match separator {
-            None => {
-                return awaitable(slf, Want::Until(Separators::newline()), Shape::Until);
-            }
-            Some(separator) => match separator.cast::<PyTuple>() {
-                Ok(tuple) => tuple
-                    .iter()
-                    .map(|item| one_separator(&item))
-                    .collect::<PyResult<Vec<_>>>()?,
-                Err(_) => vec![one_separator(separator)?],
-            },
+        let separators = match separator.cast::<PyTuple>() {
+            Ok(tuple) => tuple
+                .iter()
+                .map(|item| one_separator(&item))
+                .collect::<PyResult<Vec<_>>>()?,
+            Err(_) => vec![one_separator(separator)?],
         };
         let text = if separators.is_empty() {
             "Separator should contain at least one element"

@@ -178,6 +178,25 @@ async def test_equals_sign_in_the_name_of_a_variable(name: Any) -> None:
     assert (await same("true", env={name: "value"}))["text"] == "illegal environment variable name"
 
 
+class Numbered:
+    """A stream with a number of its choice."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+
+@pytest.mark.parametrize("number", [1 << 31, 1 << 40, 1 << 70, -(1 << 31) - 1, -(1 << 70)])
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+async def test_numbers_that_are_no_int(name: str, number: int) -> None:
+    for stream in (number, Numbered(number)):
+        options: dict[str, Any] = {name: stream}
+        ours, theirs = await procio_error("true", **options), popen_error("true", **options)
+        assert ours["class"] is theirs["class"] is OverflowError
+
+
 @pytest.mark.parametrize("options", [{}, {"executable": "true"}], ids=str)
 async def test_two_paths_to_search(options: dict[str, Any]) -> None:
     """One as text, one as bytes: which of them holds?"""

@@ -159,3 +159,11 @@ def test_running_loop_whose_class_cannot_be_changed() -> None:
 
     with asyncio.Runner(loop_factory=Own) as runner:
         runner.run(main())
+
+
+@pytest.mark.parametrize("what", [object(), asyncio.SelectorEventLoop.__name__, None])
+def test_what_is_no_class(what: Any, nothing_installed: None) -> None:
+    with pytest.raises(TypeError, match="a class of event loops is needed"):
+        procio.install(what)
+    with pytest.raises(TypeError, match="a class of event loops is needed"), procio.installed(what):
+        pass

@@ -172,6 +172,14 @@ async def test_readuntil_separator_across_pieces(reader: asyncio.StreamReader) -
     assert await reader.read(10) == b"rest"
 
 
+@pytest.mark.parametrize("separator", [None, 5, (None,)])
+async def test_readuntil_refuses_what_is_no_separator(reader: Any, separator: Any) -> None:
+    reader.feed_data(b"abc\n")
+    with pytest.raises(TypeError):
+        await reader.readuntil(separator)
+    assert await reader.readuntil() == b"abc\n"
+
+
 async def test_readuntil_tuple(reader: asyncio.StreamReader) -> None:
     """3.13: the shortest piece that ends with any of the separators."""
     reader.feed_data(b"one,two;three;;four")

@@ -249,6 +249,7 @@ POSIX_ONLY: Table = {
         "test_lone_surrogate_that_cannot_be_encoded": "a lone surrogate is a character like any other here",
         "test_missing_program_with_executable": _NAMES,
         "test_nul_in_executable": "the words are those of Windows: embedded null character",
+        "test_numbers_that_are_no_int": "the numbers are those of the C library here",
         "test_options_of_a_wrong_type_or_value": "the options are those of POSIX (test_errors_are_those_of_popen)",
         "test_program_missing_in_the_path_of_env": _SEARCH,
         "test_two_paths_and_nothing_to_search": "the names of variables are text here",

@@ -14,7 +14,7 @@ import skips
 from pipe_ends import MEG, opened, writing
 from protocols import PipeRecorder, Recorder, start
 from stock_loop import StockLoop
-from support import turns
+from support import turns, until
 
 pytestmark = pytest.mark.skipif(shim.ACTIVE, reason=skips.COMPARES_WITH_ASYNCIO)
 
@@ -189,3 +189,28 @@ def test_an_input_that_is_closed_and_then_drained(loop_factory: LoopFactory) -> 
 
     ours, theirs = on_both(drained, loop_factory)
     assert ours == theirs == ("nothing", b"data")
+
+
+@pytest.mark.parametrize("outputs", [True, False])
+def test_the_transport_of_streams_is_closing_after_the_end(outputs: bool, loop_factory: LoopFactory) -> None:
+    async def closing() -> tuple[bool, bool]:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(2**16, loop),
+            "cat",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if outputs else asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        process = asyncio.subprocess.Process(transport, protocol, loop)
+        before = transport.is_closing()
+        assert process.stdin is not None
+        process.stdin.close()
+        if process.stdout is not None:
+            assert await process.stdout.read() == b""
+        assert await process.wait() == 0
+        await until(transport.is_closing, "closing")
+        return before, transport.is_closing()
+
+    ours, theirs = on_both(closing, loop_factory)
+    assert ours == theirs == (False, True)
