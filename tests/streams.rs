@@ -5,7 +5,9 @@
 use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use procio::{Child, Command, Handle, Reactor, Stdio};
 
@@ -216,6 +218,50 @@ fn everything_fails_when_the_reactor_has_ended() {
             child.start_kill().unwrap();
         })
         .unwrap();
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_waits_for_the_next_turn_is_woken_when_the_reactor_ends() {
+    let reactor = Reactor::new().unwrap();
+    let handle = reactor.handle();
+    let (mut writer, mut reader) = reactor
+        .run_until(async {
+            let reader = start(&mut sh("echo out"), &handle).await;
+            reader.wait().await.unwrap();
+            let writer = start(Command::new("sleep").arg("1000"), &handle).await;
+            (writer, reader)
+        })
+        .unwrap();
+    // The output of the child that has ended is known to be there.
+    reactor.dispatch().unwrap();
+    let (reads, writes) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+    let (for_read, for_write) = (reads.clone().into(), writes.clone().into());
+    let stdin = writer.stdin.as_mut().unwrap();
+    // There is room for all of it: what waits does so because it has done enough for one turn.
+    let write = async { while stdin.write(b"").await.is_ok() {} };
+    let mut write = Box::pin(write);
+    let mut cx = Context::from_waker(&for_write);
+    assert!(write.as_mut().poll(&mut cx).is_pending());
+    let mut bytes = Vec::new();
+    let mut read = Box::pin(reader.stdout.as_mut().unwrap().read_to_end(&mut bytes));
+    let mut cx = Context::from_waker(&for_read);
+    assert!(read.as_mut().poll(&mut cx).is_pending());
+    drop(reactor);
+    assert!(writes.0.load(Ordering::SeqCst), "the write was not woken");
+    assert!(reads.0.load(Ordering::SeqCst), "the read was not woken");
+    assert!(read.as_mut().poll(&mut cx).is_ready());
+    drop(write);
+    writer.start_kill().unwrap();
 }
 
 #[test]

@@ -13,7 +13,8 @@ pub(super) enum Deferred {
 
 /// Any thread adds to it; the one that drives the reactor takes all at the start of a turn.
 pub(super) struct DeferredQueue {
-    queue: Mutex<Vec<Deferred>>,
+    /// Until the reactor ends.
+    queue: Mutex<Option<Vec<Deferred>>>,
     /// Whether there is something, for a look without the lock.
     pending: AtomicBool,
     /// The waker of the host, which drives the reactor: woken when a turn is due.
@@ -23,25 +24,38 @@ pub(super) struct DeferredQueue {
 impl DeferredQueue {
     pub(super) fn new() -> Self {
         DeferredQueue {
-            queue: Mutex::new(Vec::new()),
+            queue: Mutex::new(Some(Vec::new())),
             pending: AtomicBool::new(false),
             host: Mutex::new(None),
         }
     }
 
-    pub(super) fn push(&self, what: Deferred) {
+    /// `false` if the reactor has ended, and there is no other turn. Under the lock, as
+    /// [`end`](DeferredQueue::end): that comes before, and nothing is added, or after, and takes it.
+    pub(super) fn push(&self, what: Deferred) -> bool {
         let mut queue = lock(&self.queue);
-        queue.push(what);
+        let Some(waiting) = &mut *queue else {
+            return false;
+        };
+        waiting.push(what);
         self.pending.store(true, Ordering::Release);
         drop(queue);
         self.wake_host();
+        true
     }
 
     /// Takes all. The flag is lowered under the lock: what is added after that raises it again.
     pub(super) fn take(&self) -> Vec<Deferred> {
         let mut queue = lock(&self.queue);
         self.pending.store(false, Ordering::Release);
-        std::mem::take(&mut *queue)
+        queue.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The reactor ends. Takes all that will have no turn.
+    pub(super) fn end(&self) -> Vec<Deferred> {
+        let mut queue = lock(&self.queue);
+        self.pending.store(false, Ordering::Release);
+        queue.take().unwrap_or_default()
     }
 
     pub(super) fn is_pending(&self) -> bool {

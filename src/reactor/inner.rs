@@ -184,9 +184,11 @@ impl Inner {
         self.deferred.is_pending()
     }
 
-    /// Puts an operation off to the next turn.
-    pub(crate) fn defer_wake(&self, waker: &Waker) {
-        self.deferred.push(Deferred::Wake(waker.clone()));
+    /// Puts an operation off to the next turn, or to the end of the reactor. `false` if that has come, perhaps
+    /// since the operation looked: it will not be woken, and goes on as on any reactor that has ended.
+    #[must_use]
+    pub(crate) fn defer_wake(&self, waker: &Waker) -> bool {
+        self.deferred.push(Deferred::Wake(waker.clone()))
     }
 
     /// Has the source's [`resume`](Source::resume) called in the next turn.
@@ -313,9 +315,14 @@ impl Inner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        drop(self.deferred.take());
+        // Nothing but the queue may know of an operation that waits for the next turn.
+        let waits = |deferred| match deferred {
+            Deferred::Wake(waker) => Some(waker),
+            Deferred::Resume(_) => None,
+        };
+        let deferred = self.deferred.end().into_iter();
+        let mut wakers: Vec<Waker> = deferred.filter_map(waits).collect();
         let mut sources = std::mem::take(&mut *lock(&self.sources));
-        let mut wakers = Vec::new();
         for (_, source) in sources.drain() {
             source.shutdown(&mut wakers);
         }

@@ -81,6 +81,20 @@ fn what_was_put_off_before_there_was_a_host_is_seen() {
 }
 
 #[test]
+fn what_waits_for_a_turn_is_told_of_the_end() {
+    check(|| {
+        let queue = Arc::new(DeferredQueue::new());
+        let pushed = queue.clone();
+        let pusher = thread::spawn(move || pushed.push(Deferred::Wake(Waker::noop().clone())));
+        // As `Inner::turn`, then `Inner::close`.
+        let taken = queue.take().len() + queue.end().len();
+        let added = pusher.join().unwrap();
+        assert_eq!(taken, usize::from(added), "woken, or told at once");
+        assert!(queue.take().is_empty());
+    });
+}
+
+#[test]
 fn what_came_before_a_wake_is_seen_by_the_poll_after_it() {
     check(|| {
         let poller = FakePoller::default();

@@ -388,9 +388,8 @@ impl Drop for ReadPipe {
 
 impl ReadSource {
     fn poll(&self, reader: &mut ReadState, want: &mut Want, cx: &mut Context<'_>) -> Poll<Found> {
-        if self.reactor.budget_exhausted() {
+        if self.reactor.budget_exhausted() && self.reactor.defer_wake(cx.waker()) {
             reader.wait(cx);
-            self.reactor.defer_wake(cx.waker());
             return Poll::Pending;
         }
         loop {
@@ -435,8 +434,9 @@ impl ReadSource {
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut Reader<ReadEnd>) -> Result<Fill, OutOfMemory>,
     ) -> Result<bool, OutOfMemory> {
-        if self.reactor.budget_exhausted() && (reader.is_ready() || reader.has_parked()) {
-            self.reactor.defer_wake(cx.waker());
+        let finds_something = reader.is_ready() || reader.has_parked();
+        if finds_something && self.reactor.budget_exhausted() && self.reactor.defer_wake(cx.waker())
+        {
             return Ok(false);
         }
         Ok(match read(&mut reader.reader)? {

@@ -149,8 +149,7 @@ impl WritePipe {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut writer = self.lock();
-        if self.0.reactor.budget_exhausted() {
-            self.0.reactor.defer_wake(cx.waker());
+        if self.0.reactor.budget_exhausted() && self.0.reactor.defer_wake(cx.waker()) {
             return Poll::Pending;
         }
         let result = writer.write_some(slices);
