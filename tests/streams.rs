@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use procio::{Child, Command, Handle, Reactor, Stdio};
 
@@ -218,6 +218,35 @@ fn everything_fails_when_the_reactor_has_ended() {
             child.start_kill().unwrap();
         })
         .unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn an_output_that_has_bytes_is_not_given_up_as_a_descriptor() {
+    use std::io::Read;
+    run(async |handle| {
+        let (mut end, told) = std::io::pipe().unwrap();
+        let mut command = sh("head -c 200000 /dev/zero; exec 2>&-; sleep 1000");
+        command.stdout(Stdio::piped()).kill_on_drop(true);
+        command.stderr(std::os::fd::OwnedFd::from(told));
+        let mut child = command.spawn(&handle).await.unwrap();
+        drop(command);
+        // When all is written, what the pipe does not hold was collected.
+        let written = std::thread::spawn(move || end.read(&mut [0]));
+        let mut communicate = Box::pin(child.communicate(None));
+        std::future::poll_fn(|cx| {
+            assert!(communicate.as_mut().poll(cx).is_pending());
+            if written.is_finished() {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        drop(communicate);
+        let given = child.stdout.take().unwrap().into_owned_fd();
+        assert!(given.is_err(), "what was collected is lost");
+    });
 }
 
 /// Whether it was woken.

@@ -243,13 +243,16 @@ impl ChildStdin {
     }
 }
 
-/// The descriptor of an output that has nothing which only this end knows of.
+/// The descriptor of an output that has nothing which only this end knows of. Under one lock it is looked at and
+/// taken from the reactor: a thread that drives that could read ahead in between. It is made blocking after that,
+/// since the reactor's descriptor is of the same open file description, and a read of it must not block.
 fn into_blocking(mut reading: Reading) -> io::Result<OwnedFd> {
     let pipe = reading.whole();
-    if !pipe.lock().buffered().is_empty() {
-        return Err(in_use());
-    }
-    let fd = pipe.duplicate()?.ok_or_else(in_use)?;
+    let mut reader = pipe.lock();
+    let unread = reader.io().filter(|_| reader.len() == 0);
+    let fd = sys::try_clone(unread.ok_or_else(in_use)?.get())?;
+    reader.close();
+    drop(reader);
     sys::set_blocking(&fd)?;
     Ok(fd)
 }
