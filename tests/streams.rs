@@ -294,6 +294,32 @@ fn what_waits_for_the_next_turn_is_woken_when_the_reactor_ends() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_start_on_an_ended_reactor_makes_no_child() {
+    use std::cell::Cell;
+    thread_local!(static FORKS: Cell<u32> = const { Cell::new(0) });
+    /// Runs in the thread that forks.
+    extern "C" fn count() {
+        FORKS.set(FORKS.get() + 1);
+    }
+    // SAFETY: the function exists as long as the process.
+    assert_eq!(unsafe { libc::pthread_atfork(Some(count), None, None) }, 0);
+    let ended = Reactor::new().unwrap().handle();
+    let reactor = Reactor::new().unwrap();
+    let mut command = Command::new("true");
+    // SAFETY: does nothing. With a hook, the child is made by fork.
+    unsafe { command.pre_exec(|| Ok(())) };
+    let error = reactor.run_until(command.spawn(&ended)).unwrap();
+    let error = error.unwrap_err();
+    assert_eq!(error.stage(), procio::Stage::Setup);
+    assert_eq!(error.io_error().kind(), ErrorKind::Other);
+    assert_eq!(FORKS.get(), 0);
+    let status = reactor.run_until(command.status(&reactor));
+    assert!(status.unwrap().unwrap().success());
+    assert_eq!(FORKS.get(), 1, "forks are counted");
+}
+
+#[test]
 fn values_can_go_to_other_threads() {
     fn check<T: Send + Sync + std::fmt::Debug + 'static>() {}
     check::<Child>();

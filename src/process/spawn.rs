@@ -62,6 +62,10 @@ impl PendingSpawn {
         reactor: &Arc<Inner>,
         fork: Option<&mut dyn sys::Fork>,
     ) -> Result<Self, SpawnError> {
+        // Before there is a child: one that is killed afterwards may have begun its work.
+        if reactor.is_closed() {
+            return Err(SpawnError::setup(reactor_ended()));
+        }
         for stdio in [&command.stdin, &command.stdout, &command.stderr] {
             if let Target::Raw(handle) = stdio.0 {
                 sys::check_open(handle).map_err(SpawnError::setup)?;
