@@ -189,6 +189,20 @@ fn closing_comes_after_what_a_cancelled_communicate_had_to_write() {
 }
 
 #[test]
+fn a_write_that_is_given_up_leaves_nothing_to_flush() {
+    run(async |handle| {
+        let mut command = Command::new("sleep");
+        let mut child = start(command.arg("1000").kill_on_drop(true), &handle).await;
+        let stdin = child.stdin.as_mut().unwrap();
+        give_up(stdin.write_all(&vec![b'x'; 1 << 20]));
+        let flushed = pin!(stdin.flush()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(flushed, Poll::Ready(Ok(()))), "{flushed:?}");
+        #[cfg(unix)]
+        child.stdin.take().unwrap().into_owned_fd().unwrap();
+    });
+}
+
+#[test]
 fn everything_fails_when_the_reactor_has_ended() {
     let reactor = Reactor::new().unwrap();
     let handle = reactor.handle();

@@ -228,7 +228,7 @@ impl ChildStdin {
     /// When it is closed, or a [`communicate`](crate::Child::communicate) that was given up has still to
     /// write; when there are no descriptors.
     pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        if !self.pipe.lock().has_room() {
+        if !self.pipe.lock().is_flushed() {
             return Err(in_use());
         }
         let fd = self.pipe.duplicate()?.ok_or_else(in_use)?;

@@ -171,7 +171,7 @@ impl WritePipe {
         let mut writer = self.lock();
         match writer.closed() {
             Some(closed) => Poll::Ready(closed.error().map_or(Ok(()), Err)),
-            None if writer.has_room() => Poll::Ready(Ok(())),
+            None if writer.is_flushed() => Poll::Ready(Ok(())),
             None => self.wait_for_room(&mut writer, key, cx).map(Err),
         }
     }

@@ -209,6 +209,12 @@ impl<S: WriteIo> Writer<S> {
         error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
+    /// Whether nothing of ours is still to be written: a write that found no room, and may have been given
+    /// up, left nothing.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whether nothing is queued and no event is awaited.
     pub(crate) fn has_room(&self) -> bool {
         self.queue.is_empty() && !self.blocked
