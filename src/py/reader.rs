@@ -147,10 +147,9 @@ impl StreamReader {
         if let Some(exception) = self.stream.exception() {
             return Some(exception.clone_ref(py));
         }
-        let reader = self.stream.pipe.lock();
-        reader
-            .error()
-            .map(|error| os_error(py, error, None).into_value(py).into_any())
+        self.stream
+            .read_error()
+            .map(|error| os_error(py, &error, None).into_value(py).into_any())
     }
 
     /// Make every reading method raise `exc`, from now on; or, with None, read on.

@@ -19,6 +19,7 @@ use super::python_bytes::write;
 use super::spawn::Request;
 use super::stop::warn_of_refusal;
 use super::timer::Timer;
+use crate::error::error_again;
 use crate::process::communicate::Collect;
 use crate::process::run::{Failure, Feed, Limits, Period, Run};
 use crate::stream::buffer::{OutOfMemory, Sink};
@@ -184,12 +185,13 @@ impl RunOp {
 
     fn outcome(&self, py: Python<'_>, run: &mut Run<RunSink>) -> PyResult<Outcome> {
         let [stdout, stderr] = run.outputs();
-        let failed = [&stdout, &stderr].into_iter().flatten().find_map(|output| {
-            let reader = output.pipe().lock();
-            reader.error().map(|error| os_error(py, error, None))
-        });
+        let failed = [&stdout, &stderr]
+            .into_iter()
+            .flatten()
+            .find_map(|output| output.pipe().lock().error().map(error_again));
+        // Without the lock: to make the exception may run code of the program.
         if let Some(error) = failed {
-            return Err(error);
+            return Err(os_error(py, &error, None));
         }
         let finish = |collect: Option<Collect<RunSink>>| {
             let sink = collect.and_then(|mut collect| collect.take());

@@ -1,6 +1,7 @@
 //! What a reader is: the pipe, what Python code has told it, and which operation may read. Its methods
 //! are in the file `reader.rs`.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use pyo3::prelude::*;
 use super::child_lifetime::ChildLifetime;
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
+use crate::error::error_again;
 use crate::stream::read_pipe::ReadPipe;
 use crate::sync::lock;
 
@@ -95,10 +97,16 @@ impl Stream {
         raise(py, self.exception())
     }
 
+    /// The error that ended reading, made anew: to make an exception of it may run code of the program, which may ask for
+    /// the lock that guards it.
+    pub(super) fn read_error(&self) -> Option<io::Error> {
+        self.pipe.lock().error().map(error_again)
+    }
+
     /// Why reading failed.
     pub(super) fn failure(&self, py: Python<'_>) -> PyErr {
-        match self.pipe.lock().error() {
-            Some(error) => os_error(py, error, None),
+        match self.read_error() {
+            Some(error) => os_error(py, &error, None),
             None => PyAssertionError::new_err("reading has not failed"),
         }
     }

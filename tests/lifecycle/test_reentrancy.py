@@ -141,3 +141,40 @@ with asyncio.Runner(loop_factory=Loop) as runner:
 print(json.dumps(seen))
 """
     assert "<coroutine run_process>" in script_result(code)
+
+
+def test_a_finalizer_that_asks_the_stream_whose_exception_is_made() -> None:
+    """Up to 3.11 the collector of cycles runs where an object is made, such as an exception."""
+    code = """
+async def read(stream):
+    try:
+        await stream.read()
+    except RuntimeError:
+        pass
+
+class Asks:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        seen.append(proc.stdout.at_eof())
+
+seen = []
+loop = new_loop()
+proc = loop.run_until_complete(procio.create_subprocess_exec("sleep", "1000", stdout=PIPE))
+loop.close()
+asyncio.run(read(proc.stdout))
+assert isinstance(proc.stdout.exception(), OSError)
+gc.collect()
+gc.disable()
+Asks()
+gc.set_threshold(1)
+gc.enable()
+for _ in range(5):
+    made = proc.stdout.exception()
+gc.set_threshold(700)
+gc.collect()
+proc.kill()
+print(json.dumps(seen))
+"""
+    assert script_result(code) == [True]

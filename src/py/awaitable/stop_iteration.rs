@@ -97,6 +97,10 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
             return;
         };
         let object = object.into_ptr();
+        if HAS_LOCK && ffi::Py_REFCNT(object) > 1 {
+            // What was let go has asked the collector for all objects, and keeps this one.
+            return ffi::Py_DECREF(object);
+        }
         let class = ffi::Py_TYPE(object);
         ffi::PyObject_GC_UnTrack(object.cast());
         ffi::Py_XDECREF((&raw mut (*fields).args).replace(ptr::null_mut()));
