@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 mod deferred;
 pub(crate) mod flags;
@@ -17,8 +16,8 @@ mod loom_tests;
 pub(crate) mod poll_thread;
 mod registered;
 pub(crate) mod waiters;
+mod wheel;
 
-use flags::ThreadWaker;
 pub(crate) use inner::{Inner, Source};
 pub(crate) use registered::Registered;
 
@@ -157,7 +156,8 @@ impl Reactor {
     }
 
     /// Drives the reactor on this thread until `future` ends, and returns what it gives. The future
-    /// may wait for other things than children, too, if they wake it.
+    /// may wait for other things than children, too, if they wake it. Several threads may do so at once: one of
+    /// them waits for the events of all.
     ///
     /// ```
     /// let reactor = procio::Reactor::new()?;
@@ -168,9 +168,8 @@ impl Reactor {
     /// # Errors
     /// What the system's poll call reports; none is expected.
     pub fn run_until<F: Future>(&self, future: F) -> io::Result<F::Output> {
-        let thread_waker = Arc::new(ThreadWaker::new(self.poller.notifier()?));
+        let thread_waker = self.inner().thread_waker(self.poller.notifier()?);
         let waker = Waker::from(thread_waker.clone());
-        self.set_waker(&waker);
         let mut future = pin!(future);
         loop {
             if thread_waker.take()
@@ -179,8 +178,8 @@ impl Reactor {
                 return Ok(value);
             }
             let idle = !self.inner().wants_turn() && !thread_waker.is_notified();
-            self.inner()
-                .turn(if idle { None } else { Some(Duration::ZERO) })?;
+            let sleeper = idle.then_some((&*thread_waker, &waker));
+            self.inner().turn(sleeper)?;
         }
     }
 

@@ -12,23 +12,29 @@ pub(crate) fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> MutexGuard<'_, T> 
 /// which tries all that several threads and a weak memory model can come to.
 pub(crate) mod modelled {
     #[cfg(all(test, loom))]
-    pub(crate) use loom::sync::Mutex;
-    #[cfg(all(test, loom))]
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
-    #[cfg(not(all(test, loom)))]
-    pub(crate) use std::sync::Mutex;
+    #[cfg(all(test, loom))]
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
     #[cfg(not(all(test, loom)))]
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
+    #[cfg(not(all(test, loom)))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
     #[cfg(not(all(test, loom)))]
     pub(crate) use super::lock;
 
     /// As [`lock`](super::lock).
     #[cfg(all(test, loom))]
-    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> loom::sync::MutexGuard<'_, T> {
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits until `condition` is notified, perhaps for nothing.
+    pub(crate) fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let guard = condition.wait(guard);
+        guard.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Runs a test with at most two interruptions of threads that could go on, which loom's documentation says

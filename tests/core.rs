@@ -229,3 +229,42 @@ fn a_group_that_is_owned_is_killed_with_its_reactor() {
     pids.into_iter().for_each(wait_until_dead);
     assert_eq!(child.try_wait().and_then(|status| status.signal()), Some(9));
 }
+
+#[test]
+fn threads_that_drive_one_reactor_do_not_keep_each_other_asleep() {
+    let reactor = std::sync::Arc::new(Reactor::new().unwrap());
+    let (ended, ends) = std::sync::mpsc::channel();
+    let long = reactor.run_until(Command::new("sleep").arg("100").spawn(&*reactor));
+    let long = std::sync::Arc::new(long.unwrap().unwrap());
+    let drive = |rounds| {
+        let (reactor, ended, long) = (reactor.clone(), ended.clone(), long.clone());
+        std::thread::spawn(move || {
+            if rounds == 0 {
+                // The others have to see to their own children while this one sleeps.
+                reactor.run_until(long.wait()).unwrap().unwrap();
+            }
+            for _ in 0..rounds {
+                let command = Command::new("true");
+                assert!(
+                    reactor
+                        .run_until(command.status(&*reactor))
+                        .unwrap()
+                        .unwrap()
+                        .success()
+                );
+            }
+            ended.send(rounds).unwrap();
+        })
+    };
+    let limit = std::time::Duration::from_secs(20);
+    let threads = [0, 250, 250].map(drive);
+    for _ in 0..2 {
+        assert_eq!(ends.recv_timeout(limit), Ok(250), "a thread sleeps");
+    }
+    // By a thread that does not drive.
+    long.start_kill().unwrap();
+    assert_eq!(ends.recv_timeout(limit), Ok(0), "a thread sleeps");
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}

@@ -5,9 +5,7 @@
     allow(dead_code, reason = "without Python fewer threads help")
 )]
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Wake;
 
 use crate::sync::modelled::AtomicBool;
 use crate::sys;
@@ -20,39 +18,6 @@ pub(crate) trait WakeThread: Send + Sync + 'static {
 impl WakeThread for sys::Notifier {
     fn notify(&self) {
         sys::Notifier::notify(self, sys::WAKE_TOKEN);
-    }
-}
-
-/// The waker of a thread that drives a reactor and polls one future.
-pub(super) struct ThreadWaker<N> {
-    notified: AtomicBool,
-    notifier: N,
-}
-
-impl<N: WakeThread> ThreadWaker<N> {
-    /// The first poll is due.
-    pub(super) fn new(notifier: N) -> Self {
-        ThreadWaker {
-            notified: AtomicBool::new(true),
-            notifier,
-        }
-    }
-
-    /// Whether a poll is due, which then is no more.
-    pub(super) fn take(&self) -> bool {
-        self.notified.swap(false, Ordering::AcqRel)
-    }
-
-    pub(super) fn is_notified(&self) -> bool {
-        self.notified.load(Ordering::Acquire)
-    }
-}
-
-impl<N: WakeThread> Wake for ThreadWaker<N> {
-    fn wake(self: Arc<Self>) {
-        if !self.notified.swap(true, Ordering::AcqRel) {
-            self.notifier.notify();
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::reactor_ended;
 use crate::reactor::deferred::{Deferred, DeferredQueue};
+use crate::reactor::wheel::{ThreadWaker, Wheel};
 use crate::sync::lock;
 use crate::sys::{self, Event, Readiness};
 
@@ -20,6 +21,9 @@ const BYTES_PER_TURN: isize = 1024 * 1024;
 /// buffer: four thousand short lines are a turn.
 const CALL_COST: usize = 512;
 const OPERATION_COST: usize = 256;
+
+/// A thread that is to sleep until something is ready or it is woken.
+pub(super) type Sleeper<'a> = (&'a ThreadWaker<sys::Notifier>, &'a Waker);
 
 /// Something registered in the reactor.
 pub(crate) trait Source: Send + Sync {
@@ -46,6 +50,7 @@ pub(crate) struct Inner {
     /// the source has gone, must not be taken for one of its successor.
     next_token: AtomicUsize,
     deferred: DeferredQueue,
+    wheel: Arc<Wheel>,
     /// Events that the poll thread or the shared completion port has collected.
     collected: Mutex<Vec<Event>>,
     budget: AtomicIsize,
@@ -94,6 +99,7 @@ impl Inner {
             sources: Mutex::default(),
             next_token: AtomicUsize::new(0),
             deferred: DeferredQueue::new(),
+            wheel: Arc::new(Wheel::new()),
             collected: Mutex::default(),
             budget: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
@@ -116,7 +122,7 @@ impl Inner {
 
     /// As [`Reactor::dispatch`](crate::Reactor::dispatch).
     pub(crate) fn dispatch(&self) -> io::Result<bool> {
-        self.turn(Some(Duration::ZERO))?;
+        self.turn(None)?;
         Ok(self.wants_turn())
     }
 
@@ -130,7 +136,12 @@ impl Inner {
         self.suspended.load(Ordering::Acquire)
     }
 
-    pub(super) fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn thread_waker(&self, notifier: sys::Notifier) -> Arc<ThreadWaker<sys::Notifier>> {
+        Arc::new(ThreadWaker::new(&self.wheel, notifier))
+    }
+
+    /// Does what is ready, and with a `sleeper` waits until something is.
+    pub(super) fn turn(&self, sleeper: Option<Sleeper<'_>>) -> io::Result<()> {
         self.budget.store(BYTES_PER_TURN, Ordering::Relaxed);
         let mut wakers = Vec::new();
         // Taken first: a guard in the head of the loop would live as long as the loop, and what is
@@ -146,18 +157,13 @@ impl Inner {
                 }
             }
         }
-        let timeout = if wakers.is_empty() {
-            timeout
-        } else {
-            Some(Duration::ZERO)
-        };
+        let sleeper = sleeper.filter(|_| wakers.is_empty());
         let mut events = std::mem::take(&mut *lock(&self.collected));
         // If that fails, what was collected and resumed goes on all the same: no other turn will do it.
         let waited = if self.is_suspended() {
             Ok(())
         } else {
-            let poller = self.poller();
-            poller.and_then(|poller| poller.wait(&mut events, timeout))
+            self.wait(&mut events, sleeper)
         };
         for event in events {
             // The clone keeps the source alive while it is at work, even if it ends itself.
@@ -167,6 +173,20 @@ impl Inner {
         }
         wakers.into_iter().for_each(Waker::wake);
         waited
+    }
+
+    /// Takes what is ready out of the poller. Another thread that does so sees to it by itself.
+    fn wait(&self, events: &mut Vec<Event>, sleeper: Option<Sleeper<'_>>) -> io::Result<()> {
+        let Some(_at_wheel) = self.wheel.take(sleeper.map(|(thread, _)| thread)) else {
+            return Ok(());
+        };
+        let mut timeout = Some(Duration::ZERO);
+        if let Some((_, waker)) = sleeper {
+            // Who sleeps is told of work that is put off. What was put off before, and told to another, is seen.
+            self.set_host(waker);
+            timeout = timeout.filter(|_| self.wants_turn());
+        }
+        self.poller()?.wait(events, timeout)
     }
 
     /// Takes events that another thread has waited for, to be seen to in the next turn.

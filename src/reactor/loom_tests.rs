@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 use loom::sync::atomic::AtomicBool;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use super::deferred::{Deferred, DeferredQueue};
-use super::flags::{Announced, StopSignal, ThreadWaker, WakeThread};
+use super::flags::{Announced, StopSignal, WakeThread};
+use super::wheel::{ThreadWaker, Wheel};
 use crate::sync::modelled::check;
 
 /// As the notifier of a poller: a wake-up stays until it is waited for.
@@ -27,6 +28,21 @@ impl FakePoller {
         }
         *raised = false;
     }
+
+    /// Takes what there is.
+    fn look(&self) {
+        *self.0.0.lock().unwrap() = false;
+    }
+}
+
+/// As `Inner::wait`, with a queue for what is put off.
+fn sleep(thread: &Arc<ThreadWaker<FakePoller>>, wheel: &Wheel, queue: &DeferredQueue) {
+    if let Some(_at_wheel) = wheel.take(Some(&**thread)) {
+        queue.set_host(&Waker::from(thread.clone()));
+        if !queue.is_pending() {
+            thread.notifier().wait();
+        }
+    }
 }
 
 impl WakeThread for FakePoller {
@@ -40,9 +56,8 @@ impl WakeThread for FakePoller {
 #[test]
 fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
     check(|| {
-        let (queue, poller) = (Arc::new(DeferredQueue::new()), FakePoller::default());
-        let thread_waker = Arc::new(ThreadWaker::new(poller.clone()));
-        queue.set_host(&Waker::from(thread_waker.clone()));
+        let (queue, wheel) = (Arc::new(DeferredQueue::new()), Arc::new(Wheel::new()));
+        let thread_waker = Arc::new(ThreadWaker::new(&wheel, FakePoller::default()));
         let pushed = queue.clone();
         let pusher = thread::spawn(move || {
             pushed.push(Deferred::Resume(1));
@@ -54,8 +69,8 @@ fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
             thread_waker.take();
             let idle = !queue.is_pending() && !thread_waker.is_notified();
             taken += queue.take().len();
-            if idle {
-                poller.wait();
+            if idle && taken < 2 {
+                sleep(&thread_waker, &wheel, &queue);
             }
         }
         pusher.join().unwrap();
@@ -66,15 +81,12 @@ fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
 #[test]
 fn what_was_put_off_before_there_was_a_host_is_seen() {
     check(|| {
-        let (queue, poller) = (Arc::new(DeferredQueue::new()), FakePoller::default());
-        let thread_waker = Arc::new(ThreadWaker::new(poller.clone()));
+        let (queue, wheel) = (Arc::new(DeferredQueue::new()), Arc::new(Wheel::new()));
+        let thread_waker = Arc::new(ThreadWaker::new(&wheel, FakePoller::default()));
         thread_waker.take();
         let pushed = queue.clone();
         let pusher = thread::spawn(move || pushed.push(Deferred::Resume(1)));
-        queue.set_host(&Waker::from(thread_waker));
-        if !queue.is_pending() {
-            poller.wait();
-        }
+        sleep(&thread_waker, &wheel, &queue);
         assert_eq!(queue.take().len(), 1);
         pusher.join().unwrap();
     });
@@ -97,8 +109,8 @@ fn what_waits_for_a_turn_is_told_of_the_end() {
 #[test]
 fn what_came_before_a_wake_is_seen_by_the_poll_after_it() {
     check(|| {
-        let poller = FakePoller::default();
-        let thread_waker = Arc::new(ThreadWaker::new(poller.clone()));
+        let (queue, wheel) = (DeferredQueue::new(), Arc::new(Wheel::new()));
+        let thread_waker = Arc::new(ThreadWaker::new(&wheel, FakePoller::default()));
         let done = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
         let threads = [0, 1].map(|at| {
             let (done, waker) = (done.clone(), Waker::from(thread_waker.clone()));
@@ -111,13 +123,111 @@ fn what_came_before_a_wake_is_seen_by_the_poll_after_it() {
             if thread_waker.take() && done.iter().all(|done| done.load(Relaxed)) {
                 break;
             }
-            if !thread_waker.is_notified() {
-                poller.wait();
-            }
+            sleep(&thread_waker, &wheel, &queue);
         }
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// Two threads that drive one reactor, each until it is done. The second is so after an event, whichever of
+/// them gets that.
+struct Pair {
+    wheel: Arc<Wheel>,
+    poller: FakePoller,
+    threads: [Arc<ThreadWaker<FakePoller>>; 2],
+    done: [AtomicBool; 2],
+    event: AtomicBool,
+}
+
+impl Pair {
+    fn new() -> Arc<Self> {
+        let (wheel, poller) = (Arc::new(Wheel::new()), FakePoller::default());
+        Arc::new(Pair {
+            threads: [(); 2].map(|()| Arc::new(ThreadWaker::new(&wheel, poller.clone()))),
+            done: [(); 2].map(|()| AtomicBool::new(false)),
+            event: AtomicBool::new(false),
+            wheel,
+            poller,
+        })
+    }
+
+    fn end(&self, at: usize) {
+        self.done[at].store(true, Relaxed);
+        self.threads[at].clone().wake();
+    }
+
+    fn happen(&self) {
+        self.event.store(true, Relaxed);
+        self.poller.notify();
+    }
+
+    /// As `Reactor::run_until`.
+    fn drive(&self, at: usize) {
+        let thread = &*self.threads[at];
+        while !(thread.take() && self.done[at].load(Relaxed)) {
+            let sleeps = !thread.is_notified();
+            let Some(at_wheel) = self.wheel.take(sleeps.then_some(thread)) else {
+                continue;
+            };
+            if sleeps {
+                self.poller.wait();
+            } else {
+                self.poller.look();
+            }
+            drop(at_wheel);
+            if self.event.swap(false, Relaxed) {
+                self.end(1);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_event_that_comes_to_one_driver_wakes_another() {
+    check(|| {
+        let pair = Pair::new();
+        pair.happen();
+        let other = pair.clone();
+        let thread = thread::spawn(move || {
+            other.drive(1);
+            other.end(0);
+        });
+        pair.drive(0);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_driver_is_woken_while_another_sleeps_in_the_poller() {
+    check(|| {
+        let pair = Pair::new();
+        let (first, second) = (pair.clone(), pair.clone());
+        let first = thread::spawn(move || first.drive(0));
+        let second = thread::spawn(move || {
+            second.drive(1);
+            second.end(0);
+        });
+        pair.end(1);
+        first.join().unwrap();
+        second.join().unwrap();
+    });
+}
+
+#[test]
+fn a_driver_that_leaves_is_succeeded() {
+    check(|| {
+        let pair = Pair::new();
+        let (first, second) = (pair.clone(), pair.clone());
+        let first = thread::spawn(move || {
+            first.drive(0);
+            first.happen();
+        });
+        let second = thread::spawn(move || second.drive(1));
+        pair.end(0);
+        first.join().unwrap();
+        second.join().unwrap();
     });
 }
 
