@@ -10,13 +10,13 @@ use std::task::{Context, Poll, Waker};
 mod deferred;
 pub(crate) mod flags;
 mod inner;
+mod leader;
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(any(feature = "python", feature = "tokio"))]
 pub(crate) mod poll_thread;
 mod registered;
 pub(crate) mod waiters;
-mod wheel;
 
 pub(crate) use inner::{Inner, Source};
 pub(crate) use registered::Registered;

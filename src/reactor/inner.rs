@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::error::reactor_ended;
 use crate::reactor::deferred::{Deferred, DeferredQueue};
-use crate::reactor::wheel::{ThreadWaker, Wheel};
+use crate::reactor::leader::{Leadership, ThreadWaker};
 use crate::sync::lock;
 use crate::sys::{self, Event, Readiness};
 
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     /// the source has gone, must not be taken for one of its successor.
     next_token: AtomicUsize,
     deferred: DeferredQueue,
-    wheel: Arc<Wheel>,
+    leadership: Arc<Leadership>,
     /// Events that the poll thread or the shared completion port has collected.
     collected: Mutex<Vec<Event>>,
     budget: AtomicIsize,
@@ -99,7 +99,7 @@ impl Inner {
             sources: Mutex::default(),
             next_token: AtomicUsize::new(0),
             deferred: DeferredQueue::new(),
-            wheel: Arc::new(Wheel::new()),
+            leadership: Arc::new(Leadership::new()),
             collected: Mutex::default(),
             budget: AtomicIsize::new(BYTES_PER_TURN),
             closed: AtomicBool::new(false),
@@ -137,7 +137,7 @@ impl Inner {
     }
 
     pub(super) fn thread_waker(&self, notifier: sys::Notifier) -> Arc<ThreadWaker<sys::Notifier>> {
-        Arc::new(ThreadWaker::new(&self.wheel, notifier))
+        Arc::new(ThreadWaker::new(&self.leadership, notifier))
     }
 
     /// Does what is ready, and with a `sleeper` waits until something is.
@@ -177,7 +177,7 @@ impl Inner {
 
     /// Takes what is ready out of the poller. Another thread that does so sees to it by itself.
     fn wait(&self, events: &mut Vec<Event>, sleeper: Option<Sleeper<'_>>) -> io::Result<()> {
-        let Some(_at_wheel) = self.wheel.take(sleeper.map(|(thread, _)| thread)) else {
+        let Some(_leading) = self.leadership.take(sleeper.map(|(thread, _)| thread)) else {
             return Ok(());
         };
         let mut timeout = Some(Duration::ZERO);

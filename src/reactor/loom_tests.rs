@@ -11,7 +11,7 @@ use loom::thread;
 
 use super::deferred::{Deferred, DeferredQueue};
 use super::flags::{Announced, StopSignal, WakeThread};
-use super::wheel::{ThreadWaker, Wheel};
+use super::leader::{Leadership, ThreadWaker};
 use crate::sync::modelled::check;
 
 /// As the notifier of a poller: a wake-up stays until it is waited for.
@@ -36,8 +36,8 @@ impl FakePoller {
 }
 
 /// As `Inner::wait`, with a queue for what is put off.
-fn sleep(thread: &Arc<ThreadWaker<FakePoller>>, wheel: &Wheel, queue: &DeferredQueue) {
-    if let Some(_at_wheel) = wheel.take(Some(&**thread)) {
+fn sleep(thread: &Arc<ThreadWaker<FakePoller>>, leadership: &Leadership, queue: &DeferredQueue) {
+    if let Some(_leading) = leadership.take(Some(&**thread)) {
         queue.set_host(&Waker::from(thread.clone()));
         if !queue.is_pending() {
             thread.notifier().wait();
@@ -56,8 +56,8 @@ impl WakeThread for FakePoller {
 #[test]
 fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
     check(|| {
-        let (queue, wheel) = (Arc::new(DeferredQueue::new()), Arc::new(Wheel::new()));
-        let thread_waker = Arc::new(ThreadWaker::new(&wheel, FakePoller::default()));
+        let (queue, leadership) = (Arc::new(DeferredQueue::new()), Arc::new(Leadership::new()));
+        let thread_waker = Arc::new(ThreadWaker::new(&leadership, FakePoller::default()));
         let pushed = queue.clone();
         let pusher = thread::spawn(move || {
             pushed.push(Deferred::Resume(1));
@@ -70,7 +70,7 @@ fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
             let idle = !queue.is_pending() && !thread_waker.is_notified();
             taken += queue.take().len();
             if idle && taken < 2 {
-                sleep(&thread_waker, &wheel, &queue);
+                sleep(&thread_waker, &leadership, &queue);
             }
         }
         pusher.join().unwrap();
@@ -81,12 +81,12 @@ fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
 #[test]
 fn what_was_put_off_before_there_was_a_host_is_seen() {
     check(|| {
-        let (queue, wheel) = (Arc::new(DeferredQueue::new()), Arc::new(Wheel::new()));
-        let thread_waker = Arc::new(ThreadWaker::new(&wheel, FakePoller::default()));
+        let (queue, leadership) = (Arc::new(DeferredQueue::new()), Arc::new(Leadership::new()));
+        let thread_waker = Arc::new(ThreadWaker::new(&leadership, FakePoller::default()));
         thread_waker.take();
         let pushed = queue.clone();
         let pusher = thread::spawn(move || pushed.push(Deferred::Resume(1)));
-        sleep(&thread_waker, &wheel, &queue);
+        sleep(&thread_waker, &leadership, &queue);
         assert_eq!(queue.take().len(), 1);
         pusher.join().unwrap();
     });
@@ -109,8 +109,8 @@ fn what_waits_for_a_turn_is_told_of_the_end() {
 #[test]
 fn what_came_before_a_wake_is_seen_by_the_poll_after_it() {
     check(|| {
-        let (queue, wheel) = (DeferredQueue::new(), Arc::new(Wheel::new()));
-        let thread_waker = Arc::new(ThreadWaker::new(&wheel, FakePoller::default()));
+        let (queue, leadership) = (DeferredQueue::new(), Arc::new(Leadership::new()));
+        let thread_waker = Arc::new(ThreadWaker::new(&leadership, FakePoller::default()));
         let done = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
         let threads = [0, 1].map(|at| {
             let (done, waker) = (done.clone(), Waker::from(thread_waker.clone()));
@@ -123,7 +123,7 @@ fn what_came_before_a_wake_is_seen_by_the_poll_after_it() {
             if thread_waker.take() && done.iter().all(|done| done.load(Relaxed)) {
                 break;
             }
-            sleep(&thread_waker, &wheel, &queue);
+            sleep(&thread_waker, &leadership, &queue);
         }
         threads
             .into_iter()
@@ -134,7 +134,7 @@ fn what_came_before_a_wake_is_seen_by_the_poll_after_it() {
 /// Two threads that drive one reactor, each until it is done. The second is so after an event, whichever of
 /// them gets that.
 struct Pair {
-    wheel: Arc<Wheel>,
+    leadership: Arc<Leadership>,
     poller: FakePoller,
     threads: [Arc<ThreadWaker<FakePoller>>; 2],
     done: [AtomicBool; 2],
@@ -143,12 +143,12 @@ struct Pair {
 
 impl Pair {
     fn new() -> Arc<Self> {
-        let (wheel, poller) = (Arc::new(Wheel::new()), FakePoller::default());
+        let (leadership, poller) = (Arc::new(Leadership::new()), FakePoller::default());
         Arc::new(Pair {
-            threads: [(); 2].map(|()| Arc::new(ThreadWaker::new(&wheel, poller.clone()))),
+            threads: [(); 2].map(|()| Arc::new(ThreadWaker::new(&leadership, poller.clone()))),
             done: [(); 2].map(|()| AtomicBool::new(false)),
             event: AtomicBool::new(false),
-            wheel,
+            leadership,
             poller,
         })
     }
@@ -168,7 +168,7 @@ impl Pair {
         let thread = &*self.threads[at];
         while !(thread.take() && self.done[at].load(Relaxed)) {
             let sleeps = !thread.is_notified();
-            let Some(at_wheel) = self.wheel.take(sleeps.then_some(thread)) else {
+            let Some(leading) = self.leadership.take(sleeps.then_some(thread)) else {
                 continue;
             };
             if sleeps {
@@ -176,7 +176,7 @@ impl Pair {
             } else {
                 self.poller.look();
             }
-            drop(at_wheel);
+            drop(leading);
             if self.event.swap(false, Relaxed) {
                 self.end(1);
             }

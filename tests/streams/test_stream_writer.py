@@ -190,7 +190,10 @@ async def test_drain_at_once_after_our_own_close(first: bytes, end: str) -> None
         await proc.wait()
         return results
 
-    assert await drained(procio) == await drained(asyncio.subprocess) == [None, ConnectionResetError]
+    expected = [None, ConnectionResetError]
+    assert await drained(procio) == expected
+    with contextlib.suppress(NotImplementedError):  # Windows' selector loop
+        assert await drained(asyncio.subprocess) == expected
 
 
 @pytest.mark.differs
