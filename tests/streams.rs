@@ -240,7 +240,7 @@ fn an_output_that_has_bytes_is_not_given_up_as_a_descriptor() {
     use std::io::Read;
     run(async |handle| {
         let (mut end, told) = std::io::pipe().unwrap();
-        let mut command = sh("head -c 200000 /dev/zero; exec 2>&-; sleep 1000");
+        let mut command = sh("head -c 200000 /dev/zero; exec sleep 1000 2>&-");
         command.stdout(Stdio::piped()).kill_on_drop(true);
         command.stderr(std::os::fd::OwnedFd::from(told));
         let mut child = command.spawn(&handle).await.unwrap();

@@ -140,7 +140,8 @@ def prepare(
         if limit <= 0:
             raise ValueError("Limit cannot be <= 0")
         # asyncio only compares with it, so that it may be any number, also math.inf.
-        limit = sys.maxsize if limit >= sys.maxsize else math.floor(limit)
+        if type(limit) is not int or limit > sys.maxsize:
+            limit = sys.maxsize if limit >= sys.maxsize else math.floor(limit)
     if stdout is subprocess.STDOUT:
         raise ValueError("STDOUT can only be used for stderr")
     pipesize = options.get("pipesize", -1)

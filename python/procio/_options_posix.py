@@ -82,7 +82,7 @@ def descriptor(stream: File) -> int | None:
     if stream is None:
         return None
     if isinstance(stream, int):
-        return _int(stream)
+        return stream if -4 < stream < 1 << 20 else _int(stream)
     # Not one of the constants: to Popen -1, as of a closed socket, is no stream at all.
     number = _int(operator.index(stream.fileno()))
     if number < -1:

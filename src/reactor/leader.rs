@@ -9,10 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::Wake;
 
 use crate::reactor::flags::WakeThread;
-use crate::sync::modelled::{AtomicBool, Condvar, Mutex, lock, wait};
-
-/// A leader that does not sleep in the poller, and needs not be woken.
-const UNNAMED: usize = 0;
+use crate::sync::modelled::{AtomicBool, Condvar, Mutex, MutexGuard, lock, wait};
 
 pub(super) struct Leadership {
     threads: Mutex<Threads>,
@@ -21,7 +18,7 @@ pub(super) struct Leadership {
 }
 
 #[derive(Default)]
-struct Threads {
+pub(super) struct Threads {
     /// Who takes events out of the poller.
     leader: Option<usize>,
     /// How many threads wait for their wake-up, or for the leader to stop.
@@ -40,22 +37,21 @@ impl Leadership {
     /// is none, and gets `None` if it is woken before.
     pub(super) fn take<N>(&self, sleeper: Option<&ThreadWaker<N>>) -> Option<Leading<'_>> {
         let mut threads = lock(&self.threads);
-        if let Some(sleeper) = sleeper {
-            // Under the lock, as in `wake`: that comes before, and is seen here, or finds the thread leading or
-            // following.
-            while threads.leader.is_some() && !sleeper.is_notified() {
-                threads.followers += 1;
-                threads = wait(&self.changed, threads);
-                threads.followers -= 1;
-            }
-            if sleeper.is_notified() {
-                return None;
-            }
-        } else if threads.leader.is_some() {
+        let Some(sleeper) = sleeper else {
+            return threads.leader.is_none().then_some(Leading::Awake(threads));
+        };
+        // Under the lock, as in `wake`: that comes before, and is seen here, or finds the thread leading or
+        // following.
+        while threads.leader.is_some() && !sleeper.is_notified() {
+            threads.followers += 1;
+            threads = wait(&self.changed, threads);
+            threads.followers -= 1;
+        }
+        if sleeper.is_notified() {
             return None;
         }
-        threads.leader = Some(sleeper.map_or(UNNAMED, ThreadWaker::name));
-        Some(Leading(self))
+        threads.leader = Some(sleeper.name());
+        Some(Leading::Asleep(self))
     }
 
     /// All of them: each looks whether it is meant.
@@ -67,13 +63,19 @@ impl Leadership {
 }
 
 /// The calling thread is the leader, until this is dropped.
-pub(super) struct Leading<'a>(&'a Leadership);
+pub(super) enum Leading<'a> {
+    /// It does not sleep in the poller, so that all others may wait for the lock.
+    Awake(#[expect(dead_code, reason = "held")] MutexGuard<'a, Threads>),
+    Asleep(&'a Leadership),
+}
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        let mut threads = lock(&self.0.threads);
-        threads.leader = None;
-        self.0.tell(&threads);
+        if let Leading::Asleep(leadership) = self {
+            let mut threads = lock(&leadership.threads);
+            threads.leader = None;
+            leadership.tell(&threads);
+        }
     }
 }
 
