@@ -129,7 +129,7 @@ class _Newest(NamedTuple):
 
     data: bytes
     flags: int
-    index: int
+    end: int
 
 
 class LineDecoder:
@@ -275,13 +275,13 @@ class LineDecoder:
         """Find where among the bytes the unfinished line began. This is put off as long as it cannot matter."""
         if self._newest is None:
             return
-        data, flags, index = self._newest
+        data, flags, end = self._newest
         state = self._decoder.getstate()
         low, high = 1, len(data)
         while low < high:
             middle = (low + high) // 2
             self._decoder.setstate((b"", flags))
-            if len(self._decoder.decode(data[:middle])) > index:
+            if len(self._decoder.decode(data[:middle])) > end:
                 high = middle
             else:
                 low = middle + 1

@@ -243,4 +243,4 @@ def test_loop_closed_with_a_waiting_task(method: str) -> None:
         loop.close()
         del task, loop
         gc.collect()
-    until_sync(lambda: not os.path.exists(f"/proc/{pid}"), "end of the child")
+    until_sync(lambda: state(pid) is None, "end of the child")

@@ -205,6 +205,7 @@ FORCED: dict[tuple[str, str], Table] = {
         "lifecycle/test_fork.py": {
             "test_forked_child_that_exits_leaves_the_parents_process_alone": _SHARED_EPOLL,
         },
+        "transports/test_turns_of_the_end.py": {"test_what_the_peer_ends": POLL_THREAD},
         "streams/test_busy_polling.py": {
             "test_looks_when_there_is_nothing_else_to_do": POLL_THREAD,
             "test_interrupt_is_not_swallowed": POLL_THREAD,

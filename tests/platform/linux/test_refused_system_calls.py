@@ -271,8 +271,9 @@ def test_a_process_that_may_not_be_asked_is_killed_after_the_grace(loop_name: st
 REFUSED_LOOK = """
 async def main():
     for method in ("terminate", "kill"):
-        proc = await procio.create_subprocess_exec("sh", "-c", "exit 7")
-        until_sync(lambda: state(proc.pid) in ("Z", None), "end of the child")
+        proc = await procio.create_subprocess_exec("sh", "-c", "read line; exit 7", stdin=PIPE)
+        proc.stdin.close()
+        until_sync(lambda: state(proc.pid) == "Z", "end of the child")
         getattr(proc, method)()
         assert await proc.wait() == 7
 
