@@ -183,8 +183,8 @@ pub(super) fn block_signals() -> (raw::SigSet, Option<Place>) {
 /// counts the threads that the kernel has.
 #[cfg(feature = "python")]
 pub(crate) fn before_fork() {
-    /// At most 5 ms in all: another start may keep the thread.
-    const NAPS: u32 = 50;
+    /// At most 20 ms in all: another start may keep the thread.
+    const NAPS: u32 = 200;
     const NAP: Duration = Duration::from_micros(100);
     BARRIER.asked_for.store(false, SeqCst);
     for _ in 0..NAPS {
