@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # such classes take long to make
 
 
 _INT_MAX = 2**31 - 1
+_INT_MIN = -_INT_MAX - 1
 _ID_MAX = 2**32 - 1
 _CPU_MAX = 2**16 - 1
 # A limit of which the system says that it is none.
@@ -82,7 +83,7 @@ def descriptor(stream: File) -> int | None:
     if stream is None:
         return None
     if isinstance(stream, int):
-        return stream if -4 < stream < 1 << 20 else _int(stream)
+        return _int(stream)
     # Not one of the constants: to Popen -1, as of a closed socket, is no stream at all.
     number = _int(operator.index(stream.fileno()))
     if number < -1:
@@ -91,11 +92,9 @@ def descriptor(stream: File) -> int | None:
 
 
 def _int(number: int) -> int:
-    if number > _INT_MAX:
-        raise OverflowError("signed integer is greater than maximum")
-    if number < -_INT_MAX - 1:
-        raise OverflowError("signed integer is less than minimum")
-    return number
+    if _INT_MIN <= number <= _INT_MAX:
+        return number
+    raise OverflowError(f"signed integer is {'greater than maximum' if number > 0 else 'less than minimum'}")
 
 
 def environment(env: Mapping[Any, Any], program: StrOrBytesPath) -> list[tuple[bytes, bytes]]:
