@@ -452,9 +452,10 @@ fn a_child_that_floods_starves_nobody() {
         let driver = Driver::new().unwrap();
         let mut child = start(&driver, "yes", &[]).await;
         let mut stdout = child.stdout.take().unwrap();
+        let mut buffer = vec![0; 65536];
+        assert!(stdout.read(&mut buffer).await.unwrap() > 0); // from here on the child floods
         let mut read = 0usize;
         let flood = async {
-            let mut buffer = vec![0; 65536];
             loop {
                 read += stdout.read(&mut buffer).await.unwrap();
             }

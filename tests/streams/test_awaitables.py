@@ -251,7 +251,8 @@ async def test_an_awaitable_looks_like_a_finished_generator_from_outside(pair: p
 
     native, started = coroutine(), asyncio.ensure_future(pair.stdout.readexactly(1))
     created = state(native)
-    native.close()
+    with pytest.raises(StopIteration):
+        native.send(None)
     finished = state(native)
     assert finished != created
     await turns(3)

@@ -49,6 +49,11 @@ def _imports(base: int) -> Iterator[tuple[str, int]]:
         descriptor += 20
 
 
+def imports(name: str, library: int) -> bool:
+    """Whether a library calls a function of that name."""
+    return any(imported == name for imported, _ in _imports(library))
+
+
 class Calls:
     """The calls of one function: how many there were, and how many of them were answered in its place."""
 

@@ -49,6 +49,8 @@ NO_COMPILER = "needs a C compiler"
 NO_CHECKOUT = "the examples and the README are not beside the tests"
 
 NO_CGROUP = "we may not make a control group of that version"
+NO_CGROUP_KILL = "this kernel has no cgroup.kill (Linux 5.14)"
+CGROUP_KILL = "this kernel has cgroup.kill"
 NO_HANDOVER = "POSIX only: on Windows a pipe stays with the completion port that it was first given to"
 NO_CARGO = "no cargo to build the embedded service with"
 NO_LIBPYTHON = "this Python was built without the shared library that is needed to embed it"

@@ -53,17 +53,19 @@ def test_a_process_that_may_not_be_signalled_is_waited_for(program: str, how: st
     code = """
 async def main():
     how = HOW
-    asyncio.get_running_loop().call_later(0.3, lambda: proc.stdin.write(b"x"))
+    later = asyncio.get_running_loop().call_later
     if how == "block":
         try:
             async with procio.open_process([program], stdin=PIPE, stdout=PIPE, grace=0.05) as proc:
                 await proc.stdout.readline()
+                later(0.3, proc.stdin.write, b"x")
                 raise ZeroDivisionError
         except ZeroDivisionError:
             pass
     else:
         proc = await procio.create_subprocess_exec(program, stdin=PIPE, stdout=PIPE, start_new_session=True)
         await proc.stdout.readline()
+        later(0.3, proc.stdin.write, b"x")
         task = asyncio.ensure_future(proc.stop(grace=0.05))
         if how == "cancelled":
             for _ in range(3):
