@@ -139,7 +139,7 @@ async def exception_of_a_start(module: Any) -> tuple[Any, ...]:
     [("CreateProcessW", "CreateProcessW", 0), ("CreateNamedPipeW", "CreateNamedPipeA", INVALID_HANDLE)],
 )
 def test_the_error_is_that_of_asyncio(function: str, theirs: str, result: int, code: int) -> None:
-    """asyncio calls both from the interpreter's own library; older versions make the pipe by a name of narrow characters."""
+    """asyncio calls both from the interpreter's own library; before 3.14 its pipes have narrow names."""
     if not imports(theirs, INTERPRETER):
         theirs = function
     found = []
