@@ -136,6 +136,8 @@ class StreamReader:
     @property
     def _limit(self) -> int:
         """The bound of a line in bytes."""
+    @_limit.setter
+    def _limit(self, limit: int) -> None: ...
     def __new__(cls, token: _ConstructorToken) -> Self: ...
     async def read(self, n: int = -1) -> bytes:
         """Read at most ``n`` bytes; all until the end if ``n`` is negative."""

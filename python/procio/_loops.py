@@ -24,6 +24,21 @@ else:
 _T = TypeVar("_T")
 
 
+async def told(starting: Any, text: str, program: Any, streams: tuple[File, File, File]) -> Any:
+    """Wait for a start and say so, in debug mode, as asyncio does."""
+    _log(asyncio.get_running_loop(), text, streams)
+    process = await starting
+    logger.debug("process %r created: pid %s", program, process.pid)
+    logger.info("%s: %r", text, process._transport)
+    return process
+
+
+def is_debugged() -> bool:
+    """Whether there is a running loop, in debug mode."""
+    loop = asyncio._get_running_loop()
+    return loop is not None and loop.get_debug()
+
+
 def _log(loop: Any, text: str, streams: tuple[File, File, File]) -> None:
     """Say in debug mode what is about to be run, with asyncio's own words where they are there."""
     say = getattr(loop, "_log_subprocess", None)
@@ -81,7 +96,7 @@ routing = _Routing()
 
 
 def own_method(name: str) -> Callable[..., Any] | None:
-    """Return the running loop's method ``name``, if its class has one of its own, which asyncio would call.
+    """Return the running loop's method ``name``, if the loop or its class has one of its own, which asyncio would call.
 
     A loop class overrides ``subprocess_exec`` to audit children, to refuse them or to change their
     arguments. Only what is written in Python counts: the method of a compiled loop starts a child itself.
@@ -90,7 +105,9 @@ def own_method(name: str) -> Callable[..., Any] | None:
     if loop is None:
         return None
     method = getattr(type(loop), name, None)
-    if method is METHODS[name] or not isinstance(method, types.FunctionType):
+    if name not in getattr(loop, "__dict__", ()) and (
+        method is METHODS[name] or not isinstance(method, types.FunctionType)
+    ):
         return None
     if not routing.installed and not isinstance(loop, SubprocessLoopMixin):
         return None

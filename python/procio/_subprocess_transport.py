@@ -154,6 +154,18 @@ class SubprocessTransport(asyncio.SubprocessTransport):
             if stream is not None:
                 self._pipes[fd] = self._pipe(fd, stream) if self._callback_mode else view(stream)
 
+    @property
+    def _proc(self) -> Popen:  # the names by which programs reach through asyncio's transport
+        return self._popen
+
+    @property
+    def _pid(self) -> int:
+        return self.get_pid()
+
+    @property
+    def _returncode(self) -> int | None:
+        return self.get_returncode()
+
     def _pipe(self, fd: int, stream: Any) -> _PipeTransport:
         kind: type[_PipeTransport] = ReadPipeTransport if fd else WritePipeTransport
         self._open.add(fd)

@@ -11,7 +11,6 @@ import contextvars
 import errno
 import warnings
 import weakref
-from asyncio.constants import LOG_THRESHOLD_FOR_CONNLOST_WRITES
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -279,7 +278,6 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
         # What waits for the end of writing, and what for a queue that is short enough.
         self._ending: Any = None
         self._drain: Any = None
-        self._written_in_vain = 0
 
     def _start(self) -> None:
         self._ending = self._stream.wait_closed()
@@ -322,20 +320,10 @@ class WritePipeTransport(_PipeTransport, asyncio.Transport):
 
     def _flow(self) -> None:
         """Tell the protocol, once, that more is queued than the high-water mark."""
-        if not self._connected:
-            self._count_in_vain()
-        elif not self._paused and self._stream._is_paused():
+        if self._connected and not self._paused and self._stream._is_paused():
             self._paused = True
             self._soon(self._drained)
             self._call(self._protocol.pause_writing)
-
-    def _count_in_vain(self) -> None:
-        """Warn of a program that goes on writing after connection_lost, as asyncio does."""
-        if not self._callback_mode:
-            return
-        if self._written_in_vain >= LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-            logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
-        self._written_in_vain += 1
 
     def _drained(self, _done: object = None) -> None:
         """Wait until it is at or below the low one, and tell the protocol."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
-from ._loops import own_method, start_by_method
+from ._loops import is_debugged, own_method, start_by_method, told
 from ._options import checked_grace, checked_signal
 from ._streams import StreamReader, StreamWriter
 
@@ -255,7 +255,10 @@ async def create_subprocess_exec(
         own: Process = await start_by_method(method, (program, *args), (stdin, stdout, stderr), limit, kwds)
         return own
     options = _options.reject_fixed_keywords("create_subprocess_exec", kwds, shell=False)
-    return await _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, options))
+    starting = _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, options))
+    if is_debugged():
+        starting = told(starting, f"execute program {program!r}", program, (stdin, stdout, stderr))
+    return await starting
 
 
 async def create_subprocess_shell(
@@ -279,4 +282,7 @@ async def create_subprocess_shell(
         raise ValueError("cmd must be a string")
     options = _options.reject_fixed_keywords("create_subprocess_shell", kwds, shell=True)
     args = _options.shell_args(cmd, options)
-    return await _core.spawn(_options.prepare(args, stdin, stdout, stderr, limit, options))
+    starting = _core.spawn(_options.prepare(args, stdin, stdout, stderr, limit, options))
+    if is_debugged():
+        starting = told(starting, f"run shell command {cmd!r}", args[0], (stdin, stdout, stderr))
+    return await starting

@@ -61,7 +61,8 @@ impl Deref for ChildLifetime {
 
 impl Drop for ChildLifetime {
     fn drop(&mut self) {
-        if self.0.is_unattended() {
+        // It may have ended, and the loop has not come to notice.
+        if self.0.is_unattended() && self.0.try_wait().is_none() && self.0.is_unattended() {
             let pid = self.0.pid();
             let text = format!("unclosed <Process {pid} running>");
             // As asyncio, for a transport that was not closed.

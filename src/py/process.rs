@@ -18,7 +18,8 @@ use super::operations::{CommunicateOp, WaitOp};
 use super::popen;
 use super::python_bytes::to_bytes;
 use super::stop::StopOp;
-use super::stream::Stream;
+use super::stream::{Stream, StreamReader};
+use super::writer::StreamWriter;
 use crate::process::transfer::DetachedChild;
 use crate::stream::write_pipe::WritePipe;
 use crate::sys;
@@ -61,16 +62,22 @@ fn audit(py: Python<'_>, event: &str, pid: u32, signal: i32) -> PyResult<()> {
 }
 
 /// The stream, unless the program has set the attribute to None: then it serves that stream itself, as with
-/// asyncio, whose methods look at the attributes.
+/// asyncio, whose methods look at the attributes. `replaced` if it is another object, which only that object's
+/// methods can serve.
 fn unless_taken<'a, S>(
     process: &Bound<'_, Process>,
     name: &Bound<'_, PyString>,
     stream: &'a Option<S>,
+    replaced: &mut bool,
 ) -> PyResult<Option<&'a S>> {
-    match stream {
-        Some(stream) if !process.getattr(name)?.is_none() => Ok(Some(stream)),
-        _ => Ok(None),
+    let attribute = process.getattr(name)?;
+    if attribute.is_none() {
+        return Ok(None);
     }
+    *replaced |= stream.is_none()
+        || !(attribute.is_instance_of::<StreamReader>()
+            || attribute.is_instance_of::<StreamWriter>());
+    Ok(stream.as_ref())
 }
 
 #[pymethods]
@@ -106,23 +113,35 @@ impl Process {
 
     // Documented by procio.Process, through which it is called.
     #[pyo3(signature = (input=None))]
-    fn communicate(slf: &Bound<'_, Self>, input: Option<&Bound<'_, PyAny>>) -> PyResult<Awaitable> {
+    fn communicate<'py>(
+        slf: &Bound<'py, Self>,
+        input: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut replaced = false;
+        let stdin = unless_taken(slf, intern!(py, "stdin"), &this.stdin, &mut replaced)?;
+        let stdout = unless_taken(slf, intern!(py, "stdout"), &this.stdout, &mut replaced)?;
+        let stderr = unless_taken(slf, intern!(py, "stderr"), &this.stderr, &mut replaced)?;
+        if replaced {
+            let module = py.import("procio._communicate")?;
+            return module.call_method1("by_attributes", (slf, input));
+        }
         let input = input
             .map(to_bytes)
             .transpose()?
             .map(Bound::<PyBytes>::unbind);
-        let (py, this) = (slf.py(), slf.get());
         let op = CommunicateOp {
             guard: this.guard.clone(),
-            stdin: unless_taken(slf, intern!(py, "stdin"), &this.stdin)?.cloned(),
-            stdout: unless_taken(slf, intern!(py, "stdout"), &this.stdout)?.cloned(),
-            stderr: unless_taken(slf, intern!(py, "stderr"), &this.stderr)?.cloned(),
+            stdin: stdin.cloned(),
+            stdout: stdout.cloned(),
+            stderr: stderr.cloned(),
             input,
             inner: Mutex::default(),
             failure: None,
             told: None,
         };
-        Ok(Awaitable::new(&this.binding, op))
+        let awaitable = Bound::new(py, Awaitable::new(&this.binding, op))?;
+        Ok(awaitable.into_any())
     }
 
     /// Send a signal to the process group that it leads, because it was started with
@@ -177,8 +196,13 @@ impl Process {
     /// The lines of both outputs as they arrive, as `(fd, line)`.
     fn _merged(slf: &Bound<'_, Self>) -> PyResult<MergedLines> {
         let (py, this) = (slf.py(), slf.get());
-        let stdout = unless_taken(slf, intern!(py, "stdout"), &this.stdout)?;
-        let stderr = unless_taken(slf, intern!(py, "stderr"), &this.stderr)?;
+        let mut replaced = false;
+        let stdout = unless_taken(slf, intern!(py, "stdout"), &this.stdout, &mut replaced)?;
+        let stderr = unless_taken(slf, intern!(py, "stderr"), &this.stderr, &mut replaced)?;
+        if replaced {
+            let text = "a stream of this process has been replaced by another object";
+            return Err(PyRuntimeError::new_err(text));
+        }
         MergedLines::new(py, &this.binding, stdout, stderr)
     }
 

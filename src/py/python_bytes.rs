@@ -33,10 +33,10 @@ pub(super) fn to_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyB
     )))
 }
 
-/// Writes now what the pipe takes, and queues the rest.
+/// Writes now what the pipe takes, and queues the rest. False if writing has ended: the bytes are dropped.
 ///
 /// On error nothing was written.
-pub(super) fn write(pipe: &WritePipe, data: &Bound<'_, PyBytes>) -> Result<(), OutOfMemory> {
+pub(super) fn write(pipe: &WritePipe, data: &Bound<'_, PyBytes>) -> Result<bool, OutOfMemory> {
     let bytes = data.as_bytes();
     pipe.write(bytes, |written| {
         let rest = bytes.get(written..).unwrap_or_default();

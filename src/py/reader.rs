@@ -78,6 +78,13 @@ impl StreamReader {
         self.stream.pipe.lock().limit()
     }
 
+    /// Programs set it in asyncio's streams, whose limit is 64 KiB, when they meet a longer line.
+    #[setter(_limit)]
+    fn set_limit(&self, #[pyo3(from_py_with = saturated)] limit: isize) {
+        let limit = usize::try_from(limit).unwrap_or(0);
+        self.stream.pipe.lock().set_limit(limit);
+    }
+
     // Documented by procio.StreamReader, through which it is called.
     #[pyo3(signature = (n=-1), text_signature = "($self, n=-1)")]
     fn read<'py>(

@@ -221,7 +221,7 @@ impl Operation for RunOp {
         self.started = Instant::now();
         let pending = self.request.begin(py, &self.binding)?;
         let feed = self.input.take().map(|input| -> Feed {
-            Box::new(move |stdin| Python::attach(|py| write(stdin, input.bind(py))))
+            Box::new(move |stdin| Python::attach(|py| write(stdin, input.bind(py)).map(drop)))
         });
         let run = Run::new(pending, RunSink::new, self.limits, feed, SIGTERM);
         self.run = Some(Mutex::new(run));

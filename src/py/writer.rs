@@ -1,9 +1,11 @@
 //! `StreamWriter`: the writing end of a child's standard input, with the methods of asyncio's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use super::awaitable::slots;
@@ -24,6 +26,8 @@ pub struct StreamWriter {
     pipe: WritePipe,
     _lifetime: Option<Arc<ChildLifetime>>,
     binding: Arc<LoopBinding>,
+    /// How often bytes were written that have nowhere to go.
+    in_vain: AtomicUsize,
 }
 
 /// What one is made of.
@@ -46,6 +50,7 @@ impl StreamWriter {
             pipe,
             _lifetime: guard,
             binding,
+            in_vain: AtomicUsize::new(0),
         })
     }
 
@@ -53,7 +58,9 @@ impl StreamWriter {
     /// background. It never waits: use `drain()`. After the end, bytes are dropped. Raises
     /// TypeError for anything else.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        write(&self.pipe, &to_bytes(data)?).map_err(memory_error)?;
+        if !write(&self.pipe, &to_bytes(data)?).map_err(memory_error)? {
+            self.warn_of_loss(py)?;
+        }
         self.binding.run_completions(py)
     }
 
@@ -151,5 +158,22 @@ impl StreamWriter {
     /// The descriptor (on Windows the handle), or -1 once it is closed.
     fn _fileno(&self) -> sys::RawHandle {
         self.pipe.handle().unwrap_or(-1)
+    }
+}
+
+impl StreamWriter {
+    /// Warns of a program that goes on writing after the end, and does not drain, which would tell it. As asyncio.
+    fn warn_of_loss(&self, py: Python<'_>) -> PyResult<()> {
+        static THRESHOLD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let name = "LOG_THRESHOLD_FOR_CONNLOST_WRITES";
+        let threshold = THRESHOLD.import(py, "asyncio.constants", name);
+        let threshold = threshold.and_then(|number| number.extract()).unwrap_or(5);
+        if self.in_vain.fetch_add(1, Ordering::Relaxed) >= threshold {
+            let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
+            let logger = LOGGER.import(py, "asyncio.log", "logger")?;
+            logger.call_method1("warning", (text,))?;
+        }
+        Ok(())
     }
 }

@@ -240,6 +240,13 @@ impl<S: ReadIo> Reader<S> {
         self.limit
     }
 
+    /// Sets the longest line, and with it how much is read ahead.
+    #[cfg(feature = "python")]
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.high_water = limit.saturating_mul(2);
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.end.is_some()
     }

@@ -210,20 +210,25 @@ impl WritePipe {
         &self,
         bytes: &[u8],
         keep: impl FnOnce(usize) -> (Piece, usize),
-    ) -> Result<(), OutOfMemory> {
+    ) -> Result<bool, OutOfMemory> {
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         self.reserve()?;
+        let mut accepted = true;
         self.change(|writer| {
             let written = writer.write_now(bytes);
-            if written < bytes.len() && !writer.is_closing() {
+            if written == bytes.len() {
+                return;
+            }
+            accepted = !writer.is_closing();
+            if accepted {
                 let (piece, skip) = keep(written);
                 writer.queue(piece, skip);
                 writer.arm();
             }
         });
-        Ok(())
+        Ok(accepted)
     }
 
     /// Closes at once; what is queued is lost.

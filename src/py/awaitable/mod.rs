@@ -95,17 +95,29 @@ struct Course {
     /// A line that was asked for: an operation only if it is not at hand.
     line: Option<Line>,
     state: State,
+    /// What it is called once it is done, if it had to wait or has failed: then logs name it.
+    name: &'static str,
 }
+
+/// The name of a coroutine that has nothing to tell.
+const UNNAMED: &str = "Awaitable";
 
 impl Course {
     fn of(op: Op) -> Self {
         let state = State::New(origin::traced(op));
-        Course { line: None, state }
+        Course {
+            line: None,
+            state,
+            name: UNNAMED,
+        }
     }
 
     fn line(line: Line) -> Self {
-        let (line, state) = (Some(line), State::Done);
-        Course { line, state }
+        Course {
+            line: Some(line),
+            state: State::Done,
+            name: UNNAMED,
+        }
     }
 
     /// The state, in which a line that was asked for is an operation as all others are.
@@ -157,6 +169,9 @@ impl Awaitable {
                 && let Some(result) = op.try_now(py)
             {
                 let used = course.take();
+                if let (Err(_), State::New(op)) = (&result, &used) {
+                    course.name = op.name();
+                }
                 drop(course);
                 if let State::New(op) = &used {
                     op.binding().run_completions(py)?;
@@ -181,6 +196,7 @@ impl Awaitable {
     }
 
     fn first(&self, py: Python<'_>, mut op: Op) -> PyResult<Step> {
+        self.course(py)?.name = op.name();
         let running = match op.binding().check_loop(py) {
             Ok(running) => running,
             Err(error) => return elsewhere(py, op, error).map(Step::Return),
@@ -398,13 +414,10 @@ impl Awaitable {
 
     #[getter]
     fn __qualname__(&self, py: Python<'_>) -> PyResult<&'static str> {
-        Ok(match self.course(py)?.state() {
+        let mut course = self.course(py)?;
+        Ok(match course.state() {
             State::New(op) => op.name(),
-            State::Waiting(slot) | State::Cancelling(slot, _) => lock(&slot.state)
-                .op
-                .as_ref()
-                .map_or("Awaitable", |op| op.name()),
-            State::Done => "Awaitable",
+            State::Waiting(_) | State::Cancelling(..) | State::Done => course.name,
         })
     }
 
