@@ -394,9 +394,16 @@ fn lost(status: ExitStatus) -> Exit {
     }
 }
 
+/// Above every signal that the system has, those for real time among them: they end at 64 on Linux, at 126 on FreeBSD.
+const LAST_SIGNAL: i32 = if cfg!(any(target_os = "freebsd", target_os = "dragonfly")) {
+    128
+} else {
+    64
+};
+
 fn signal_from(number: i32) -> Option<Signal> {
-    // SAFETY: only hands the number to the kernel, which checks it; 1 to 64 are all there are.
-    (1..=64)
+    // SAFETY: only hands the number to the kernel, which checks it.
+    (1..=LAST_SIGNAL)
         .contains(&number)
         .then(|| unsafe { Signal::from_raw_unchecked(number) })
 }
