@@ -71,16 +71,21 @@ fn look(pid: i32, options: libc::c_int) -> io::Result<Option<libc::siginfo_t>> {
 fn zombie(info: &libc::siginfo_t) -> Exit {
     // SAFETY: waitid(2) filled this field of siginfo_t.
     let status = unsafe { info.si_status() };
-    let status = match info.si_code {
-        libc::CLD_EXITED => ExitStatus::Exited(status.unsigned_abs()),
+    Exit {
+        status: decode_look(info.si_code, status),
+        usage: Usage::default(),
+    }
+}
+
+/// macOS and FreeBSD give waitid(2) all that the child gave to exit(2): 16777215 and -1 for `exit(-1)`. The
+/// status that wait4(2) tells, and every parent knows, is the lowest byte of it.
+fn decode_look(code: libc::c_int, status: libc::c_int) -> ExitStatus {
+    match code {
+        libc::CLD_EXITED => ExitStatus::Exited((status & 0xff).unsigned_abs()),
         code => ExitStatus::Signaled {
             signal: status,
             core: code == libc::CLD_DUMPED,
         },
-    };
-    Exit {
-        status,
-        usage: Usage::default(),
     }
 }
 
@@ -134,4 +139,21 @@ fn duration(time: libc::timeval) -> Duration {
 /// ignored: it is lost.
 pub(crate) fn status_of_reaped(_pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     ExitStatus::Lost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_tells_the_status_that_a_reap_tells() {
+        for (given, told) in [(7, 7), (-1, 255), (0xff_ffff, 255), (256, 0), (513, 1)] {
+            let status = decode_look(libc::CLD_EXITED, given);
+            assert_eq!(status, ExitStatus::Exited(told), "exit({given})");
+        }
+        for (code, core) in [(libc::CLD_KILLED, false), (libc::CLD_DUMPED, true)] {
+            let status = decode_look(code, 9);
+            assert_eq!(status, ExitStatus::Signaled { signal: 9, core });
+        }
+    }
 }
