@@ -54,6 +54,31 @@ pub(super) fn can_be_reaped(pid: i32) -> bool {
     false
 }
 
+/// What it means that a signal to the group that a child leads was refused (EPERM).
+///
+/// macOS sends none to a zombie, nor to a process that is exiting, and says EPERM of a group without any
+/// other member: that of a leader that is pinned until its group was killed, if it was alone. Linux
+/// says that such a signal was sent. kill(2).
+///
+/// What is lost by that: a process of another user's that is left in the group of a leader which has ended is
+/// refused in the same words, and that is not told. A leader that runs would have got the signal.
+pub(crate) fn refused_group_signal(pid: i32, error: io::Error) -> io::Result<()> {
+    if cfg!(target_vendor = "apple") {
+        unless_ended(pid, error)
+    } else {
+        Err(error)
+    }
+}
+
+/// The error, unless the child has ended, or is ending.
+fn unless_ended(pid: i32, error: io::Error) -> io::Result<()> {
+    if can_be_reaped(pid) {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
 /// Whether a child has ended; leaves it to be reaped. waitid(2).
 fn look(pid: i32, options: libc::c_int) -> io::Result<Option<libc::siginfo_t>> {
     let options = libc::WEXITED | libc::WNOWAIT | options;
@@ -143,6 +168,8 @@ pub(crate) fn status_of_reaped(_pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -155,5 +182,26 @@ mod tests {
             let status = decode_look(code, 9);
             assert_eq!(status, ExitStatus::Signaled { signal: 9, core });
         }
+    }
+
+    /// As macOS refuses it.
+    #[test]
+    fn a_signal_to_a_group_is_refused_only_while_its_leader_runs() -> io::Result<()> {
+        let refused = || io::Error::from_raw_os_error(libc::EPERM);
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let error = unless_ended(pid, refused()).err();
+        assert_eq!(
+            error.and_then(|error| error.raw_os_error()),
+            Some(libc::EPERM)
+        );
+        // The end of its input ends it.
+        drop(child.stdin.take());
+        wait(pid, None, WaitMode::Block)?;
+        unless_ended(pid, refused())?;
+        let told = refused_group_signal(pid, refused()).is_ok();
+        assert_eq!(told, cfg!(target_vendor = "apple"));
+        child.wait()?;
+        Ok(())
     }
 }
