@@ -16,6 +16,7 @@ pub(crate) mod modelled {
     #[cfg(all(test, loom))]
     pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
     #[cfg(not(all(test, loom)))]
+    #[allow(unused_imports, reason = "not every system has what needs them")]
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
     #[cfg(not(all(test, loom)))]
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};

@@ -77,6 +77,7 @@ fn a_signal_ends_it_and_later_signals_find_nobody() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_child_that_is_dropped_while_starting_is_killed_and_reaped() {
     let reactor = Reactor::new().unwrap();
     for _ in 0..20 {
@@ -93,6 +94,7 @@ fn a_child_that_is_dropped_while_starting_is_killed_and_reaped() {
 }
 
 /// Other tests run beside this one: only sleeps are of interest, and theirs end soon.
+#[cfg(target_os = "linux")]
 fn sleeping_children() -> Vec<String> {
     let threads = std::fs::read_dir("/proc/self/task").into_iter();
     let threads = threads.flatten().flatten();
@@ -134,6 +136,7 @@ fn a_child_goes_from_one_reactor_to_another() {
 }
 
 /// A leader and a member of its group that ignores SIGTERM; their pids.
+#[cfg(target_os = "linux")]
 #[allow(clippy::unwrap_used)]
 async fn family(reactor: &Reactor, script: &str, owned: bool) -> (procio::Child, [u32; 2]) {
     let mut command = sh(script);
@@ -148,9 +151,12 @@ async fn family(reactor: &Reactor, script: &str, owned: bool) -> (procio::Child,
     (child, pids.try_into().unwrap())
 }
 
+#[cfg(target_os = "linux")]
 const DEAF: &str = "trap '' TERM; sleep 1000 & trap - TERM; echo $$ $!; wait";
+#[cfg(target_os = "linux")]
 const ENDS: &str = "trap '' TERM; sleep 1000 & echo $$ $!";
 
+#[cfg(target_os = "linux")]
 fn wait_until_dead(pid: u32) {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {

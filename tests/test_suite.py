@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import skips
@@ -47,6 +48,51 @@ def test_names_of_tests_and_of_their_files_are_unique() -> None:
     names = collections.Counter(name for file in written().values() for name in file)
     files = collections.Counter(file.rsplit("/", 1)[-1] for file in written())
     assert [name for name, count in (names + files).items() if count > 1] == []
+
+
+# Where what asks for /proc is known to be answered, or left out as a whole.
+ON_LINUX_ONLY = ("compat/", "platform/linux/")
+# Decorators of a test, and of a file by `pytestmark`, by which it is left out on other systems.
+FOR_LINUX = re.compile(r"needs_proc|needs_pidfds|sys\.platform != .linux.")
+
+
+def looking_at_proc(path: Path) -> list[str]:
+    """Tests that look at /proc, in their own text or in that of a function, fixture or script of the same file."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    if any(FOR_LINUX.search(ast.unparse(node)) for node in module.body if "pytestmark" in ast.unparse(node)):
+        return []
+    parts: dict[str, ast.AST] = {}
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            parts[node.name] = node
+        elif isinstance(node, ast.Assign):
+            parts |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+
+    def looks(node: ast.AST, seen: frozenset[str]) -> bool:
+        inner = list(ast.walk(node))
+        if any(
+            "/proc/" in text.value for text in inner if isinstance(text, ast.Constant) and isinstance(text.value, str)
+        ):
+            return True
+        names = {name.id for name in inner if isinstance(name, ast.Name)}
+        names |= {argument.arg for argument in inner if isinstance(argument, ast.arg)}
+        return any(looks(parts[name], seen | names) for name in (names & parts.keys()) - seen)
+
+    tests = [node for name, node in parts.items() if name.startswith("test_")]
+    return [
+        f"{path.name}::{node.name}"
+        for node in tests
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not any(FOR_LINUX.search(ast.unparse(decorator)) for decorator in node.decorator_list)
+        and looks(node, frozenset())
+    ]
+
+
+def test_what_looks_at_proc_is_left_out_where_there_is_none() -> None:
+    files = sorted(TESTS.rglob("test_*.py"))
+    files = [path for path in files if not path.relative_to(TESTS).as_posix().startswith(ON_LINUX_ONLY)]
+    files.remove(Path(__file__).resolve())
+    assert [name for path in files for name in looking_at_proc(path)] == []
 
 
 @pytest.mark.project

@@ -9,8 +9,9 @@
 //! # What can happen between two steps
 //! The leader ends before it is asked: the group is asked all the same, for what it left behind.
 //! The leader obeys and a member of its group does not: the kill comes for that one. All have ended
-//! before the kill: it finds a group of one zombie, which is no error. The operation is given up
-//! half-way, or the loop ends: the group is killed at once, and the reactor reaps the leader.
+//! before the kill: it finds a group of one zombie, which is no error (of the call on Linux; what other
+//! kernels say of it is `sys`' to know). The operation is given up half-way, or the loop ends: the group
+//! is killed at once, and the reactor reaps the leader.
 
 use std::io;
 use std::task::{Context, Poll};

@@ -54,6 +54,11 @@ impl PollThread {
             if waited.is_err() {
                 // The host looks itself, and is told the error if that comes again.
                 thread::sleep(AGAIN);
+            } else if events.is_empty() && timeout.is_none() {
+                // There is no news: a wait that a signal has cut short, or a kqueue's event of a writing end that is
+                // watched for its hang-up only, which comes with each write and each read of the other side. What was
+                // collected before was told, or a timeout would be set.
+                return true;
             }
             let delivered = deliver(events);
             timeout = matches!(delivered, Delivered::Again).then_some(AGAIN);

@@ -113,6 +113,7 @@ async def test_pipes_are_pipes() -> None:
     assert proc.returncode == 0
 
 
+@skips.needs_proc
 async def test_child_ends_block() -> None:
     """The child must not find its streams in non-blocking mode."""
     script = "for i in 0 1 2; do sed -n 's/^flags:[^0-7]*//p' /proc/self/fdinfo/$i; done"

@@ -11,6 +11,7 @@ from typing import Any
 
 import procio
 import pytest
+import skips
 from support import KILLED, PIPE, cat, dead, pipes, run_script, running, state, turns, until, until_sync
 
 
@@ -195,6 +196,7 @@ def test_keyboard_interrupt_while_communicating(loop_name: str) -> None:
     until_sync(lambda: dead(int(pid)), "end of the child")
 
 
+@skips.needs_proc
 def test_many_loops_leave_no_descriptor(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """Reactor and pidfds go with their loop."""
     counts = []

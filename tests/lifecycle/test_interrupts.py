@@ -15,6 +15,7 @@ from typing import Any
 import procio
 import pytest
 import shim
+import skips
 from support import PIPE, TERMINATED, children, run_script, sh, status_survives_theft, turns, until_sync
 
 pytestmark = pytest.mark.skipif(shim.ACTIVE, reason="asyncio makes other calls")
@@ -296,6 +297,7 @@ def test_a_poll_thread_of_which_the_interpreter_cannot_be_told(
         assert runner.run(read_lines()) == [b"0\n", b"1\n", b"2\n"]
 
 
+@skips.needs_proc
 @pytest.mark.parametrize("error", ERRORS)
 def test_what_words_an_error_may_raise_too(error: type[BaseException]) -> None:
     """`os.strerror` and asyncio's logger: nothing is lost or left by it."""

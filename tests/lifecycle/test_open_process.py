@@ -43,6 +43,20 @@ async def test_a_block_that_ends_leaves_no_member_of_the_group() -> None:
     await all_dead(*both)
 
 
+@pytest.mark.parametrize(("given", "status"), [(-1, 255), (256, 0)])
+async def test_a_status_is_the_lowest_byte_of_what_exit_was_given(given: int, status: int) -> None:
+    """By a look, as of a process that is kept until its block ends, and when it is reaped.
+
+    Some kernels tell a look all that was given.
+    """
+    command = [*PYTHON, "-c", f"import os; os._exit({given})"]
+    async with procio.open_process(command) as kept:
+        assert await kept.wait() == status
+    assert kept.returncode == status
+    plain = await procio.create_subprocess_exec(*command)
+    assert await plain.wait() == status
+
+
 @pytest.mark.parametrize("leader", ["obey", "ignore"])
 @pytest.mark.parametrize("member", ["obey", "ignore"])
 async def test_an_exception_ends_the_group(leader: str, member: str) -> None:

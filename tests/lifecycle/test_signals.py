@@ -210,6 +210,7 @@ def recycle(victim: str, loop_name: str) -> None:
 
 
 @pytest.mark.differs
+@skips.needs_proc
 @skips.needs_root
 def test_recycled_pid_of_a_stranger_is_never_signalled(loop_name: str) -> None:
     """gh-127049: other code reaped the child, and its pid belongs to another process now."""
@@ -217,6 +218,7 @@ def test_recycled_pid_of_a_stranger_is_never_signalled(loop_name: str) -> None:
 
 
 @pytest.mark.differs
+@skips.needs_proc
 @skips.needs_root
 def test_recycled_pid_of_a_child_is_never_signalled(loop_name: str) -> None:
     """The same, and the other process is a child of ours that other code has started."""

@@ -175,6 +175,7 @@ def held_by_a_child(fd: int) -> bool:
     return False
 
 
+@skips.needs_proc
 @pytest.mark.parametrize("pass_fds", [False, True])
 async def test_a_child_that_starts_slowly_holds_nothing_of_others(dead_directory: Path, pass_fds: bool) -> None:
     """The copies that it has before exec would keep every other child from the end of its input."""
@@ -195,6 +196,7 @@ async def test_a_child_that_starts_slowly_holds_nothing_of_others(dead_directory
         os.close(fd)
 
 
+@skips.needs_proc
 async def test_a_directory_named_by_a_descriptor(tmp_path: Path) -> None:
     """As with Popen, which closes what is not passed only after it has entered it."""
     fd = os.open(tmp_path, os.O_RDONLY)

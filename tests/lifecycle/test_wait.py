@@ -8,6 +8,7 @@ from pathlib import Path
 
 import procio
 import pytest
+import skips
 from support import (
     KILLED,
     PIPE,
@@ -294,6 +295,7 @@ os.close(read_end)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason=skips.NO_WAITID)
 @pytest.mark.parametrize("keep_open", [False, True])
 def test_an_end_that_its_loop_has_not_noticed_is_had_from_another(loop_name: str, keep_open: bool) -> None:
     assert script_result(UNNOTICED.replace("{keep_open}", str(keep_open)), loop=loop_name) is None

@@ -43,6 +43,8 @@ SOURCES_MISSING = (
 )
 NO_PIDFDS = "this system has no pidfds, or they are forced off"
 NO_GROUP_SIGNAL = "this kernel has no signal for a group by pidfd (Linux 6.9)"
+NO_WAITID = "this Python has no os.waitid (macOS before 3.13)"
+NO_PIPE_SIZES = "the size of a pipe can be asked for on Linux only"
 NO_PIDFDS_ONLY = "is about a system without pidfds"
 COMPARES_WITH_ASYNCIO = "compares procio with asyncio"
 NO_COMPILER = "needs a C compiler"

@@ -54,6 +54,31 @@ pub(super) fn can_be_reaped(pid: i32) -> bool {
     false
 }
 
+/// What it means that a signal to the group that a child leads was refused (EPERM).
+///
+/// macOS sends none to a zombie, nor to a process that is exiting, and says EPERM of a group without any
+/// other member: that of a leader that is pinned until its group was killed, if it was alone. Linux
+/// says that such a signal was sent. kill(2).
+///
+/// What is lost by that: a process of another user's that is left in the group of a leader which has ended is
+/// refused in the same words, and that is not told. A leader that runs would have got the signal.
+pub(crate) fn refused_group_signal(pid: i32, error: io::Error) -> io::Result<()> {
+    if cfg!(target_vendor = "apple") {
+        unless_ended(pid, error)
+    } else {
+        Err(error)
+    }
+}
+
+/// The error, unless the child has ended, or is ending.
+fn unless_ended(pid: i32, error: io::Error) -> io::Result<()> {
+    if can_be_reaped(pid) {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
 /// Whether a child has ended; leaves it to be reaped. waitid(2).
 fn look(pid: i32, options: libc::c_int) -> io::Result<Option<libc::siginfo_t>> {
     let options = libc::WEXITED | libc::WNOWAIT | options;
@@ -71,16 +96,21 @@ fn look(pid: i32, options: libc::c_int) -> io::Result<Option<libc::siginfo_t>> {
 fn zombie(info: &libc::siginfo_t) -> Exit {
     // SAFETY: waitid(2) filled this field of siginfo_t.
     let status = unsafe { info.si_status() };
-    let status = match info.si_code {
-        libc::CLD_EXITED => ExitStatus::Exited(status.unsigned_abs()),
+    Exit {
+        status: decode_look(info.si_code, status),
+        usage: Usage::default(),
+    }
+}
+
+/// macOS and FreeBSD give waitid(2) all that the child gave to exit(2): 16777215 and -1 for `exit(-1)`. The
+/// status that wait4(2) tells, and every parent knows, is the lowest byte of it.
+fn decode_look(code: libc::c_int, status: libc::c_int) -> ExitStatus {
+    match code {
+        libc::CLD_EXITED => ExitStatus::Exited((status & 0xff).unsigned_abs()),
         code => ExitStatus::Signaled {
             signal: status,
             core: code == libc::CLD_DUMPED,
         },
-    };
-    Exit {
-        status,
-        usage: Usage::default(),
     }
 }
 
@@ -134,4 +164,44 @@ fn duration(time: libc::timeval) -> Duration {
 /// ignored: it is lost.
 pub(crate) fn status_of_reaped(_pidfd: Option<BorrowedFd<'_>>) -> ExitStatus {
     ExitStatus::Lost
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_look_tells_the_status_that_a_reap_tells() {
+        for (given, told) in [(7, 7), (-1, 255), (0xff_ffff, 255), (256, 0), (513, 1)] {
+            let status = decode_look(libc::CLD_EXITED, given);
+            assert_eq!(status, ExitStatus::Exited(told), "exit({given})");
+        }
+        for (code, core) in [(libc::CLD_KILLED, false), (libc::CLD_DUMPED, true)] {
+            let status = decode_look(code, 9);
+            assert_eq!(status, ExitStatus::Signaled { signal: 9, core });
+        }
+    }
+
+    /// As macOS refuses it.
+    #[test]
+    fn a_signal_to_a_group_is_refused_only_while_its_leader_runs() -> io::Result<()> {
+        let refused = || io::Error::from_raw_os_error(libc::EPERM);
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        let error = unless_ended(pid, refused()).err();
+        assert_eq!(
+            error.and_then(|error| error.raw_os_error()),
+            Some(libc::EPERM)
+        );
+        // The end of its input ends it.
+        drop(child.stdin.take());
+        wait(pid, None, WaitMode::Block)?;
+        unless_ended(pid, refused())?;
+        let told = refused_group_signal(pid, refused()).is_ok();
+        assert_eq!(told, cfg!(target_vendor = "apple"));
+        child.wait()?;
+        Ok(())
+    }
 }

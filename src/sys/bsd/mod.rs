@@ -31,7 +31,8 @@ pub(crate) fn pipe_cloexec() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
 }
 
-/// pipe(2), then F_SETFD of fcntl(2): macOS has no pipe2.
+/// pipe(2), then F_SETFD of fcntl(2): macOS has pipe2 from version 27 on only. Linked directly it would keep the library
+/// from being loaded by older ones.
 ///
 /// A fork that another thread makes between the two hands copies of both ends to a stranger, which
 /// keeps them through its exec unless it closes what it does not know. All that does is to make

@@ -19,6 +19,8 @@ use std::os::fd::BorrowedFd;
 pub(crate) use kqueue::{Notifier, Poller};
 pub(crate) use watch::watch_exit;
 
+#[cfg(feature = "python")]
+pub(crate) use super::linux::before_fork;
 pub(crate) use super::linux::{
     ChildMemory, Cloner, Enlarged, SpawnStrategy, cgroup, check, check_not_reaped, has_executed,
     holds_more, in_main_thread, max_fd, may_be_record, open_pidfd, pipe_cloexec, prefault, raw,

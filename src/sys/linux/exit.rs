@@ -41,6 +41,12 @@ pub(crate) fn wait(
     }
 }
 
+/// What it means that a signal to the group that a child leads was refused (EPERM): what it says. A group
+/// of zombies takes any signal here.
+pub(crate) fn refused_group_signal(_pid: i32, error: io::Error) -> io::Result<()> {
+    Err(error)
+}
+
 /// The end of a child that the kernel reaps: waitid(2) knows nothing of it. Its pidfd becomes readable with
 /// its end, and has hung up when it was reaped; from then on it tells how it ended.
 pub(crate) fn wait_autoreaped(pidfd: BorrowedFd<'_>, how: WaitMode) -> io::Result<Option<Exit>> {

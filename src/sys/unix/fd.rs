@@ -1,6 +1,6 @@
 //! Descriptors: above 2, close-on-exec.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 #[cfg(feature = "python")]
@@ -66,7 +66,9 @@ pub(crate) fn has_events(selector: RawFd) -> bool {
 
 /// Whether a poller refused a descriptor because there is nothing to wait for: `/dev/null`, which
 /// is always ready. EPERM in epoll_ctl(2); EINVAL and ENODEV of the kqueues. A sandbox that refuses
-/// the call as a whole says EPERM, too, but pipes and sockets can always be waited for.
+/// the call as a whole says EPERM, too, but pipes and sockets can always be waited for. So can terminals, but for
+/// macOS' `/dev/tty`, of which kevent(2) says EINVAL: taken for always ready, a read of it would block the loop
+/// or wait for ever.
 pub(crate) fn never_blocks(fd: &impl AsFd, error: &io::Error) -> bool {
     let refused = matches!(
         rustix::io::Errno::from_io_error(error),
@@ -79,6 +81,7 @@ pub(crate) fn never_blocks(fd: &impl AsFd, error: &io::Error) -> bool {
                 FileType::Fifo | FileType::Socket
             )
         })
+        && !fd.as_fd().is_terminal()
 }
 
 /// Makes reads and writes wait.
@@ -94,4 +97,27 @@ pub(crate) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
         rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_waited_for_is_not_taken_for_always_ready() -> io::Result<()> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let terminal = rustix::fs::open(c"/dev/ptmx", flags, Mode::empty())?;
+        let (pipe, _writer) = rustix::pipe::pipe()?;
+        let null = open_null()?;
+        for errno in [Errno::PERM, Errno::INVAL, Errno::NODEV] {
+            let error = io::Error::from(errno);
+            assert!(never_blocks(&null, &error), "{error}");
+            assert!(!never_blocks(&terminal, &error), "{error}");
+            assert!(!never_blocks(&pipe, &error), "{error}");
+        }
+        assert!(!never_blocks(&null, &Errno::NOMEM.into()));
+        Ok(())
+    }
 }

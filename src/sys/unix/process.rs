@@ -17,7 +17,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::io::Errno;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::process::pidfd_send_signal;
@@ -237,10 +236,14 @@ impl Process {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
-        match checked {
-            Some(signal) => Ok(kill_process_group(pid, signal)?),
+        let sent = match checked {
+            Some(signal) => kill_process_group(pid, signal),
             // Signal 0 only asks.
-            None => Ok(test_kill_process_group(pid)?),
+            None => test_kill_process_group(pid),
+        };
+        match sent {
+            Err(Errno::PERM) => exit::refused_group_signal(self.pid, Errno::PERM.into()),
+            sent => Ok(sent?),
         }
     }
 
@@ -394,9 +397,16 @@ fn lost(status: ExitStatus) -> Exit {
     }
 }
 
+/// Above every signal that the system has, those for real time among them: they end at 64 on Linux, at 126 on FreeBSD.
+const LAST_SIGNAL: i32 = if cfg!(any(target_os = "freebsd", target_os = "dragonfly")) {
+    128
+} else {
+    64
+};
+
 fn signal_from(number: i32) -> Option<Signal> {
-    // SAFETY: only hands the number to the kernel, which checks it; 1 to 64 are all there are.
-    (1..=64)
+    // SAFETY: only hands the number to the kernel, which checks it.
+    (1..=LAST_SIGNAL)
         .contains(&number)
         .then(|| unsafe { Signal::from_raw_unchecked(number) })
 }
