@@ -51,9 +51,11 @@ def _request(
             raise ValueError("the command is empty")
     popen = _options.reject_fixed_keywords(function, popen, shell=False)
     if sys.platform == "win32":
-        # Its own group: without it no CTRL_BREAK could be sent to it alone.
-        flags = popen.get("creationflags", 0)
-        popen["creationflags"] = flags | subprocess.CREATE_NEW_PROCESS_GROUP
+        # Its own group: without it no CTRL_BREAK could be sent to it alone. But a new group does not heed
+        # Ctrl-C, which an interactive program is to get as this one does.
+        if popen.get("start_new_session", True):
+            flags = popen.get("creationflags", 0)
+            popen["creationflags"] = flags | subprocess.CREATE_NEW_PROCESS_GROUP
     elif popen.get("process_group") is None:
         # A session, and not only a group: a background group that reads the terminal is stopped, and
         # nothing would wake it.

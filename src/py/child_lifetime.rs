@@ -62,7 +62,7 @@ impl Deref for ChildLifetime {
 impl Drop for ChildLifetime {
     fn drop(&mut self) {
         // It may have ended, and the loop has not come to notice.
-        if self.0.is_unattended() && self.0.try_wait().is_none() && self.0.is_unattended() {
+        if self.0.is_unattended() && self.0.try_wait().is_none() {
             let pid = self.0.pid();
             let text = format!("unclosed <Process {pid} running>");
             // As asyncio, for a transport that was not closed.

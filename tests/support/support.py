@@ -40,6 +40,9 @@ HELPERS = SUPPORT / "helpers"
 PYTHON = (sys.executable, "-S", "-E")
 # The return codes of a child that was killed or terminated.
 KILLED, TERMINATED = (1, 1) if WINDOWS else (-9, -15)
+# Those of an owned child that was asked to end and obeys. On Windows CTRL_BREAK ends it with STATUS_CONTROL_C_EXIT;
+# without a console, and under Wine, it cannot be asked.
+ASKED = {TERMINATED, 0xC000013A} if WINDOWS else {TERMINATED}
 # That of one that wrote to a pipe without a reader.
 BROKEN = 1 if WINDOWS else -13
 SH = "sh" if WINDOWS else "/bin/sh"

@@ -14,7 +14,7 @@ use windows_sys::Win32::Foundation::{
     FILETIME, HANDLE, INVALID_HANDLE_VALUE, WAIT_FAILED, WAIT_OBJECT_0,
 };
 use windows_sys::Win32::System::Console::{
-    CTRL_BREAK_EVENT, CTRL_C_EVENT, GenerateConsoleCtrlEvent,
+    CTRL_BREAK_EVENT, CTRL_C_EVENT, GenerateConsoleCtrlEvent, GetConsoleProcessList,
 };
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{
@@ -178,9 +178,12 @@ impl Process {
     }
 
     /// Asks it to end, by CTRL_BREAK_EVENT, whatever `signal` is. `false` where it cannot be asked: it
-    /// leads no process group of a console, or has another console than we. GenerateConsoleCtrlEvent.
+    /// leads no process group of a console, has no console or another one than we, or is not attached
+    /// to it yet and has run nothing of its own. The console host reports success also for a group that
+    /// it does not know, and the event is lost. GenerateConsoleCtrlEvent.
     pub(crate) fn ask(&self, _signal: i32, _group: bool) -> io::Result<bool> {
-        Ok(self.has_console_group && self.signal(CTRL_BREAK).is_ok())
+        let attached = self.has_console_group && is_attached(self.pid);
+        Ok(attached && self.signal(CTRL_BREAK).is_ok())
     }
 
     /// Whether that signal ends a process at once.
@@ -278,6 +281,24 @@ impl Process {
             max_resident: Some(memory.PeakWorkingSetSize as u64),
         }
     }
+}
+
+/// Whether our console knows a process. `true` where that cannot be learnt: then sending it an event says
+/// whether that can be done. GetConsoleProcessList.
+fn is_attached(pid: u32) -> bool {
+    let mut pids = vec![0; 64];
+    while pids.len() <= 1 << 16 {
+        let room = u32::try_from(pids.len()).unwrap_or(u32::MAX);
+        // SAFETY: the memory has room for as many numbers as are told.
+        let count = unsafe { GetConsoleProcessList(pids.as_mut_ptr(), room) } as usize;
+        match pids.get(..count) {
+            Some([]) => return true,
+            Some(pids) => return pids.contains(&pid),
+            // Nothing was stored: there are more.
+            None => pids.resize(pids.len() * 2, 0),
+        }
+    }
+    true
 }
 
 fn unsupported(signal: i32) -> io::Error {

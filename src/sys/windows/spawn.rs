@@ -17,11 +17,12 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_CHAR, GetFileType};
 use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE};
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, CREATE_UNICODE_ENVIRONMENT, CreateProcessW,
-    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList,
-    LPPROC_THREAD_ATTRIBUTE_LIST, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
-    PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
-    STARTUPINFOW, UpdateProcThreadAttribute,
+    CREATE_NEW_CONSOLE, CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_UNICODE_ENVIRONMENT,
+    CreateProcessW, DETACHED_PROCESS, DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT,
+    InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
+    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_JOB_LIST, PROCESS_CREATION_FLAGS,
+    PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW, STARTUPINFOW,
+    UpdateProcThreadAttribute,
 };
 
 use super::handle::{check, inheritable, own, raw, standard, system};
@@ -130,9 +131,16 @@ impl Spawner {
         let inherits = !list.is_empty() || !plan.close_fds;
         let (pid, handle) = create(&mut plan, &startup, inherits)
             .map_err(|error| SpawnError::new(Stage::Exec, error))?;
-        let has_console_group = plan.options.creation_flags & CREATE_NEW_PROCESS_GROUP != 0;
+        let has_console_group = leads_group_of_our_console(plan.options.creation_flags);
         Ok((Process::new(pid, handle, job, has_console_group), None))
     }
+}
+
+/// Whether a child that is made with these flags leads a process group of the console that we have. With a
+/// console of its own, or none, it is not made a leader, or not there.
+fn leads_group_of_our_console(flags: PROCESS_CREATION_FLAGS) -> bool {
+    let elsewhere = CREATE_NEW_CONSOLE | DETACHED_PROCESS | CREATE_NO_WINDOW;
+    flags & CREATE_NEW_PROCESS_GROUP != 0 && flags & elsewhere == 0
 }
 
 /// The three streams of the child, in copies that it inherits.

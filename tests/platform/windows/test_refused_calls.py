@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ import procio
 import pytest
 import shim
 import skips
-from support import PIPE, finish, kill_stray, output, running, script_result
+from support import PIPE, TERMINATED, finish, kill_stray, output, running, script_result
 
 if sys.platform != "win32":
     pytest.skip(skips.WINDOWS_ONLY, allow_module_level=True)
@@ -105,6 +106,44 @@ async def test_input_whose_end_cannot_be_watched() -> None:
         assert await proc.communicate(b"x") == (b"x", None)
     assert reads.failed
     assert await output("echo", "x") == b"x\n"
+
+
+# --- asking a process to end ---------------------------------------------------------------------
+
+# The console host says that an event was sent, also to a group that it does not know.
+SENT = ("GenerateConsoleCtrlEvent", 0, 1)
+
+
+@pytest.mark.parametrize("flag", ["CREATE_NEW_CONSOLE", "CREATE_NO_WINDOW", "DETACHED_PROCESS"])
+async def test_an_event_that_goes_nowhere_because_of_a_flag(flag: str) -> None:
+    with refused(*SENT) as events:
+        async with procio.open_process(["sleep", "1000"], creationflags=getattr(subprocess, flag)) as proc:
+            assert await asyncio.wait_for(proc.stop(grace=1000), 30) == TERMINATED
+    assert events.seen == 0
+
+
+async def test_an_event_that_goes_nowhere_because_the_process_has_no_console() -> None:
+    """As that of a program with windows: the console knows one process, whose number is not the child's."""
+    with refused(*SENT) as events, refused("GetConsoleProcessList", 0, 1) as asked:
+        async with procio.open_process(["sleep", "1000"]) as proc:
+            assert await asyncio.wait_for(proc.stop(grace=1000), 30) == TERMINATED
+    assert (asked.seen, events.seen) == (1, 0)
+
+
+async def test_a_console_that_does_not_tell_its_processes() -> None:
+    """Then they are asked."""
+    with refused(*SENT) as events, refused("GetConsoleProcessList", 6):
+        async with procio.open_process(["sleep", "1000"]) as proc:
+            assert await proc.stop(grace=0.05) == TERMINATED
+    assert events.seen == 1
+
+
+async def test_a_process_in_our_own_group_is_not_asked() -> None:
+    """The event would reach us, too. It is in its job all the same."""
+    with refused(*SENT) as events, refused("GetConsoleProcessList", 6):
+        async with procio.open_process(["sleep", "1000"], start_new_session=False) as proc:
+            assert await asyncio.wait_for(proc.stop(grace=1000), 30) == TERMINATED
+    assert events.seen == 0
 
 
 # --- each call in turn ---------------------------------------------------------------------------
