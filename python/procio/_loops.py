@@ -99,20 +99,23 @@ def own_method(name: str) -> Callable[..., Any] | None:
     """Return the running loop's method ``name``, if the loop or its class has one of its own, which asyncio would call.
 
     A loop class overrides ``subprocess_exec`` to audit children, to refuse them or to change their
-    arguments. Only what is written in Python counts: the method of a compiled loop starts a child itself.
+    arguments, and a program may put a function in the place of the method. Of methods only those written in Python
+    count: that of a compiled loop starts a child itself.
     """
     loop = asyncio._get_running_loop()
-    if loop is None:
+    if loop is None or not (routing.installed or isinstance(loop, SubprocessLoopMixin)):
         return None
-    method = getattr(type(loop), name, None)
-    if name not in getattr(loop, "__dict__", ()) and (
-        method is METHODS[name] or not isinstance(method, types.FunctionType)
-    ):
+    # Not by the loop's `__dict__`: to look at that makes each access to its attributes slower from then on.
+    bound: Any = getattr(loop, name, None)
+    function = getattr(bound, "__func__", None)
+    if function is METHODS[name] or bound is None:
         return None
-    if not routing.installed and not isinstance(loop, SubprocessLoopMixin):
+    if function is None and getattr(bound, "__self__", None) is loop:
+        return None  # compiled
+    if function is not None and bound.__self__ is loop and not isinstance(function, types.FunctionType):
         return None
-    bound: Callable[..., Any] = getattr(loop, name)
-    return bound
+    own: Callable[..., Any] = bound
+    return own
 
 
 async def start_by_method(
