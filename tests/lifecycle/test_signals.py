@@ -166,11 +166,14 @@ async def main():
     # Forks when it reads a line: what has the number then is no child of ours.
     shell = subprocess.Popen(["sh", "-c", STRANGER], stdin=PIPE, stdout=PIPE)
     # The child ends when it is told, and the loop does not run before it has: procio cannot have reaped it.
+    before = set(threads())
     proc = await sh("read line; exit 3", stdin=PIPE)
     proc.stdin.close()
     until_sync(lambda: state(proc.pid) == "Z", "zombie")
     # Without pidfds a number is all there is, and only who has seen the end knows that it is free.
-    until_sync(lambda: not any("wait" in name for name in threads().values()), "end of the waiting thread")
+    # A thread has its name only once it runs: any other than the poll thread may be the one that waits.
+    others = lambda: {name for tid, name in threads().items() if tid not in before} - {"procio-poll"}
+    until_sync(lambda: not others(), "end of the waiting thread")
     os.waitpid(proc.pid, 0)
     with open("/proc/sys/kernel/ns_last_pid", "w") as file:
         file.write(str(proc.pid - 1))
