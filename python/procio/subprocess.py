@@ -98,7 +98,8 @@ class Process(_core.Process, asyncio.subprocess.Process):
             """Write ``input`` to standard input, close it, and read both outputs to their ends.
 
             Returns ``(stdout, stderr)`` after the end of the process, with None for what is no pipe. A stream
-            whose attribute was set to None is left alone.
+            whose attribute was set to None is left alone; an object that was put in its place is served by its own
+            methods, as asyncio does, and what was read then is lost if this is cancelled.
             A child that does not read its input is no error. Raises OSError if a pipe cannot be read, or
             cannot be written for another reason than that; MemoryError if there is no room for the
             output; RuntimeError while another task reads; TypeError for an ``input`` that is not
@@ -144,7 +145,8 @@ class Process(_core.Process, asyncio.subprocess.Process):
         read: what both pipes hold at the same moment has none.
 
         While there is the iterator, other readers of the two streams raise RuntimeError, as it does at
-        the call if there is one already. Raises ValueError if neither is a pipe. Safe to cancel: nothing
+        the call if there is one already. Raises ValueError if neither is a pipe, RuntimeError
+        if another object was put in the place of one. Safe to cancel: nothing
         is lost, go on with the same iterator.
         """
         from ._lines import MergedLines
