@@ -140,6 +140,8 @@ _SHARED_EPOLL = (
 _WAITS = "posix_spawn returns after the exec"
 _KQUEUE_IS_A_PIPE = "counts pipes, and a kqueue of libkqueue is one"
 _KQUEUE_CLOSES_LATE = "a thread of libkqueue closes what a kqueue is made of, soon after the kqueue"
+_KQUEUE_HAS_A_THREAD = "libkqueue makes a thread, which is refused"
+_KQUEUE_LOOKS = "libkqueue looks by waitid whether a child has ended"
 
 _HELD = "CLONE_VFORK holds the calling thread until the exec"
 
@@ -195,6 +197,19 @@ FORCED: dict[tuple[str, str], Table] = {
         },
         "lifecycle/test_slow_spawn.py": {
             "test_a_stranger_that_holds_the_report": "the backend does not look whether the child has executed",
+        },
+        "platform/linux/test_exec_by_the_c_library.py": {
+            "test_under_valgrind_children_are_made_by_a_fork": "libkqueue needs pidfd_open, which valgrind has not",
+        },
+        "platform/linux/test_fallbacks.py": {
+            "test_poll_thread_is_one_thread": "a kqueue of libkqueue cannot be polled: there is always the thread",
+        },
+        "platform/linux/test_identity_changes.py": {
+            "test_without_the_thread_a_start_waits_for_the_exec": _KQUEUE_HAS_A_THREAD,
+        },
+        "platform/linux/test_refused_system_calls.py": {
+            "test_a_signal_after_the_end_loses_no_status_where_waitid_is_refused": _KQUEUE_LOOKS,
+            "test_refused_clone3": _KQUEUE_HAS_A_THREAD,
         },
         "transports/test_subprocess_protocol.py": {
             "test_close_closes_the_pipes_at_once": _KQUEUE_IS_A_PIPE,

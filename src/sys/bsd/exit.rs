@@ -12,6 +12,9 @@ use crate::sys::WaitMode;
 /// another processor; each look gives ours away.
 const LOOKS: usize = 64;
 
+/// How often to look whether a child has ended that is traced by us and stands still, where that is reported.
+const TRACED_INTERVAL: Duration = Duration::from_millis(20);
+
 /// No child is reaped by the kernel here.
 pub(crate) fn wait_autoreaped(_pidfd: BorrowedFd<'_>, _how: WaitMode) -> io::Result<Option<Exit>> {
     Err(io::ErrorKind::Unsupported.into())
@@ -28,7 +31,13 @@ pub(crate) fn wait(
         let result = match how {
             WaitMode::Reap => reap(pid),
             WaitMode::Look => look(pid, libc::WNOHANG).map(|info| info.map(|info| zombie(&info))),
-            WaitMode::Block => look(pid, 0).map(|_| None),
+            WaitMode::Block => match look(pid, 0) {
+                Ok(None) => {
+                    std::thread::sleep(TRACED_INTERVAL);
+                    continue;
+                }
+                result => result.map(|_| None),
+            },
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -86,10 +95,15 @@ fn look(pid: i32, options: libc::c_int) -> io::Result<Option<libc::siginfo_t>> {
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
     // SAFETY: the pointer is to a live value of the right type.
     match unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, options) } {
-        // With WNOHANG some kernels write zeros and some nothing when no child has ended.
-        0 => Ok((info.si_signo != 0).then_some(info)),
+        // With WNOHANG some kernels write zeros and some nothing when no child has ended. Some report a stop of a
+        // child that is traced by us, which was not asked for.
+        0 => Ok((info.si_signo != 0 && is_end(info.si_code)).then_some(info)),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+fn is_end(code: libc::c_int) -> bool {
+    matches!(code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED)
 }
 
 /// How a child ended that is still to be reaped.

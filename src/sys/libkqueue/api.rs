@@ -208,14 +208,15 @@ impl Event {
     }
 }
 
-/// Whether a child has ended; ECHILD when it was reaped. waitid(2).
+/// Whether a child has ended; ECHILD when it was reaped. A child that stands still for us, who trace it, is reported,
+/// too, on Linux. waitid(2).
 fn look(pid: usize) -> Result<bool> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: plain data, for which zeros are valid.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
     // SAFETY: the pointer is to a live value of the right type.
     match unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, options) } {
-        0 => Ok(info.si_signo != 0),
+        0 => Ok(info.si_signo != 0 && info.si_code != libc::CLD_TRAPPED),
         _ => Err(last_error()),
     }
 }
