@@ -45,7 +45,8 @@ pub struct Command {
 impl Command {
     /// A command that runs `program`, which is also the first element of its argument vector.
     ///
-    /// A name without a slash is looked up along `PATH` of the child's environment.
+    /// A name without a slash is looked up along `PATH` of the child's environment. On Windows the system looks for it, in
+    /// this program's directory, the current one and the system's before those of this program's `PATH`. CreateProcessW.
     ///
     /// ```
     /// let command = procio::Command::new("/usr/bin/env");

@@ -38,6 +38,8 @@ pub enum Stage {
     PreExec,
     /// Executing the program.
     Exec,
+    /// Executing the program in a job object, on Windows: access was denied, by the one or by the other.
+    Job,
 }
 
 /// Why a child could not be started. Nothing is left behind by a start that failed.
@@ -128,6 +130,7 @@ impl fmt::Display for SpawnError {
             Stage::NoNewPrivs => "could not forgo new privileges",
             Stage::PreExec => "the hook before exec failed",
             Stage::Exec => "could not execute the program",
+            Stage::Job => "could not execute the program in a job object",
         };
         write!(f, "{step}: {}", self.source)
     }

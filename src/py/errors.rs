@@ -57,30 +57,44 @@ pub(super) fn spawn_error(py: Python<'_>, error: &SpawnError, names: &Names) -> 
         Stage::Affinity => (None, Some("cpu_affinity")),
         Stage::NoNewPrivs => (None, Some("no_new_privs")),
         Stage::ParentExit => (None, Some("kill_on_parent_exit")),
+        Stage::Job => (None, Some("the program, or the job object it is to be in")),
         _ => (None, None),
     };
     match (source.raw_os_error(), source.kind(), keyword) {
         (None, io::ErrorKind::Unsupported, _) => PyNotImplementedError::new_err(source.to_string()),
         (None, io::ErrorKind::Other, Some(_)) => PyRuntimeError::new_err(source.to_string()),
-        (Some(code), _, Some(keyword)) => error_of_keyword(py, code, file, keyword),
+        (Some(code), _, keyword) => error_of_code(py, code, file, keyword),
         _ => os_error(py, source, file),
     }
 }
 
-fn error_of_keyword(py: Python<'_>, code: i32, file: Option<&Py<PyAny>>, keyword: &str) -> PyErr {
-    let text = match strerror(py, code) {
-        Ok(text) => format!("{text} ({keyword})"),
-        Err(error) => return error,
-    };
-    match file {
-        Some(file) => PyOSError::new_err((code, text, file.clone_ref(py))),
-        None => PyOSError::new_err((code, text)),
+/// `OSError(errno, strerror[, filename])`, which picks its subclass by the errno.
+fn error_of_code(
+    py: Python<'_>,
+    code: i32,
+    file: Option<&Py<PyAny>>,
+    keyword: Option<&str>,
+) -> PyErr {
+    let note = keyword.map_or_else(String::new, |keyword| format!(" ({keyword})"));
+    if let Some(text) = sys::error_text(code) {
+        // The fourth is the system's number, from which Python makes the errno. `Popen` names no
+        // file here.
+        let nothing: Option<()> = None;
+        return PyOSError::new_err((0, text + &note, nothing, code, nothing));
+    }
+    match (strerror(py, code), file) {
+        (Err(error), _) => error,
+        (Ok(text), None) => PyOSError::new_err((code, text + &note)),
+        (Ok(text), Some(file)) => PyOSError::new_err((code, text + &note, file.clone_ref(py))),
     }
 }
 
-fn strerror(py: Python<'_>, code: i32) -> PyResult<Bound<'_, PyAny>> {
+fn strerror(py: Python<'_>, code: i32) -> PyResult<String> {
     static STRERROR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    STRERROR.import(py, "os", "strerror")?.call1((code,))
+    STRERROR
+        .import(py, "os", "strerror")?
+        .call1((code,))?
+        .extract()
 }
 
 fn preexec_error(py: Python<'_>) -> PyErr {
@@ -91,7 +105,7 @@ fn preexec_error(py: Python<'_>) -> PyErr {
     }
 }
 
-/// `OSError(errno, strerror[, filename])`, which picks its subclass by the errno.
+/// The exception for an error of the system, or for one of ours that has no number.
 pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny>>) -> PyErr {
     let Some(code) = error.raw_os_error() else {
         return match error.kind() {
@@ -103,17 +117,7 @@ pub(super) fn os_error(py: Python<'_>, error: &io::Error, file: Option<&Py<PyAny
             _ => PyErr::from(io::Error::new(error.kind(), error.to_string())),
         };
     };
-    if let Some(text) = sys::error_text(code) {
-        // The fourth is the system's number, from which Python makes the errno. `Popen` names no
-        // file here.
-        let nothing: Option<()> = None;
-        return PyOSError::new_err((0, text, nothing, code, nothing));
-    }
-    match (strerror(py, code), file) {
-        (Err(error), _) => error,
-        (Ok(text), None) => PyOSError::new_err((code, text.unbind())),
-        (Ok(text), Some(file)) => PyOSError::new_err((code, text.unbind(), file.clone_ref(py))),
-    }
+    error_of_code(py, code, file, None)
 }
 
 /// `MemoryError`.

@@ -165,6 +165,8 @@ logging.disable()  # without pidfds the status is lost, and that is said
 async def main():
     # Forks when it reads a line: what has the number then is no child of ours.
     shell = subprocess.Popen(["sh", "-c", STRANGER], stdin=PIPE, stdout=PIPE)
+    if os.environ.get("PROCIO_TEST_KQUEUE") == "1":
+        await output("true")  # libkqueue makes threads of its own, which have no names
     # The child ends when it is told, and the loop does not run before it has: procio cannot have reaped it.
     before = set(threads())
     proc = await sh("read line; exit 3", stdin=PIPE)

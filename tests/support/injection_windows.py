@@ -133,7 +133,8 @@ _FILENAME_EXCED_RANGE, _PIPE_BUSY, _NO_SYSTEM_RESOURCES = 206, 231, 1450
 _REFUSED = (_NO_SYSTEM_RESOURCES, _INVALID_PARAMETER, _ACCESS_DENIED)
 
 # What each returns when it has failed, and why it may. Left out are those that let go of something, and those that
-# only ask for numbers whose want is no error (GetFileType, GetStdHandle, GetProcessTimes, K32GetProcessMemoryInfo).
+# only ask for numbers whose want is no error (GetFileType, GetNamedPipeInfo, GetStdHandle, GetProcessTimes,
+# K32GetProcessMemoryInfo).
 FAILURES: dict[str, tuple[int, tuple[int, ...]]] = {
     "CancelIoEx": (0, _REFUSED),
     "CreateFileW": (-1, (*_REFUSED, _PIPE_BUSY)),

@@ -83,25 +83,27 @@ impl Port {
         self.handle.as_raw_handle()
     }
 
-    /// Has the completions of a handle's operations reported under a token.
-    pub(super) fn associate(
-        self: &Arc<Self>,
-        handle: BorrowedHandle<'_>,
-        token: usize,
-        operations: &[&Arc<OverlappedIo>],
-    ) -> io::Result<()> {
+    /// Has the completions of a handle's operations come here. CreateIoCompletionPort.
+    pub(super) fn associate(&self, handle: BorrowedHandle<'_>) -> io::Result<()> {
         // SAFETY: both handles are open for the time of the call.
         let port = unsafe { CreateIoCompletionPort(handle.as_raw_handle(), self.raw(), 0, 0) };
         if port.is_null() {
             return Err(io::Error::last_os_error());
         }
-        for operation in operations {
-            operation.set_token(token);
-            if let Some(shared) = &self.shared {
-                shared.expect(self, operation)?;
-            }
-        }
         Ok(())
+    }
+
+    /// Has the completions of an operation reported under a token, until it is [withdrawn](Port::withdraw).
+    pub(super) fn expect(
+        self: &Arc<Self>,
+        operation: &Arc<OverlappedIo>,
+        token: usize,
+    ) -> io::Result<()> {
+        operation.set_token(token);
+        match &self.shared {
+            Some(shared) => shared.expect(self, operation),
+            None => Ok(()),
+        }
     }
 
     /// Reports a token, from any thread.
@@ -369,21 +371,27 @@ mod tests {
     use std::sync::mpsc;
 
     use super::super::overlapped::Kind;
-    use super::super::raw;
     use super::super::shared_port::Packet;
+    use super::super::{Interest, Watched, pipe_from_child, pipe_to_child, raw};
     use super::*;
 
-    /// A host that remembers what it is to expect, and takes packets when it is told to.
+    /// A host that remembers what it is to expect, and takes packets when it is told to. It has room for three.
     #[derive(Clone, Default)]
-    struct Host(Arc<Mutex<Vec<Packet>>>);
+    struct Host(Arc<Mutex<Vec<Packet>>>, Arc<Mutex<Vec<usize>>>);
 
     impl PacketSink for Host {
         fn expect(&self, packet: Packet) -> io::Result<()> {
-            self.0.lock().unwrap().push(packet);
+            let mut packets = self.0.lock().unwrap();
+            if packets.len() == 3 {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            packets.push(packet);
             Ok(())
         }
 
-        fn forget(&self, _address: usize) {}
+        fn forget(&self, address: usize) {
+            self.1.lock().unwrap().push(address);
+        }
     }
 
     fn shared_port() -> (Poller, Port, Host) {
@@ -426,6 +434,22 @@ mod tests {
         host.0.lock().unwrap().clear();
         assert!(!operation.is_pending());
         assert_eq!(Arc::strong_count(&operation), 1);
+    }
+
+    #[test]
+    fn a_host_that_takes_one_of_two_operations_is_to_forget_it() {
+        let (poller, _hosts, host) = shared_port();
+        let (reader, _childs) = pipe_from_child(None).unwrap();
+        reader.watch(&poller, 1, Interest::Read).unwrap();
+        let (writer, _childs) = pipe_to_child(None).unwrap();
+        let refused = writer.watch(&poller, 2, Interest::Write).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
+        drop(writer);
+        let address = host.0.lock().unwrap().last().unwrap().address();
+        assert!(host.1.lock().unwrap().contains(&address));
+        assert!(host.0.lock().unwrap().last().unwrap().is_over());
+        drop(reader);
+        poller.port().end();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock};
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::JobObjects::{
@@ -15,6 +15,9 @@ use super::handle::{check, own};
 
 /// The exit code of processes that were ended, as `Popen.terminate` has it.
 pub(super) const TERMINATED: u32 = 1;
+
+/// The job of the children that end with this program.
+static OF_PROGRAM: RwLock<Option<&'static JobObject>> = RwLock::new(None);
 
 /// A job that no process can leave, and whose processes end when its last handle is closed: also when
 /// this program is killed.
@@ -43,14 +46,15 @@ impl JobObject {
 
     /// That of this program: nothing closes it but the end of the program, however that comes.
     pub(super) fn of_program() -> io::Result<&'static Self> {
-        static JOB: OnceLock<JobObject> = OnceLock::new();
-        match JOB.get() {
-            Some(job) => Ok(job),
-            None => {
-                let made = JobObject::new()?;
-                Ok(JOB.get_or_init(|| made))
-            }
-        }
+        let job = *OF_PROGRAM.read().unwrap_or_else(PoisonError::into_inner);
+        job.map_or_else(|| Ok(JobObject::new()?.become_that_of_program()), Ok)
+    }
+
+    /// Takes the place of the one before, which stays open: to close it would end what is in it.
+    pub(super) fn become_that_of_program(self) -> &'static Self {
+        let job = &*Box::leak(Box::new(self));
+        *OF_PROGRAM.write().unwrap_or_else(PoisonError::into_inner) = Some(job);
+        job
     }
 
     pub(super) fn raw(&self) -> HANDLE {

@@ -25,7 +25,8 @@ use windows_sys::Win32::Storage::FileSystem::{
     PIPE_ACCESS_INBOUND, SetFileCompletionNotificationModes,
 };
 use windows_sys::Win32::System::Pipes::{
-    CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
+    CreateNamedPipeW, GetNamedPipeInfo, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS,
+    PIPE_SERVER_END, PIPE_TYPE_BYTE, PIPE_WAIT,
 };
 use windows_sys::Win32::System::WindowsProgramming::{
     FILE_SKIP_COMPLETION_PORT_ON_SUCCESS, FILE_SKIP_SET_EVENT_ON_HANDLE,
@@ -43,6 +44,8 @@ const BUFFER: usize = 64 * 1024;
 /// What one read or write moves when much has to be moved, and what the system buffers of what the
 /// child writes: it takes the memory when bytes lie there, and cannot be asked for more later.
 const LARGE: usize = 256 * 1024;
+/// No read is smaller, whatever the system buffers.
+const LEAST: usize = 512;
 
 const HUNG_UP: Readiness = Readiness {
     writable: true,
@@ -71,15 +74,40 @@ impl PipeEnd {
         self.handle.as_raw_handle()
     }
 
+    /// How many bytes the system buffers of what the other side writes. GetNamedPipeInfo.
+    fn buffer(&self) -> io::Result<usize> {
+        let (mut flags, mut out, mut inward) = (0, 0, 0);
+        // SAFETY: the handle is open, and the pointers are to values of the right type, or null.
+        check(unsafe {
+            GetNamedPipeInfo(
+                self.raw(),
+                &raw mut flags,
+                &raw mut out,
+                &raw mut inward,
+                ptr::null_mut(),
+            )
+        })?;
+        // Both are named as the server sees them.
+        let from_there = if flags & PIPE_SERVER_END == 0 {
+            out
+        } else {
+            inward
+        };
+        Ok(from_there as usize)
+    }
+
     fn watch(
         &self,
         poller: &Poller,
         token: usize,
         operations: &[&Arc<OverlappedIo>],
     ) -> io::Result<()> {
-        let handle = self.handle.as_handle();
-        poller.port().associate(handle, token, operations)?;
+        poller.port().associate(self.handle.as_handle())?;
+        // Before any of them is expected: if another cannot be, the drop withdraws them all.
         let _ = self.port.set((poller.port().clone(), token));
+        for operation in operations {
+            poller.port().expect(operation, token)?;
+        }
         Ok(())
     }
 
@@ -104,6 +132,7 @@ pub(crate) struct PipeReader {
     end: PipeEnd,
     read: Arc<OverlappedIo>,
     size: usize,
+    most: usize,
 }
 
 impl PipeReader {
@@ -166,7 +195,7 @@ impl PipeReader {
 
     /// Makes reads larger. The system's buffer stays as it is.
     pub(crate) fn enlarge(&mut self, bytes: usize) {
-        self.size = bytes.min(LARGE);
+        self.size = bytes.min(self.most);
     }
 }
 
@@ -290,10 +319,13 @@ impl TryFrom<OwnedHandle> for PipeReader {
     type Error = io::Error;
 
     fn try_from(handle: OwnedHandle) -> io::Result<Self> {
+        let end = PipeEnd::new(handle)?;
+        let most = most_of_a_read(end.buffer().unwrap_or(BUFFER));
         Ok(PipeReader {
-            end: PipeEnd::new(handle)?,
+            end,
             read: OverlappedIo::new(Kind::Read),
-            size: BUFFER,
+            size: BUFFER.min(most),
+            most,
         })
     }
 }
@@ -326,6 +358,13 @@ pub(crate) fn pipe_to_child(size: Option<usize>) -> io::Result<(PipeWriter, Owne
     let child = GENERIC_READ | FILE_WRITE_ATTRIBUTES;
     let (ours, theirs) = pipe(PIPE_ACCESS_DUPLEX, child, size.unwrap_or(BUFFER))?;
     Ok((ours.try_into()?, theirs))
+}
+
+/// How large a read may be. A pending read takes its size from what the other side is told there is room for
+/// (FILE_PIPE_LOCAL_INFORMATION.WriteQuotaAvailable), and a program of Cygwin's or MSYS2's that finds none there waits
+/// until there is some, or writes byte by byte.
+fn most_of_a_read(buffer: usize) -> usize {
+    (buffer / 2).clamp(LEAST, LARGE)
 }
 
 /// How many names of pipes are tried.
@@ -394,4 +433,26 @@ fn name() -> Vec<u16> {
         .encode_wide()
         .chain(Some(0))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_takes_half_of_what_the_system_buffers_at_most() {
+        for (size, most) in [
+            (None, LARGE / 2),
+            (Some(64 * 1024), 32 * 1024),
+            (Some(1), LEAST),
+        ] {
+            let (mut ours, theirs) = pipe_from_child(size).unwrap();
+            ours.enlarge(usize::MAX);
+            assert_eq!(ours.size, most);
+            // Seen from the other end, it is the same.
+            let (handle, port) = (theirs, OnceLock::new());
+            let there = PipeEnd { handle, port }.buffer().unwrap();
+            assert_eq!(most_of_a_read(there), most);
+        }
+    }
 }

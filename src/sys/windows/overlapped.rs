@@ -18,7 +18,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windows_sys::Win32::Foundation::{
@@ -268,7 +268,13 @@ impl OverlappedIo {
     fn status(&self) -> NTSTATUS {
         // SAFETY: the memory is ours as long as `self` is; the system may write to it meanwhile,
         // the status last.
-        unsafe { (&raw const (*self.overlapped.get()).Internal).read_volatile() as NTSTATUS }
+        let status =
+            unsafe { (&raw const (*self.overlapped.get()).Internal).read_volatile() as NTSTATUS };
+        if status != STATUS_PENDING {
+            // What the system wrote before is read after: the number of bytes, and the bytes.
+            fence(Ordering::Acquire);
+        }
+        status
     }
 
     /// Takes the system's reference back, and the result, if the system is done with it and they

@@ -13,7 +13,7 @@ use std::os::windows::io::OwnedHandle;
 use std::ptr;
 use std::sync::{PoisonError, RwLock};
 
-use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_CHAR, GetFileType};
 use windows_sys::Win32::System::Console::{STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE};
 use windows_sys::Win32::System::Threading::{
@@ -33,6 +33,8 @@ use crate::error::{SpawnError, Stage};
 /// Held shared while handles of ours are inheritable, exclusively by a start that inherits all.
 /// One for the process, as its table of handles is.
 static INHERITANCE: RwLock<()> = RwLock::new(());
+
+const DENIED: i32 = ERROR_ACCESS_DENIED.cast_signed();
 
 /// There is no fork here.
 pub(crate) trait Fork {}
@@ -91,6 +93,8 @@ impl Spawner {
         stdio: [Option<RawHandle>; 3],
         _fork: Option<&mut dyn Fork>,
     ) -> Result<(Process, Option<ExecReport>), SpawnError> {
+        // Before the lock: to make a job takes none of what it protects.
+        let jobs = Jobs::new(&plan)?;
         let redirected = stdio.iter().any(Option::is_some);
         let limited = !plan.options.handle_list.is_empty() || (redirected && plan.close_fds);
         let inherits = redirected || limited || !plan.close_fds;
@@ -113,26 +117,74 @@ impl Spawner {
             list.sort_unstable();
             list.dedup();
         }
-        let job = plan
-            .job
-            .then(JobObject::new)
-            .transpose()
-            .map_err(SpawnError::setup)?;
+        let (pid, handle) = jobs.with(&mut plan, |plan, jobs| {
+            let mut attributes = AttributeList::new(&list, jobs).map_err(SpawnError::setup)?;
+            let startup = startup(plan, streams.as_ref(), &mut attributes);
+            let inherits = !list.is_empty() || !plan.close_fds;
+            create(plan, &startup, inherits).map_err(|error| SpawnError::new(Stage::Exec, error))
+        })?;
+        let has_console_group = leads_group_of_our_console(plan.options.creation_flags);
+        Ok((Process::new(pid, handle, jobs.own, has_console_group), None))
+    }
+}
+
+/// The jobs that a child is in from its birth on.
+struct Jobs {
+    of_program: Option<&'static JobObject>,
+    own: Option<JobObject>,
+}
+
+impl Jobs {
+    fn new(plan: &Plan) -> Result<Self, SpawnError> {
+        let own = plan.job.then(JobObject::new).transpose();
         let of_program = plan
             .kill_on_parent_exit
             .then(JobObject::of_program)
-            .transpose()
-            .map_err(|error| SpawnError::new(Stage::ParentExit, error))?;
-        // The child's own is to be nested in that of the program, and so comes later.
-        let jobs = of_program.into_iter().chain(&job);
-        let jobs: Vec<HANDLE> = jobs.map(JobObject::raw).collect();
-        let mut attributes = AttributeList::new(&list, &jobs).map_err(SpawnError::setup)?;
-        let startup = startup(&plan, streams.as_ref(), &mut attributes);
-        let inherits = !list.is_empty() || !plan.close_fds;
-        let (pid, handle) = create(&mut plan, &startup, inherits)
-            .map_err(|error| SpawnError::new(Stage::Exec, error))?;
-        let has_console_group = leads_group_of_our_console(plan.options.creation_flags);
-        Ok((Process::new(pid, handle, job, has_console_group), None))
+            .transpose();
+        Ok(Jobs {
+            of_program: of_program.map_err(|error| SpawnError::new(Stage::ParentExit, error))?,
+            own: own.map_err(SpawnError::setup)?,
+        })
+    }
+
+    /// Starts a child by `start`. The job of the program is denied to a child when the program has itself been
+    /// put into another job since the first child was put into its own: then that one cannot be nested where the
+    /// new child has to be. A new job can.
+    fn with<T>(
+        &self,
+        plan: &mut Plan,
+        mut start: impl FnMut(&mut Plan, &[HANDLE]) -> Result<T, SpawnError>,
+    ) -> Result<T, SpawnError> {
+        // The call may change it.
+        let command_line = self.of_program.map(|_| plan.command_line.clone());
+        let mut started = start(plan, &self.raw(self.of_program));
+        let denied = |error: &SpawnError| error.io_error().raw_os_error() == Some(DENIED);
+        if let Some(command_line) = command_line
+            && started.as_ref().is_err_and(denied)
+        {
+            plan.command_line = command_line;
+            let fresh =
+                JobObject::new().map_err(|error| SpawnError::new(Stage::ParentExit, error))?;
+            started = start(plan, &self.raw(Some(&fresh)));
+            if started.is_ok() {
+                fresh.become_that_of_program();
+            }
+        }
+        // Or the program may not be executed. The system says the same of both.
+        let in_a_job = self.of_program.is_some() || self.own.is_some();
+        started.map_err(|error| {
+            if in_a_job && denied(&error) {
+                SpawnError::new(Stage::Job, error.into())
+            } else {
+                error
+            }
+        })
+    }
+
+    /// The child's own is to be nested in that of the program, and so comes later.
+    fn raw(&self, of_program: Option<&JobObject>) -> Vec<HANDLE> {
+        let jobs = of_program.into_iter().chain(&self.own);
+        jobs.map(JobObject::raw).collect()
     }
 }
 

@@ -108,6 +108,70 @@ async def test_input_whose_end_cannot_be_watched() -> None:
     assert await output("echo", "x") == b"x\n"
 
 
+# --- job objects ---------------------------------------------------------------------------------
+
+
+def test_a_job_that_cannot_be_nested_any_more(loop_name: str) -> None:
+    """The program was put into another job meanwhile: a child that ends with the program gets a new one."""
+    code = """
+from injection_windows import refused
+
+options = {"stdin": PIPE, "stdout": PIPE, "kill_on_parent_exit": True}
+
+async def works(proc):
+    assert await proc.communicate(b"x") == (b"x", None)
+
+async def main():
+    first = await procio.create_subprocess_exec("cat", **options)
+    with refused("CreateProcessW", 5, count=1) as started:
+        await works(await procio.create_subprocess_exec("cat", **options))
+        assert (started.failed, started.seen) == (1, 2)
+        # It is the one of the program from now on.
+        await works(await procio.create_subprocess_exec("cat", **options))
+        assert started.seen == 3
+    with refused("CreateProcessW", 5) as started:
+        try:
+            await procio.create_subprocess_exec("cat", **options)
+        except PermissionError as error:
+            assert "job object" in str(error), error
+        else:
+            raise AssertionError("no error")
+        assert started.seen == 2
+    # To close the one before would have ended what is in it.
+    await works(first)
+
+run(main())
+"""
+    assert script_result(code, loop=loop_name) is None
+
+
+async def test_access_that_is_denied_in_a_job() -> None:
+    """The system does not say whether it denies the program or the job; so the error names both."""
+    with refused("CreateProcessW", ACCESS_DENIED), pytest.raises(PermissionError, match="job object") as caught:
+        await procio.run_process(["cat"])
+    assert (caught.value.winerror, caught.value.filename) == (ACCESS_DENIED, None)
+
+
+def test_the_job_of_the_program_cannot_be_made(loop_name: str) -> None:
+    """The error is the system's, and names the keyword."""
+    code = """
+from injection_windows import refused
+
+async def main():
+    try:
+        with refused("CreateJobObjectW", 1450):
+            await procio.create_subprocess_exec("cat", kill_on_parent_exit=True)
+    except OSError as error:
+        assert error.winerror == 1450, error.winerror
+        assert str(error).endswith("(kill_on_parent_exit)"), error
+    else:
+        raise AssertionError("no error")
+
+run(main())
+"""
+    assert script_result(code, loop=loop_name) is None
+
+
 # --- asking a process to end ---------------------------------------------------------------------
 
 # The console host says that an event was sent, also to a group that it does not know.
