@@ -24,12 +24,32 @@ else:
 _T = TypeVar("_T")
 
 
-async def told(starting: Any, text: str, program: Any, streams: tuple[File, File, File]) -> Any:
-    """Wait for a start and say so, in debug mode, as asyncio does."""
-    _log(asyncio.get_running_loop(), text, streams)
+class _StartLog:
+    """Says of a start in debug mode what asyncio says, step by step."""
+
+    def __init__(self, loop: Any, text: str, program: Any, streams: tuple[File, File, File]) -> None:
+        """Say what is about to be run, in asyncio's own words where the loop has them."""
+        self._text = text
+        self._program = program
+        say = getattr(loop, "_log_subprocess", None)
+        if say is None:
+            logger.debug(text)
+        else:
+            say(text, *streams)
+
+    def created(self, process: Any) -> None:
+        logger.debug("process %r created: pid %s", self._program, process.pid)
+
+    def connected(self, transport: Any) -> None:
+        logger.info("%s: %r", self._text, transport)
+
+
+async def logged(starting: Any, text: str, program: Any, streams: tuple[File, File, File]) -> Any:
+    """Wait for a start, with a log of it as asyncio writes it in debug mode."""
+    log = _StartLog(asyncio.get_running_loop(), text, program, streams)
     process = await starting
-    logger.debug("process %r created: pid %s", program, process.pid)
-    logger.info("%s: %r", text, process._transport)
+    log.created(process)
+    log.connected(process._transport)
     return process
 
 
@@ -37,15 +57,6 @@ def is_debugged() -> bool:
     """Whether there is a running loop, in debug mode."""
     loop = asyncio._get_running_loop()
     return loop is not None and loop.get_debug()
-
-
-def _log(loop: Any, text: str, streams: tuple[File, File, File]) -> None:
-    """Say in debug mode what is about to be run, with asyncio's own words where they are there."""
-    say = getattr(loop, "_log_subprocess", None)
-    if say is None:
-        logger.debug(text)
-    else:
-        say(text, *streams)
 
 
 async def _start(
@@ -61,9 +72,7 @@ async def _start(
     # Not always the object whose method was called: there are loops that wrap another.
     loop = asyncio.get_running_loop()
     protocol = protocol_factory()
-    debug = loop.get_debug()
-    if debug:
-        _log(loop, text, streams)
+    log = _StartLog(loop, text, args[0], streams) if loop.get_debug() else None
     # asyncio's own stream protocol does nothing but fill asyncio's own streams. A subclass may do
     # anything else, so it gets its callbacks.
     plain = type(protocol) is asyncio.subprocess.SubprocessStreamProtocol
@@ -71,8 +80,8 @@ async def _start(
     request = _options.prepare(args, *streams, limit, options)
     request["read_ahead"] = plain
     process = await _core.spawn(request)
-    if debug:
-        logger.debug("process %r created: pid %s", args[0], process.pid)
+    if log is not None:
+        log.created(process)
     if plain:
         transport = SubprocessTransport(process, args, loop)
         transport.set_protocol(weakref.ref(protocol))
@@ -81,8 +90,8 @@ async def _start(
     else:
         transport = SubprocessTransport(process, args, loop, protocol)
         transport._start()
-    if debug:
-        logger.info("%s: %r", text, transport)
+    if log is not None:
+        log.connected(transport)
     return transport, protocol
 
 
@@ -108,11 +117,8 @@ def own_method(name: str) -> Callable[..., Any] | None:
     # Not by the loop's `__dict__`: to look at that makes each access to its attributes slower from then on.
     bound: Any = getattr(loop, name, None)
     function = getattr(bound, "__func__", None)
-    if function is METHODS[name] or bound is None:
-        return None
-    if function is None and getattr(bound, "__self__", None) is loop:
-        return None  # compiled
-    if function is not None and bound.__self__ is loop and not isinstance(function, types.FunctionType):
+    is_compiled = getattr(bound, "__self__", None) is loop and not isinstance(function, types.FunctionType)
+    if bound is None or is_compiled or function is METHODS[name]:
         return None
     own: Callable[..., Any] = bound
     return own

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from . import _core, _options
 from ._coroutine import coroutine_function
-from ._loops import is_debugged, own_method, start_by_method, told
+from ._loops import is_debugged, logged, own_method, start_by_method
 from ._options import checked_grace, checked_signal
 from ._streams import StreamReader, StreamWriter
 
@@ -259,7 +259,7 @@ async def create_subprocess_exec(
     options = _options.reject_fixed_keywords("create_subprocess_exec", kwds, shell=False)
     starting = _core.spawn(_options.prepare((program, *args), stdin, stdout, stderr, limit, options))
     if is_debugged():
-        starting = told(starting, f"execute program {program!r}", program, (stdin, stdout, stderr))
+        starting = logged(starting, f"execute program {program!r}", program, (stdin, stdout, stderr))
     return await starting
 
 
@@ -286,5 +286,5 @@ async def create_subprocess_shell(
     args = _options.shell_args(cmd, options)
     starting = _core.spawn(_options.prepare(args, stdin, stdout, stderr, limit, options))
     if is_debugged():
-        starting = told(starting, f"run shell command {cmd!r}", args[0], (stdin, stdout, stderr))
+        starting = logged(starting, f"run shell command {cmd!r}", args[0], (stdin, stdout, stderr))
     return await starting
