@@ -28,6 +28,8 @@ const WRITE: i16 = -2;
 const PROC: i16 = -5;
 const TIMER: i16 = -7;
 const USER: i16 = -11;
+const LIBRARY: i16 = -12;
+const NOTE_FORK_CLEANUP: c_uint = 4;
 const NOTE_NSECONDS: c_uint = 4;
 
 /// The children that are watched for: the number of the kqueue, that of the child, and the mark.
@@ -252,11 +254,31 @@ pub(super) fn kqueue() -> Result<OwnedFd> {
         // SAFETY: it was made for us, and is closed by this value alone.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         if fd.as_raw_fd() > 2 {
+            leave_forks_alone(fd.as_raw_fd());
             lock(&WATCHED).retain(|(kqueue, _), _| *kqueue != fd.as_raw_fd());
             return Ok(fd);
         }
         low.push(fd);
     }
+}
+
+/// In the child of a fork libkqueue closes the descriptors of each kqueue in its list, in which one stays for a while
+/// that was closed: its number may be that of our report by then. The crate's own forks execute a program and need
+/// none of that. A forked copy of a Python program does.
+fn leave_forks_alone(kqueue: RawFd) {
+    if cfg!(feature = "python") {
+        return;
+    }
+    let setting = Event {
+        ident: 0,
+        filter: LIBRARY,
+        flags: EventFlags::ADD.0,
+        filter_flags: NOTE_FORK_CLEANUP,
+        data: 0,
+        udata: std::ptr::null_mut(),
+    };
+    let set = call(kqueue, &[setting], None, None);
+    debug_assert_eq!(set, Ok(0));
 }
 
 /// Makes changes, and collects events.
