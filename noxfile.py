@@ -118,7 +118,10 @@ def forced(session: nox.Session, switch: str) -> None:
     name, value = switch.split("=")
     loops = "asyncio,uvloop" if (name, value) in switches.LOOP_PATHS else "asyncio"
     files = () if session.posargs else FORCED_TESTS
-    pytest(session, *files, **{name: value, "PROCIO_TEST_LOOPS": loops, "PROCIO_STRESS": "0.1"})
+    env = {name: value, "PROCIO_TEST_LOOPS": loops, "PROCIO_STRESS": "0.1"}
+    if value == "posix_spawn" and shutil.which("ps"):
+        env["PROCIO_TEST_PS"] = "1"  # macOS' way to start a program, and its way to see what is left
+    pytest(session, *files, **env)
 
 
 @nox.session

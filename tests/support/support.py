@@ -25,6 +25,8 @@ import procio  # noqa: E402
 WINDOWS = sys.platform == "win32"
 if WINDOWS:
     import kernel_windows as kernel
+elif not os.path.isdir("/proc/self/task") or os.environ.get("PROCIO_TEST_PS") == "1":
+    import kernel_ps as kernel
 else:
     import kernel_linux as kernel
 
