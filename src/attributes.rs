@@ -301,7 +301,8 @@ impl Command {
     ///
     /// On Windows it is in a job with all that it starts. On Linux it is the child alone. Before
     /// Linux 7.1 only the main thread can start one, since the child would end with any other thread
-    /// that does, and a program that is executed with other privileges than its caller's is no longer
+    /// that does: a start by another, such as a task of a runtime with several threads, fails with
+    /// [`Other`](std::io::ErrorKind::Other). And a program that is executed with other privileges than its caller's is no longer
     /// tied. `PR_SET_PDEATHSIG` of `prctl(2)`, `CLONE_PIDFD_AUTOKILL`.
     ///
     /// ```
@@ -311,8 +312,10 @@ impl Command {
     /// command.kill_on_parent_exit(true);
     /// match reactor.run_until(command.status(&reactor))? {
     ///     Ok(status) => assert!(status.success()),
-    ///     // This is not the main thread.
-    ///     Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::Unsupported),
+    ///     Err(error) => match error.kind() {
+    ///         std::io::ErrorKind::Other => {} // this is not the main thread
+    ///         kind => assert_eq!(kind, std::io::ErrorKind::Unsupported),
+    ///     },
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

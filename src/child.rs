@@ -13,7 +13,7 @@ use crate::process::guard::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::teardown::Teardown;
 use crate::process::transfer::DetachedChild;
-use crate::reactor::Handle;
+use crate::reactor::AsHandle;
 use crate::status::{ExitStatus, Usage};
 use crate::stdio::Stdio;
 use crate::stream::read_pipe::ReadPipe;
@@ -64,14 +64,15 @@ impl Command {
     /// })??;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn spawn(&self, reactor: &impl AsRef<Handle>) -> Spawning {
+    pub fn spawn(&self, reactor: &impl AsHandle) -> Spawning {
         let mut hook = self.hook.clone();
         let fork = hook.as_mut().map(|hook| hook as &mut dyn sys::Fork);
-        Spawning(PendingSpawn::new(self, &reactor.as_ref().0, fork).map_err(Some))
+        Spawning(PendingSpawn::new(self, &reactor.as_handle().0, fork).map_err(Some))
     }
 
     /// Runs the command to its end and collects its output. Standard output and standard error are
-    /// piped and standard input is closed, unless the command says where they lead.
+    /// piped and standard input is closed, unless the command says where they lead. The call starts the child, and the
+    /// future borrows nothing, so that it can be given to a task.
     ///
     /// ```
     /// # use procio::{Command, Reactor};
@@ -89,16 +90,22 @@ impl Command {
     /// As [`spawn`](Command::spawn) and [`Child::communicate`].
     ///
     /// # Cancel safety
-    /// Dropped, it leaves the child running, unless [`kill_on_drop`](Command::kill_on_drop) was asked for.
-    pub async fn output(&self, reactor: &impl AsRef<Handle>) -> io::Result<Output> {
+    /// Dropped before the program runs, it kills the child, as [`Spawning`]. After that it leaves the child running,
+    /// unless [`kill_on_drop`](Command::kill_on_drop) was asked for.
+    pub fn output<R: AsHandle>(
+        &self,
+        reactor: &R,
+    ) -> impl Future<Output = io::Result<Output>> + use<R> {
         let mut command = self.clone();
         command.stdin.set_default(Stdio::null());
         command.stdout.set_default(Stdio::piped());
         command.stderr.set_default(Stdio::piped());
-        command.spawn(reactor).await?.wait_with_output().await
+        let starting = command.spawn(reactor);
+        async move { starting.await?.wait_with_output().await }
     }
 
-    /// Runs the command to its end. Standard streams that are piped are closed at once.
+    /// Runs the command to its end. Standard streams that are piped are closed at once. The call starts the child, as
+    /// [`output`](Command::output).
     ///
     /// ```
     /// # use procio::{Command, Reactor};
@@ -115,10 +122,16 @@ impl Command {
     ///
     /// # Cancel safety
     /// As [`output`](Command::output).
-    pub async fn status(&self, reactor: &impl AsRef<Handle>) -> io::Result<ExitStatus> {
-        let mut child = self.spawn(reactor).await?;
-        drop((child.stdin.take(), child.stdout.take(), child.stderr.take()));
-        child.wait().await
+    pub fn status<R: AsHandle>(
+        &self,
+        reactor: &R,
+    ) -> impl Future<Output = io::Result<ExitStatus>> + use<R> {
+        let starting = self.spawn(reactor);
+        async move {
+            let mut child = starting.await?;
+            drop((child.stdin.take(), child.stdout.take(), child.stderr.take()));
+            child.wait().await
+        }
     }
 }
 
@@ -234,9 +247,9 @@ impl Child {
     /// When there are no descriptors or no memory, when reading or writing one of its pipes has
     /// failed, or when the other reactor has ended. A child with a `cgroup_kill`, one that the kernel ties to its
     /// pidfd, and any on Windows cannot be handed over. The child has then been killed.
-    pub fn move_to(mut self, reactor: &impl AsRef<Handle>) -> io::Result<Self> {
+    pub fn move_to(mut self, reactor: &impl AsHandle) -> io::Result<Self> {
         let parts = self.take_parts()?;
-        let (guard, pipes) = parts.attach(&reactor.as_ref().0, 0)?;
+        let (guard, pipes) = parts.attach(&reactor.as_handle().0, 0)?;
         Ok(Child::new(guard, pipes))
     }
 
@@ -319,7 +332,8 @@ impl Child {
     /// When the reactor has ended and the child has not, or the system does not tell of its end.
     ///
     /// # Cancel safety
-    /// Safe: nothing is lost, wait again.
+    /// Safe: nothing is lost, wait again. But standard input is closed from the first poll on, and writing to it then
+    /// fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe). Take it out if it is to be written after a wait that is given up.
     pub async fn wait(&self) -> io::Result<ExitStatus> {
         if let Some(stdin) = &self.stdin {
             stdin.pipe.close();
@@ -453,7 +467,8 @@ impl Child {
     /// ```
     ///
     /// # Errors
-    /// When the reactor has ended and the child has not. That a signal was refused is no error: the
+    /// When the reactor has ended and the child has not; [`InvalidInput`](io::ErrorKind::InvalidInput), and nothing was
+    /// sent, if there is no such signal. That a signal was refused is no error: the
     /// child, which has become another user's, is waited for.
     ///
     /// # Cancel safety
@@ -463,6 +478,9 @@ impl Child {
         signal: i32,
         grace: impl Future<Output = ()>,
     ) -> io::Result<ExitStatus> {
+        if !sys::is_signal(signal) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let mut teardown = Teardown::new(self.guard.clone(), signal);
         let (mut grace, mut over) = (std::pin::pin!(grace), false);
         poll_fn(|cx| {
@@ -522,17 +540,25 @@ impl Child {
     ///
     /// # Errors
     /// Reading or writing a pipe failed, there was no memory for the output, or the reactor has ended.
-    /// Then the next call returns what was collected.
+    /// Then the next call returns what was collected. [`InvalidInput`](io::ErrorKind::InvalidInput), and nothing was
+    /// done, if there is `input` and standard input is no pipe, or was taken out.
     ///
     /// # Cancel safety
     /// Safe: what was collected is put back, and the writing goes on. The next call, whose `input`
     /// counts for nothing, returns everything.
     pub async fn communicate(&mut self, input: Option<Vec<u8>>) -> io::Result<Output> {
-        if let Some(stdin) = &self.stdin {
-            if let Some(input) = input {
-                stdin.pipe.write_owned(input)?;
+        match (&self.stdin, input) {
+            (Some(stdin), input) => {
+                if let Some(input) = input {
+                    stdin.pipe.write_owned(input)?;
+                }
+                stdin.pipe.close();
             }
-            stdin.pipe.close();
+            (None, None) => {}
+            (None, Some(_)) => {
+                let text = "there is input, and standard input is no pipe or was taken out";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
         }
         let stdout = self.stdout.as_mut().map(|out| out.0.whole());
         let stderr = self.stderr.as_mut().map(|err| err.0.whole());

@@ -156,13 +156,45 @@ impl From<SpawnError> for io::Error {
 pub(crate) fn error_again(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
+        None if is_reactor_ended(error) => reactor_ended(),
         None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
+/// Whether an operation failed because its reactor, or the runtime that drives it, has ended.
+///
+/// ```
+/// use procio::{Command, Reactor, is_reactor_ended};
+///
+/// let reactor = Reactor::new()?;
+/// let handle = reactor.handle();
+/// drop(reactor);
+/// let other = Reactor::new()?;
+/// let error = other.run_until(Command::new("true").spawn(&handle))?.unwrap_err();
+/// assert!(is_reactor_ended(error.io_error()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn is_reactor_ended(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<ReactorEnded>())
+}
+
+#[derive(Debug)]
+struct ReactorEnded;
+
+impl fmt::Display for ReactorEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reactor has ended")
+    }
+}
+
+impl std::error::Error for ReactorEnded {}
+
 /// The error of operations that outlive their reactor.
 pub(crate) fn reactor_ended() -> io::Error {
-    io::Error::other("the reactor has ended")
+    io::Error::other(ReactorEnded)
 }
 
 /// The error of operations on a child that another reactor has taken over.

@@ -59,8 +59,9 @@
 //! - If other code reaps the child (`waitpid(-1)`, SIGCHLD ignored), its status can be had on Linux 6.15
 //!   or newer; elsewhere it is [`ExitStatus::Lost`].
 //! - A child that has become another user, by a set-user-ID program, cannot be signalled by us.
-//! - In a forked copy of the process, what was made before is of no use: signals fail, and
-//!   dropping it does nothing to the parent's children. Make a new reactor there.
+//! - In a forked copy of the process, what was made before is of no use: signals and [`Reactor::run_until`] fail, and
+//!   dropping it does nothing to the parent's children. Make a new reactor there, and do not
+//!   [dispatch](Reactor::dispatch) the old one: its events are the parent's.
 
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
@@ -100,11 +101,11 @@ pub mod tokio;
 pub use child::{Child, Output, Spawning};
 pub use child_stdio::{ChildStderr, ChildStdin, ChildStdout, Lines};
 pub use command::Command;
-pub use error::{SpawnError, Stage};
+pub use error::{SpawnError, Stage, is_reactor_ended};
 pub use os::*;
 #[cfg(feature = "python")]
 #[doc(inline)]
 pub use py::interop as python;
-pub use reactor::{Handle, Reactor};
+pub use reactor::{AsHandle, Handle, Reactor};
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;

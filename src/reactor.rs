@@ -121,7 +121,7 @@ impl Reactor {
 
     /// The waker to be woken when [`dispatch`](Reactor::dispatch) has to be called although the
     /// descriptor may not become readable: an operation has used up the turn's budget and waits for
-    /// the next turn. There is one; the next call replaces it.
+    /// the next turn. There is one; the next call replaces it. It may call [`dispatch`](Reactor::dispatch) by itself.
     ///
     /// ```
     /// let reactor = procio::Reactor::new()?;
@@ -166,10 +166,12 @@ impl Reactor {
     /// ```
     ///
     /// # Errors
-    /// What the system's poll call reports; none is expected.
+    /// What the system's poll call reports; none is expected. In a forked copy of the process that made the reactor, that
+    /// it has ended: to wait on it there would take events from the parent.
     pub fn run_until<F: Future>(&self, future: F) -> io::Result<F::Output> {
         let thread_waker = self.inner().thread_waker(self.poller.notifier()?);
         let waker = Waker::from(thread_waker.clone());
+        let _driving = Driving(self.inner(), &waker);
         let mut future = pin!(future);
         loop {
             if thread_waker.take()
@@ -191,6 +193,15 @@ impl Reactor {
     /// are reaped. Called by `drop`.
     pub(crate) fn close(&self) {
         self.inner().close();
+    }
+}
+
+/// A thread drives the reactor until this is dropped, and is told meanwhile of what was put off.
+struct Driving<'a>(&'a Inner, &'a Waker);
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        self.0.forget_sleeper(self.1);
     }
 }
 
@@ -224,15 +235,51 @@ impl Reactor {
     }
 }
 
-impl AsRef<Handle> for Reactor {
-    fn as_ref(&self) -> &Handle {
-        &self.handle
-    }
-}
+/// What children can be started on: a [`Reactor`], a [`Handle`], a [`tokio::Driver`](crate::tokio::Driver), and a
+/// reference or an [`Arc`] to one of them. Other crates cannot implement it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use procio::{Command, Reactor};
+///
+/// let reactor = Arc::new(Reactor::new()?);
+/// let child = reactor.run_until(Command::new("true").spawn(&reactor))??;
+/// assert!(reactor.run_until(child.wait())??.success());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait AsHandle: sealed::AsHandle {}
 
-impl AsRef<Handle> for Handle {
-    fn as_ref(&self) -> &Handle {
-        self
+impl<T: sealed::AsHandle + ?Sized> AsHandle for T {}
+
+pub(crate) mod sealed {
+    use super::{Arc, Handle, Reactor};
+
+    pub trait AsHandle {
+        fn as_handle(&self) -> &Handle;
+    }
+
+    impl AsHandle for Reactor {
+        fn as_handle(&self) -> &Handle {
+            &self.handle
+        }
+    }
+
+    impl AsHandle for Handle {
+        fn as_handle(&self) -> &Handle {
+            self
+        }
+    }
+
+    impl<T: AsHandle + ?Sized> AsHandle for &T {
+        fn as_handle(&self) -> &Handle {
+            (**self).as_handle()
+        }
+    }
+
+    impl<T: AsHandle + ?Sized> AsHandle for Arc<T> {
+        fn as_handle(&self) -> &Handle {
+            (**self).as_handle()
+        }
     }
 }
 

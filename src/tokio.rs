@@ -111,8 +111,8 @@ impl Driver {
     }
 }
 
-impl AsRef<Handle> for Driver {
-    fn as_ref(&self) -> &Handle {
+impl crate::reactor::sealed::AsHandle for Driver {
+    fn as_handle(&self) -> &Handle {
         &self.0.0
     }
 }

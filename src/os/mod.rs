@@ -3,7 +3,7 @@
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::ExitStatusExt;
+pub use unix::{ExitStatusExt, IntoOwnedFdError};
 
 #[cfg(windows)]
 mod windows;

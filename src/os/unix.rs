@@ -1,5 +1,6 @@
 //! What the crate's types can do on Unix only: the extensions that std has in `std::os::unix`.
 
+use std::fmt;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -28,15 +29,17 @@ impl AsFd for Reactor {
 /// assert_eq!(status.into_raw(), Some(3 << 8));
 /// ```
 pub trait ExitStatusExt: Sized {
-    /// The status of an ended process.
+    /// The status of an ended process. That of one which has only stopped, or goes on, counts as lost.
     fn from_raw(raw: i32) -> Self;
-    /// The same back; `None` for one that was lost.
+    /// The same back; `None` for one that was lost, and for a code above 255.
     fn into_raw(self) -> Option<i32>;
 }
 
 impl ExitStatusExt for ExitStatus {
     fn from_raw(raw: i32) -> Self {
         match raw & 0x7f {
+            // It has stopped, or goes on: its end is not known.
+            0x7f => ExitStatus::Lost,
             0 => ExitStatus::Exited((raw >> 8).cast_unsigned() & 0xff),
             signal => ExitStatus::Signaled {
                 signal,
@@ -47,7 +50,7 @@ impl ExitStatusExt for ExitStatus {
 
     fn into_raw(self) -> Option<i32> {
         match self {
-            ExitStatus::Exited(code) => Some((code & 0xff).cast_signed() << 8),
+            ExitStatus::Exited(code) => u8::try_from(code).ok().map(|code| i32::from(code) << 8),
             ExitStatus::Signaled { signal, core } => Some(signal | i32::from(core) << 7),
             ExitStatus::Lost => None,
         }
@@ -70,9 +73,9 @@ impl From<std::process::ExitStatus> for ExitStatus {
 impl TryFrom<ExitStatus> for std::process::ExitStatus {
     type Error = io::Error;
 
-    /// Fails for a status that was lost, which std cannot express.
+    /// Fails for a status that was lost, and for a code above 255, which std cannot express.
     fn try_from(status: ExitStatus) -> io::Result<Self> {
-        let lost = || io::Error::other("the exit status was lost");
+        let lost = || io::Error::other("the exit status was lost, or is above 255");
         let raw = status.into_raw().ok_or_else(lost)?;
         Ok(std::os::unix::process::ExitStatusExt::from_raw(raw))
     }
@@ -118,25 +121,25 @@ impl From<std::io::Stderr> for Stdio {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 impl TryFrom<ChildStdout> for Stdio {
-    type Error = io::Error;
+    type Error = IntoOwnedFdError<ChildStdout>;
 
-    fn try_from(stream: ChildStdout) -> io::Result<Self> {
+    fn try_from(stream: ChildStdout) -> Result<Self, Self::Error> {
         stream.into_owned_fd().map(Stdio::from)
     }
 }
 
 impl TryFrom<ChildStderr> for Stdio {
-    type Error = io::Error;
+    type Error = IntoOwnedFdError<ChildStderr>;
 
-    fn try_from(stream: ChildStderr) -> io::Result<Self> {
+    fn try_from(stream: ChildStderr) -> Result<Self, Self::Error> {
         stream.into_owned_fd().map(Stdio::from)
     }
 }
 
 impl TryFrom<ChildStdin> for Stdio {
-    type Error = io::Error;
+    type Error = IntoOwnedFdError<ChildStdin>;
 
-    fn try_from(stream: ChildStdin) -> io::Result<Self> {
+    fn try_from(stream: ChildStdin) -> Result<Self, Self::Error> {
         stream.into_owned_fd().map(Stdio::from)
     }
 }
@@ -171,7 +174,9 @@ impl Child {
 impl Command {
     /// Runs `hook` in the child, after everything else and before the program is executed. If it
     /// fails, so does the start, at [`Stage::PreExec`](crate::Stage::PreExec), with EINVAL if its error
-    /// has no number. Hooks run in the order in which they were added. One that panics aborts the child.
+    /// has no number. Hooks run in the order in which they were added. One that panics
+    /// aborts the child, after the program's own panic hook has run there: if that waits for a lock which another thread had
+    /// at the fork, the start waits until it is dropped.
     ///
     /// The child is then made by fork(2), which takes the longer the more memory the parent uses.
     /// Most of what a hook is used for is an option of its own here.
@@ -225,15 +230,23 @@ impl ChildStdin {
     /// ```
     ///
     /// # Errors
-    /// When it is closed, or a [`communicate`](crate::Child::communicate) that was given up has still to
-    /// write; when there are no descriptors.
-    pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        if !self.pipe.lock().is_flushed() {
-            return Err(in_use());
-        }
-        let fd = self.pipe.duplicate()?.ok_or_else(in_use)?;
-        sys::set_blocking(&fd)?;
-        Ok(fd)
+    /// When it is closed, which the reactor does when the child has closed its end; when a
+    /// [`communicate`](crate::Child::communicate) that was given up has still to write; when there are no descriptors.
+    /// The error gives the stream back.
+    pub fn into_owned_fd(self) -> Result<OwnedFd, IntoOwnedFdError<Self>> {
+        let duplicate = || {
+            if !self.pipe.lock().is_flushed() {
+                return Err(in_use());
+            }
+            let fd = self.pipe.duplicate()?.ok_or_else(in_use)?;
+            sys::set_blocking(&fd)?;
+            Ok(fd)
+        };
+        let result = duplicate();
+        result.map_err(|source| IntoOwnedFdError {
+            stream: self,
+            source,
+        })
     }
 
     /// The number of the descriptor, which is in non-blocking mode; `None` once it is closed.
@@ -246,7 +259,7 @@ impl ChildStdin {
 /// The descriptor of an output that has nothing which only this end knows of. Under one lock it is looked at and
 /// taken from the reactor: a thread that drives that could read ahead in between. It is made blocking after that,
 /// since the reactor's descriptor is of the same open file description, and a read of it must not block.
-fn into_blocking(mut reading: Reading) -> io::Result<OwnedFd> {
+fn into_blocking(reading: &mut Reading) -> io::Result<OwnedFd> {
     let pipe = reading.whole();
     let mut reader = pipe.lock();
     let unread = reader.io().filter(|_| reader.len() == 0);
@@ -264,9 +277,13 @@ macro_rules! output_as_descriptor {
             ///
             /// # Errors
             /// When its end was read, or bytes were read from it that are not taken yet; when there are
-            /// no descriptors.
-            pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-                into_blocking(self.0)
+            /// no descriptors. The error gives the stream back, with what it has read.
+            pub fn into_owned_fd(mut self) -> Result<OwnedFd, IntoOwnedFdError<Self>> {
+                let result = into_blocking(&mut self.0);
+                result.map_err(|source| IntoOwnedFdError {
+                    stream: self,
+                    source,
+                })
             }
 
             /// The number of the descriptor, which is in non-blocking mode; `None` once its end was read.
@@ -280,6 +297,65 @@ macro_rules! output_as_descriptor {
 
 output_as_descriptor!(ChildStdout);
 output_as_descriptor!(ChildStderr);
+
+/// Why a stream could not be turned into a descriptor, with the stream.
+///
+/// ```
+/// # use procio::{Command, Reactor, Stdio};
+/// # let reactor = Reactor::new()?;
+/// # reactor.run_until(async {
+/// let mut command = Command::new("printf");
+/// command.arg("head\\nbody").stdout(Stdio::piped());
+/// let mut child = command.spawn(&reactor).await?;
+/// let mut stdout = child.stdout.take().ok_or("not piped")?;
+/// let mut line = String::new();
+/// stdout.read_line(&mut line).await?;
+/// // The body came with the head, and would be lost.
+/// let mut stdout = stdout.into_owned_fd().unwrap_err().into_inner();
+/// line.clear();
+/// stdout.read_line(&mut line).await?;
+/// assert_eq!(line, "body");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct IntoOwnedFdError<S> {
+    stream: S,
+    source: io::Error,
+}
+
+impl<S> IntoOwnedFdError<S> {
+    /// The stream, as it was.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn io_error(&self) -> &io::Error {
+        &self.source
+    }
+}
+
+impl<S> fmt::Display for IntoOwnedFdError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl<S: fmt::Debug> std::error::Error for IntoOwnedFdError<S> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}
+
+impl<S> From<IntoOwnedFdError<S>> for io::Error {
+    fn from(error: IntoOwnedFdError<S>) -> Self {
+        error.source
+    }
+}
 
 /// The bytes that this end has read, or has to write, would be lost.
 fn in_use() -> io::Error {

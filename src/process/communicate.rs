@@ -130,7 +130,7 @@ impl<K: Sink> Drop for Communicate<K> {
     fn drop(&mut self) {
         self.guard.forget(&mut self.key);
         if let Some(input) = &self.input {
-            input.lock().close_waiters.forget(&mut self.input_key);
+            let _stale = input.lock().close_waiters.forget(&mut self.input_key);
         }
     }
 }

@@ -329,6 +329,7 @@ impl<P: ChildProcess> Reaper<P> {
     /// Waits for its end. Fails when the reactor has ended before, and when the system does not tell
     /// of it.
     pub(crate) fn poll_wait(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<io::Result<Exit>> {
+        let _stale;
         let mut state = lock(&self.state);
         if state.refusal.is_some() {
             drop(state);
@@ -350,7 +351,7 @@ impl<P: ChildProcess> Reaper<P> {
             drop(state);
             return Poll::Ready(self.try_wait().ok_or_else(reactor_ended));
         }
-        state.waiters.register(key, cx);
+        _stale = state.waiters.register(key, cx);
         Poll::Pending
     }
 
@@ -447,7 +448,7 @@ impl<P: ChildProcess> Reaper<P> {
 
     /// Gives up a wait.
     pub(crate) fn forget(&self, key: &mut Key) {
-        lock(&self.state).waiters.forget(key);
+        let _stale = lock(&self.state).waiters.forget(key);
     }
 
     /// Sends a signal: `NotFound` once its end has been published. A child that has ended but

@@ -236,7 +236,10 @@ impl ExecSource {
             Ok(exec) => {
                 match &lock(&exec.state).report {
                     Some(report) => exec.look_again_later(report),
-                    None => reactor.defer(exec.token),
+                    None => reactor.put_off(exec.token),
+                }
+                if reactor.wants_turn() {
+                    reactor.wake_host();
                 }
                 Ok(exec)
             }
@@ -248,6 +251,7 @@ impl ExecSource {
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SpawnError>> {
+        let _stale;
         let mut state = lock(&self.state);
         if let Some(result) = state.result.take() {
             return Poll::Ready(result);
@@ -255,7 +259,7 @@ impl ExecSource {
         if self.reactor.is_closed() {
             return Poll::Ready(Err(SpawnError::setup(reactor_ended())));
         }
-        state.waker = Some(cx.waker().clone());
+        _stale = state.waker.replace(cx.waker().clone());
         Poll::Pending
     }
 

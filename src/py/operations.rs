@@ -384,7 +384,7 @@ impl Operation for DrainOp {
 
 impl Drop for DrainOp {
     fn drop(&mut self) {
-        self.pipe.lock().drain_waiters.forget(&mut self.key);
+        let _stale = self.pipe.lock().drain_waiters.forget(&mut self.key);
     }
 }
 
@@ -418,7 +418,7 @@ impl Operation for ClosedOp {
 
 impl Drop for ClosedOp {
     fn drop(&mut self) {
-        self.pipe.lock().close_waiters.forget(&mut self.key);
+        let _stale = self.pipe.lock().close_waiters.forget(&mut self.key);
     }
 }
 

@@ -17,8 +17,16 @@ pub(super) struct DeferredQueue {
     queue: Mutex<Option<Vec<Deferred>>>,
     /// Whether there is something, for a look without the lock.
     pending: AtomicBool,
-    /// The waker of the host, which drives the reactor: woken when a turn is due.
-    host: Mutex<Option<Waker>>,
+    /// Who drives the reactor, and is woken when a turn is due.
+    drivers: Mutex<Drivers>,
+}
+
+#[derive(Default)]
+struct Drivers {
+    /// The host's loop, if it is to be woken.
+    host: Option<Waker>,
+    /// The thread that sleeps in [`run_until`](crate::Reactor::run_until), or was the last to do so.
+    sleeper: Option<Waker>,
 }
 
 impl DeferredQueue {
@@ -26,12 +34,14 @@ impl DeferredQueue {
         DeferredQueue {
             queue: Mutex::new(Some(Vec::new())),
             pending: AtomicBool::new(false),
-            host: Mutex::new(None),
+            drivers: Mutex::new(Drivers::default()),
         }
     }
 
     /// `false` if the reactor has ended, and there is no other turn. Under the lock, as
-    /// [`end`](DeferredQueue::end): that comes before, and nothing is added, or after, and takes it.
+    /// [`end`](DeferredQueue::end): that comes before, and nothing is added, or after, and takes it. Wakes no one: the
+    /// caller does, by [`wake_host`](DeferredQueue::wake_host), when it has let go of its own locks.
+    #[must_use]
     pub(super) fn push(&self, what: Deferred) -> bool {
         let mut queue = lock(&self.queue);
         let Some(waiting) = &mut *queue else {
@@ -39,8 +49,6 @@ impl DeferredQueue {
         };
         waiting.push(what);
         self.pending.store(true, Ordering::Release);
-        drop(queue);
-        self.wake_host();
         true
     }
 
@@ -64,23 +72,43 @@ impl DeferredQueue {
 
     /// As [`Reactor::set_waker`](crate::Reactor::set_waker).
     pub(super) fn set_host(&self, waker: &Waker) {
-        let mut host = lock(&self.host);
-        let known = host.as_ref().is_some_and(|host| host.will_wake(waker));
-        let stale = (!known).then(|| host.replace(waker.clone()));
-        drop(host);
+        self.set(waker, |drivers| &mut drivers.host);
+    }
+
+    /// A thread is about to sleep. The host keeps its waker: it goes on when the thread does not drive any more.
+    pub(super) fn set_sleeper(&self, waker: &Waker) {
+        self.set(waker, |drivers| &mut drivers.sleeper);
+    }
+
+    fn set(&self, waker: &Waker, of: impl FnOnce(&mut Drivers) -> &mut Option<Waker>) {
+        let mut drivers = lock(&self.drivers);
+        let known = of(&mut drivers);
+        let is_known = known.as_ref().is_some_and(|known| known.will_wake(waker));
+        let stale = (!is_known).then(|| known.replace(waker.clone()));
+        drop(drivers);
         drop(stale);
     }
 
-    /// Outside of the lock: what is woken may set another waker.
+    /// That thread does not drive any more.
+    pub(super) fn forget_sleeper(&self, waker: &Waker) {
+        let mut drivers = lock(&self.drivers);
+        let stale = drivers.sleeper.take_if(|known| known.will_wake(waker));
+        drop(drivers);
+        drop(stale);
+    }
+
+    /// Outside of the lock: what is woken may set another waker. The caller has no lock of the reactor's either, as
+    /// a host may dispatch at once.
     pub(super) fn wake_host(&self) {
-        let host = lock(&self.host).clone();
-        if let Some(waker) = host {
-            waker.wake();
-        }
+        let (host, sleeper) = {
+            let drivers = lock(&self.drivers);
+            (drivers.host.clone(), drivers.sleeper.clone())
+        };
+        [sleeper, host].into_iter().flatten().for_each(Waker::wake);
     }
 
     pub(super) fn forget_host(&self) {
-        let host = lock(&self.host).take();
-        drop(host);
+        let stale = std::mem::take(&mut *lock(&self.drivers));
+        drop(stale);
     }
 }

@@ -182,8 +182,12 @@ impl Inner {
         };
         let mut timeout = Some(Duration::ZERO);
         if let Some((_, waker)) = sleeper {
+            // The events of a poller that a forked copy shares come once: its parent would wait for ever.
+            if self.in_forked_child() {
+                return Err(reactor_ended());
+            }
             // Who sleeps is told of work that is put off. What was put off before, and told to another, is seen.
-            self.set_host(waker);
+            self.deferred.set_sleeper(waker);
             timeout = timeout.filter(|_| self.wants_turn());
         }
         self.poller()?.wait(events, timeout)
@@ -205,17 +209,26 @@ impl Inner {
     }
 
     /// Puts an operation off to the next turn, or to the end of the reactor. `false` if that has come, perhaps
-    /// since the operation looked: it will not be woken, and goes on as on any reactor that has ended.
+    /// since the operation looked: it will not be woken, and goes on as on any reactor that has ended. The
+    /// [host is woken](Inner::wake_host) by the caller, when it has let go of its locks.
     #[must_use]
-    pub(crate) fn defer_wake(&self, waker: &Waker) -> bool {
+    pub(crate) fn put_off_wake(&self, waker: &Waker) -> bool {
         self.deferred.push(Deferred::Wake(waker.clone()))
     }
 
-    /// Has the source's [`resume`](Source::resume) called in the next turn.
-    pub(crate) fn defer(&self, token: usize) {
-        self.deferred.push(Deferred::Resume(token));
+    /// Has the source's [`resume`](Source::resume) called in the next turn, for which the
+    /// [host is woken](Inner::wake_host) by the caller, when it has let go of its locks.
+    pub(crate) fn put_off(&self, token: usize) {
+        // Of a reactor that has ended nothing goes on.
+        let _ = self.deferred.push(Deferred::Resume(token));
     }
 
+    /// The thread that was woken by `waker` does not drive the reactor any more.
+    pub(super) fn forget_sleeper(&self, waker: &Waker) {
+        self.deferred.forget_sleeper(waker);
+    }
+
+    /// Has the host begin a turn. Without a lock of the reactor's or of what is in it: a host may dispatch at once.
     pub(crate) fn wake_host(&self) {
         self.deferred.wake_host();
     }

@@ -38,7 +38,7 @@ impl FakePoller {
 /// As `Inner::wait`, with a queue for what is put off.
 fn sleep(thread: &Arc<ThreadWaker<FakePoller>>, leadership: &Leadership, queue: &DeferredQueue) {
     if let Some(_leading) = leadership.take(Some(&**thread)) {
-        queue.set_host(&Waker::from(thread.clone()));
+        queue.set_sleeper(&Waker::from(thread.clone()));
         if !queue.is_pending() {
             thread.notifier().wait();
         }
@@ -53,6 +53,12 @@ impl WakeThread for FakePoller {
     }
 }
 
+/// As a source that looks again in the next turn.
+fn push_and_wake(queue: &DeferredQueue) {
+    assert!(queue.push(Deferred::Resume(1)));
+    queue.wake_host();
+}
+
 #[test]
 fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
     check(|| {
@@ -60,8 +66,8 @@ fn what_is_put_off_is_taken_by_a_driver_that_sleeps() {
         let thread_waker = Arc::new(ThreadWaker::new(&leadership, FakePoller::default()));
         let pushed = queue.clone();
         let pusher = thread::spawn(move || {
-            pushed.push(Deferred::Resume(1));
-            pushed.push(Deferred::Resume(2));
+            push_and_wake(&pushed);
+            push_and_wake(&pushed);
         });
         // As `Reactor::run_until`.
         let mut taken = 0;
@@ -85,7 +91,7 @@ fn what_was_put_off_before_there_was_a_host_is_seen() {
         let thread_waker = Arc::new(ThreadWaker::new(&leadership, FakePoller::default()));
         thread_waker.take();
         let pushed = queue.clone();
-        let pusher = thread::spawn(move || pushed.push(Deferred::Resume(1)));
+        let pusher = thread::spawn(move || push_and_wake(&pushed));
         sleep(&thread_waker, &leadership, &queue);
         assert_eq!(queue.take().len(), 1);
         pusher.join().unwrap();

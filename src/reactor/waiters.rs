@@ -17,35 +17,55 @@ struct Places {
     round: u32,
 }
 
+/// A waker that is not needed any more, to be dropped when the lock under which it was found has been let go of: it may be
+/// all that is left of a task, whose destructor calls whatever it likes.
+#[must_use = "it is to outlive the lock"]
+#[derive(Default)]
+pub(crate) struct Stale(#[expect(dead_code, reason = "dropped later")] pub(crate) Option<Waker>);
+
+/// Has a waker wake what `cx` belongs to.
+#[inline]
+pub(crate) fn renew(waker: &mut Waker, cx: &Context<'_>) -> Stale {
+    if waker.will_wake(cx.waker()) {
+        return Stale(None);
+    }
+    Stale(Some(std::mem::replace(waker, cx.waker().clone())))
+}
+
 /// The place of one operation in [`Waiters`], and the round in which it got it.
 pub(crate) type Key = Option<(u32, u32)>;
 
 impl Waiters {
     /// Registers the operation, or renews its waker.
-    pub(crate) fn register(&mut self, key: &mut Key, cx: &Context<'_>) {
+    #[inline]
+    pub(crate) fn register(&mut self, key: &mut Key, cx: &Context<'_>) -> Stale {
         let places = self.0.get_or_insert_default();
         match places.waker(*key) {
-            Some(waker) => waker.clone_from(cx.waker()),
+            Some(waker) => renew(waker, cx),
             None => {
                 let place = places.wakers.insert(cx.waker().clone());
                 // For more operations there is no memory.
                 *key = u32::try_from(place).ok().map(|place| (place, places.round));
+                Stale(None)
             }
         }
     }
 
     /// Forgets an operation that gives up, if it has not been woken.
-    pub(crate) fn forget(&mut self, key: &mut Key) {
+    pub(crate) fn forget(&mut self, key: &mut Key) -> Stale {
         let key = key.take();
-        if let Some(places) = &mut self.0
-            && let Some(place) = places.place(key)
-        {
-            places.wakers.try_remove(place);
-            // Before the first wake-up no key is void, so none can be taken for one of what comes next.
-            if places.round == 0 && places.wakers.is_empty() {
-                self.0 = None;
-            }
+        let Some(places) = &mut self.0 else {
+            return Stale(None);
+        };
+        let Some(place) = places.place(key) else {
+            return Stale(None);
+        };
+        let stale = Stale(places.wakers.try_remove(place));
+        // Before the first wake-up no key is void, so none can be taken for one of what comes next.
+        if places.round == 0 && places.wakers.is_empty() {
+            self.0 = None;
         }
+        stale
     }
 
     #[cfg(feature = "python")]
@@ -90,10 +110,10 @@ mod tests {
         let (mut waiters, mut woken) = (Waiters::default(), Vec::new());
         let cx = Context::from_waker(Waker::noop());
         let (mut first, mut second) = (None, None);
-        waiters.register(&mut first, &cx);
+        let _ = waiters.register(&mut first, &cx);
         waiters.take(&mut woken);
-        waiters.register(&mut second, &cx);
-        waiters.forget(&mut first);
+        let _ = waiters.register(&mut second, &cx);
+        let _ = waiters.forget(&mut first);
         waiters.take(&mut woken);
         assert_eq!(woken.len(), 2);
     }
@@ -104,9 +124,9 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         let mut key = None;
         for _ in 0..2 {
-            waiters.register(&mut key, &cx);
+            let _ = waiters.register(&mut key, &cx);
         }
-        waiters.forget(&mut key);
+        let _ = waiters.forget(&mut key);
         assert!(waiters.0.is_none(), "it keeps no memory");
         waiters.take(&mut woken);
         assert!(woken.is_empty());

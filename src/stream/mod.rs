@@ -8,6 +8,7 @@ pub(crate) mod capped;
 pub(crate) mod io;
 pub(crate) mod parked;
 pub(crate) mod read_pipe;
+mod read_state;
 pub(crate) mod reader;
 pub(crate) mod write_pipe;
 pub(crate) mod writer;

@@ -1,47 +1,21 @@
 //! The parent's reading ends of pipes: the reader's state machine, joined to a descriptor and the reactor.
 
 use std::io;
-use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::error::{error_again, reactor_ended};
 use crate::reactor::{Inner, Registered, Source};
 use crate::stream::buffer::{OutOfMemory, Sink};
-use crate::stream::io::ReadIo;
+use crate::stream::read_state::{ReadEnd, ReadGuard, ReadState};
 use crate::stream::reader::{Fill, Found, Reader, Want};
 use crate::sync::lock;
-use crate::sys::{self, Interest, OwnedHandle, PipeReader, Readiness};
+use crate::sys::{self, OwnedHandle, PipeReader, Readiness};
 
 /// From this size on, bytes are read to where the caller wants them.
 #[cfg(feature = "tokio")]
 const LARGE_READ: usize = 8 * 1024;
-
-type ReadEnd = Registered<PipeReader>;
-
-impl ReadIo for ReadEnd {
-    fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.get_mut().try_read(buffer)
-    }
-
-    fn try_read_into<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
-        self.get_mut().try_read_into(room)
-    }
-
-    fn may_be_record(&self, count: usize) -> bool {
-        sys::may_be_record(count)
-    }
-
-    fn holds_more(&self) -> bool {
-        self.get().holds_more()
-    }
-
-    fn enlarge(&mut self, bytes: usize) {
-        self.get_mut().enlarge(bytes);
-    }
-}
 
 /// A counted handle on the reading end of a pipe. Dropping the last one closes it.
 pub(crate) struct ReadPipe(Arc<ReadSource>);
@@ -51,86 +25,6 @@ struct ReadSource {
     token: usize,
     handles: AtomicU32,
     state: Mutex<ReadState>,
-}
-
-/// A reader, and which operation reads from it: what the lock of a pipe is for.
-pub(crate) struct ReadState {
-    reader: Reader<ReadEnd>,
-    /// One operation waits at a time.
-    waker: Option<Waker>,
-    /// An operation is under way, and owns what is read.
-    claimed: bool,
-    /// The sweep was put off to the next turn; and whether an operation has read since.
-    sweep: Option<bool>,
-}
-
-impl ReadState {
-    fn new(reader: Reader<ReadEnd>) -> Mutex<Self> {
-        Mutex::new(ReadState {
-            reader,
-            waker: None,
-            claimed: false,
-            sweep: None,
-        })
-    }
-
-    /// Has the poller watch the pipe.
-    fn register(&mut self) -> io::Result<()> {
-        let Some(io) = self.reader.io() else {
-            return Ok(());
-        };
-        match io.register(Interest::Read) {
-            Err(error) if sys::never_blocks(io.get(), &error) => self.reader.mark_ready(true),
-            result => return result,
-        }
-        Ok(())
-    }
-
-    /// Has the operation that waits woken by `cx`.
-    fn wait(&mut self, cx: &Context<'_>) {
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            waker => *waker = Some(cx.waker().clone()),
-        }
-    }
-}
-
-// Only Python asks for this.
-#[cfg(feature = "python")]
-impl ReadState {
-    pub(crate) fn is_claimed(&self) -> bool {
-        self.claimed
-    }
-
-    /// Gives what is read to one operation, until [`release`](ReadState::release); `false` if another has it.
-    pub(crate) fn claim(&mut self) -> bool {
-        !std::mem::replace(&mut self.claimed, true)
-    }
-
-    /// The operation is over. Returns its waker, which is dropped without the lock.
-    pub(crate) fn release(&mut self) -> Option<Waker> {
-        self.claimed = false;
-        self.waker.take()
-    }
-
-    /// Forgets the operation that waits.
-    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
-        self.waker.take()
-    }
-}
-
-impl Deref for ReadState {
-    type Target = Reader<ReadEnd>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.reader
-    }
-}
-
-impl DerefMut for ReadState {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.reader
-    }
 }
 
 impl ReadPipe {
@@ -168,8 +62,8 @@ impl ReadPipe {
         reactor.add(make, register).map(ReadPipe)
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, ReadState> {
-        lock(&self.0.state)
+    pub(crate) fn lock(&self) -> ReadGuard<'_> {
+        self.0.lock()
     }
 
     #[cfg_attr(
@@ -271,7 +165,7 @@ impl ReadPipe {
     pub(crate) fn detach(&self, error: io::Error) -> (Vec<u8>, usize) {
         let (detached, waker) = {
             let mut reader = self.lock();
-            (reader.detach(error), reader.waker.take())
+            (reader.detach(error), reader.state.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -354,7 +248,7 @@ impl ReadPipe {
         let waker = {
             let mut reader = self.lock();
             change(&mut reader.reader);
-            reader.waker.take()
+            reader.state.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -363,8 +257,9 @@ impl ReadPipe {
 
     /// Lets reading ahead go on, if there is cause.
     pub(crate) fn nudge(&self) {
-        if self.lock().wants_ahead() {
-            self.0.reactor.defer(self.0.token);
+        let mut reader = self.lock();
+        if reader.wants_ahead() {
+            reader.put_off(self.0.token);
         }
     }
 }
@@ -387,8 +282,17 @@ impl Drop for ReadPipe {
 }
 
 impl ReadSource {
-    fn poll(&self, reader: &mut ReadState, want: &mut Want, cx: &mut Context<'_>) -> Poll<Found> {
-        if self.reactor.budget_exhausted() && self.reactor.defer_wake(cx.waker()) {
+    fn lock(&self) -> ReadGuard<'_> {
+        ReadGuard::new(&self.state, &self.reactor)
+    }
+
+    fn poll(
+        &self,
+        reader: &mut ReadGuard<'_>,
+        want: &mut Want,
+        cx: &mut Context<'_>,
+    ) -> Poll<Found> {
+        if reader.puts_off(cx) {
             reader.wait(cx);
             return Poll::Pending;
         }
@@ -411,7 +315,7 @@ impl ReadSource {
     /// The same, and gives the bytes that complete it to `take` and consumes them.
     fn poll_take<R>(
         &self,
-        reader: &mut ReadState,
+        reader: &mut ReadGuard<'_>,
         want: &mut Want,
         cx: &mut Context<'_>,
         take: impl FnOnce(&[u8]) -> Result<R, OutOfMemory>,
@@ -430,13 +334,12 @@ impl ReadSource {
     /// Reads once for an operation; `false` when it has to wait, and will be woken.
     fn fill_by(
         &self,
-        reader: &mut ReadState,
+        reader: &mut ReadGuard<'_>,
         cx: &mut Context<'_>,
         read: impl FnOnce(&mut Reader<ReadEnd>) -> Result<Fill, OutOfMemory>,
     ) -> Result<bool, OutOfMemory> {
         let finds_something = reader.is_ready() || reader.has_parked();
-        if finds_something && self.reactor.budget_exhausted() && self.reactor.defer_wake(cx.waker())
-        {
+        if finds_something && reader.puts_off(cx) {
             return Ok(false);
         }
         Ok(match read(&mut reader.reader)? {
@@ -460,7 +363,7 @@ impl ReadSource {
     /// Whether the runtime, where it watches the pipe, has seen it become ready. Otherwise it wakes
     /// the operation.
     #[cfg(feature = "tokio")]
-    fn seen_by_host(&self, reader: &mut ReadState, cx: &mut Context<'_>) -> bool {
+    fn seen_by_host(&self, reader: &mut ReadGuard<'_>, cx: &mut Context<'_>) -> bool {
         let Some(io) = reader.io_mut() else {
             return false;
         };
@@ -487,7 +390,7 @@ impl ReadSource {
     /// A runtime reports for ever that the writers are gone. Where one can come back, by the name of
     /// the pipe in /proc, only a poller of ours can wait for it.
     #[cfg(feature = "tokio")]
-    fn leave_host(&self, reader: &mut ReadState) {
+    fn leave_host(&self, reader: &mut ReadGuard<'_>) {
         let Some(io) = reader.io_mut() else { return };
         io.get_mut().leave_host();
         if let Err(error) = reader.register() {
@@ -497,22 +400,22 @@ impl ReadSource {
 
     /// An operation is done. If the pipe has more, the next read may be far off, and no
     /// event will come for what is there already: so look again in the next turn.
-    fn finish(&self, reader: &mut ReadState) {
+    fn finish(&self, reader: &mut ReadGuard<'_>) {
         self.reactor.consume_operation();
-        reader.waker = None;
+        reader.forget_waker();
         if let Some(read_since) = &mut reader.sweep {
             *read_since = true;
         } else if reader.wants_ahead() {
             reader.sweep = Some(false);
-            self.reactor.defer(self.token);
+            reader.put_off(self.token);
         }
     }
 
     /// Reads ahead while there is something, room for it, and budget.
-    fn read_ahead(&self, reader: &mut ReadState) {
+    fn read_ahead(&self, reader: &mut ReadGuard<'_>) {
         while reader.wants_ahead() {
             if self.reactor.budget_exhausted() {
-                self.reactor.defer(self.token);
+                reader.put_off(self.token);
                 return;
             }
             match reader.fill() {
@@ -527,9 +430,9 @@ impl ReadSource {
 
 impl Source for ReadSource {
     fn ready(&self, readiness: Readiness, wakers: &mut Vec<Waker>) {
-        let mut reader = lock(&self.state);
+        let mut reader = self.lock();
         reader.mark_ready(readiness.hangup);
-        match reader.waker.take() {
+        match reader.state.waker.take() {
             Some(waker) => wakers.push(waker),
             None if reader.claimed => {}
             None => self.read_ahead(&mut reader),
@@ -537,7 +440,7 @@ impl Source for ReadSource {
     }
 
     fn resume(&self, _wakers: &mut Vec<Waker>) {
-        let mut reader = lock(&self.state);
+        let mut reader = self.lock();
         let sweep = reader.sweep.take();
         if reader.claimed {
             return;
@@ -545,7 +448,7 @@ impl Source for ReadSource {
         if sweep == Some(true) {
             // An operation has read meanwhile: leave the bytes to the next one, and look again.
             reader.sweep = Some(false);
-            self.reactor.defer(self.token);
+            reader.put_off(self.token);
             return;
         }
         self.read_ahead(&mut reader);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::reactor_ended;
-use crate::reactor::waiters::Key;
+use crate::reactor::waiters::{Key, Stale};
 use crate::reactor::{Inner, Registered, Source};
 use crate::stream::buffer::OutOfMemory;
 use crate::stream::io::WriteIo;
@@ -148,18 +148,24 @@ impl WritePipe {
         key: &mut Key,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut writer = self.lock();
-        if self.0.reactor.budget_exhausted() && self.0.reactor.defer_wake(cx.waker()) {
+        let reactor = &self.0.reactor;
+        if reactor.budget_exhausted() && reactor.put_off_wake(cx.waker()) {
+            reactor.wake_host();
             return Poll::Pending;
         }
+        let mut stale = Stale::default();
+        let mut writer = self.lock();
         let result = writer.write_some(slices);
         if let Ok(None) = result {
-            return self.wait_for_room(&mut writer, key, cx).map(Err);
+            return self
+                .wait_for_room(&mut writer, key, cx, &mut stale)
+                .map(Err);
         }
         let mut wakers = Vec::new();
-        writer.write_waiters.forget(key);
+        stale = writer.write_waiters.forget(key);
         writer.wake(&mut wakers);
         drop(writer);
+        drop(stale);
         wakers.into_iter().for_each(Waker::wake);
         let count = result.map(Option::unwrap_or_default);
         self.0.reactor.consume_budget(*count.as_ref().unwrap_or(&0));
@@ -168,11 +174,14 @@ impl WritePipe {
 
     /// Waits until everything that is queued has been written.
     pub(crate) fn poll_flush(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stale = Stale::default();
         let mut writer = self.lock();
         match writer.closed() {
             Some(closed) => Poll::Ready(closed.error().map_or(Ok(()), Err)),
             None if writer.is_flushed() => Poll::Ready(Ok(())),
-            None => self.wait_for_room(&mut writer, key, cx).map(Err),
+            None => self
+                .wait_for_room(&mut writer, key, cx, &mut stale)
+                .map(Err),
         }
     }
 
@@ -181,21 +190,23 @@ impl WritePipe {
         writer: &mut Writer<WriteEnd>,
         key: &mut Key,
         cx: &mut Context<'_>,
+        stale: &mut Stale,
     ) -> Poll<io::Error> {
         // Looked at under the lock: the thread that closes the reactor takes the waiters after that.
         if self.0.reactor.is_closed() {
             return Poll::Ready(reactor_ended());
         }
-        writer.write_waiters.register(key, cx);
+        *stale = writer.write_waiters.register(key, cx);
         Poll::Pending
     }
 
     /// The error with which writing has ended, once, unless it is that the other side does not read.
     /// Until then, the operation is woken when writing ends.
     pub(crate) fn watch_failure(&self, key: &mut Key, cx: &mut Context<'_>) -> io::Result<()> {
+        let _stale;
         let mut writer = self.lock();
         if writer.closed().is_none() {
-            writer.close_waiters.register(key, cx);
+            _stale = writer.close_waiters.register(key, cx);
         }
         writer.take_failure()
     }
@@ -238,23 +249,25 @@ impl WritePipe {
 
     /// Waits until no more than the low-water mark is queued, or writing has ended.
     pub(crate) fn poll_drain(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<()> {
+        let _stale;
         let mut writer = self.lock();
         if !writer.is_paused() {
             *key = None;
             return Poll::Ready(());
         }
-        writer.drain_waiters.register(key, cx);
+        _stale = writer.drain_waiters.register(key, cx);
         Poll::Pending
     }
 
     /// Waits until writing has ended.
     pub(crate) fn poll_closed(&self, key: &mut Key, cx: &mut Context<'_>) -> Poll<()> {
+        let _stale;
         let mut writer = self.lock();
         if writer.closed().is_some() {
             *key = None;
             return Poll::Ready(());
         }
-        writer.close_waiters.register(key, cx);
+        _stale = writer.close_waiters.register(key, cx);
         Poll::Pending
     }
 
@@ -289,10 +302,13 @@ impl WriteSource {
             self.reactor.consume_budget(bytes);
             !self.reactor.budget_exhausted()
         };
-        if writer.flush(consume_budget) == Flush::Spent {
-            self.reactor.defer(self.token);
-        }
+        let is_spent = writer.flush(consume_budget) == Flush::Spent;
         writer.wake(wakers);
+        drop(writer);
+        if is_spent {
+            self.reactor.put_off(self.token);
+            self.reactor.wake_host();
+        }
     }
 }
 

@@ -126,6 +126,15 @@ pub(crate) fn error_text(_code: i32) -> Option<String> {
     None
 }
 
+/// Whether there may be such a signal; 0 is none, and can be sent.
+pub(crate) fn is_signal(signal: i32) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let last = libc::SIGRTMAX();
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let last = 127; // kill(2) says whether the system has that many
+    (0..=last).contains(&signal)
+}
+
 /// Whether two names are those of one environment variable.
 pub(crate) fn same_variable(one: &std::ffi::OsStr, other: &std::ffi::OsStr) -> bool {
     one == other

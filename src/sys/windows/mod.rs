@@ -97,6 +97,11 @@ pub(crate) fn error_text(code: i32) -> Option<String> {
     text.map(|text| text.trim_end().trim_end_matches('.').to_owned())
 }
 
+/// A child is asked by one event, whatever the signal.
+pub(crate) fn is_signal(_signal: i32) -> bool {
+    true
+}
+
 /// The heap copies what has to grow.
 #[cfg(feature = "python")]
 pub(crate) const GROWS_IN_PLACE: bool = false;
