@@ -16,11 +16,13 @@ use crate::sys;
 #[pyfunction]
 pub fn open_reader(py: Python<'_>, fd: sys::RawHandle) -> PyResult<Py<PyAny>> {
     let binding = LoopBinding::current(py)?;
-    let pipe = sys::duplicate(fd)
-        .and_then(TryInto::try_into)
-        .and_then(|end| ReadPipe::new(&binding.reactor, end, LINE_CEILING, 0))
-        .map_err(|error| os_error(py, &error, None))?;
-    pipe.lock().mark_foreign();
+    let open = || {
+        let (end, has_input) = sys::PipeReader::foreign(sys::duplicate(fd)?)?;
+        let pipe = ReadPipe::new(&binding.reactor, end, LINE_CEILING, 0)?;
+        pipe.lock().mark_foreign(has_input);
+        Ok(pipe)
+    };
+    let pipe = open().map_err(|error| os_error(py, &error, None))?;
     make_reader(py, &binding, pipe)
 }
 

@@ -348,11 +348,12 @@ impl<S: ReadIo> Reader<S> {
         self.hangup |= hangup;
     }
 
-    /// The descriptor was made by other code: it may hold bytes already, for which no event will
-    /// come, and may be anything, so it is empty only when a read finds nothing.
+    /// The descriptor was made by other code, and may be anything: it is empty only when a read finds nothing. It may hold
+    /// bytes already, for which no event will come; then it `has_input`. A read that finds nothing before the first event
+    /// is no sign of the end: there are FIFOs whose first writer is still to come.
     #[cfg(any(test, feature = "python"))]
-    pub(crate) fn mark_foreign(&mut self) {
-        self.ready = true;
+    pub(crate) fn mark_foreign(&mut self, has_input: bool) {
+        self.ready |= has_input;
         self.message_oriented = true;
     }
 

@@ -176,7 +176,7 @@ fn a_short_read_waits_for_the_next_event_unless_the_writer_is_gone() {
 #[test]
 fn what_may_come_in_pieces_is_read_until_nothing_is_there() {
     let mut r = reader(100, &[b"a", b"b"]);
-    r.mark_foreign();
+    r.mark_foreign(true);
     for _ in 0..2 {
         assert!(r.is_ready());
         assert!(matches!(r.fill().unwrap(), Fill::Progress(1)));

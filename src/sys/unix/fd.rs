@@ -60,7 +60,15 @@ pub(crate) fn has_events(selector: RawFd) -> bool {
     }
     // SAFETY: the number is only looked at, and the kernel checks it.
     let selector = unsafe { BorrowedFd::borrow_raw(selector) };
-    let mut polled = [PollFd::new(&selector, PollFlags::IN)];
+    has_input(&selector)
+}
+
+/// Whether a read would find bytes, the end or an error. A read finds the end where there is none: in a FIFO that no
+/// writer has opened yet, and in a terminal with VMIN and VTIME of 0 (termios(3)); and it stops a job in the background
+/// (SIGTTIN). poll(2).
+#[cfg(feature = "python")]
+pub(super) fn has_input(fd: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())) != Ok(0)
 }
 

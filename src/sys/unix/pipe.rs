@@ -1,5 +1,7 @@
 //! The parent's ends of pipes.
 
+#[cfg(feature = "python")]
+use std::io::IsTerminal;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,6 +12,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::retry_on_intr;
 
+#[cfg(feature = "python")]
+use super::fd::has_input;
 use super::fd::{above_stdio, set_nonblocking};
 use super::os;
 
@@ -21,6 +25,9 @@ pub(crate) struct PipeReader {
     host: Option<Box<super::tokio::HostPipe>>,
     fd: OwnedFd,
     enlarged: Option<os::Enlarged>,
+    /// It is a terminal: a read that finds nothing may be told as the end.
+    #[cfg(feature = "python")]
+    asks_first: bool,
 }
 
 /// The writing end of a pipe, a socket or a terminal. Never blocks.
@@ -37,7 +44,26 @@ impl PipeReader {
             host: None,
             fd,
             enlarged: None,
+            #[cfg(feature = "python")]
+            asks_first: false,
         }
+    }
+
+    /// One that was made by other code, and may be anything; and whether there is something to read.
+    #[cfg(feature = "python")]
+    pub(crate) fn foreign(fd: OwnedFd) -> io::Result<(Self, bool)> {
+        let mut reader = PipeReader::try_from(fd)?;
+        reader.asks_first = reader.fd.is_terminal();
+        let has_input = has_input(&reader);
+        Ok((reader, has_input))
+    }
+
+    #[cfg(feature = "python")]
+    fn check_input(&self) -> io::Result<()> {
+        if self.asks_first && !has_input(self) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(())
     }
 
     /// Has the runtime watch it, if that can be: no poller of ours may then do so.
@@ -70,6 +96,8 @@ impl PipeReader {
     /// Reads once into the spare capacity of `buffer` (which the caller reserved) and returns the
     /// number of bytes; 0 is the end. `WouldBlock` when there is nothing now. read(2).
     pub(crate) fn try_read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        #[cfg(feature = "python")]
+        self.check_input()?;
         retry_on_intr(|| rustix::io::read(&self.fd, spare_capacity(buffer))).map_err(Into::into)
     }
 
@@ -79,6 +107,8 @@ impl PipeReader {
         &mut self,
         room: &'a mut [MaybeUninit<u8>],
     ) -> io::Result<&'a [u8]> {
+        #[cfg(feature = "python")]
+        self.check_input()?;
         loop {
             match rustix::io::read(&self.fd, &mut *room) {
                 Err(rustix::io::Errno::INTR) => {}

@@ -330,6 +330,14 @@ impl TryFrom<OwnedHandle> for PipeReader {
     }
 }
 
+#[cfg(feature = "python")]
+impl PipeReader {
+    /// One that was made by other code; its first read says whether there is something to read.
+    pub(crate) fn foreign(handle: OwnedHandle) -> io::Result<(Self, bool)> {
+        Ok((handle.try_into()?, true))
+    }
+}
+
 /// As for the reading end.
 impl TryFrom<OwnedHandle> for PipeWriter {
     type Error = io::Error;
