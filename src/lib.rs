@@ -42,7 +42,8 @@
 //!   itself is killed, not what it has started: see [`Child::signal_group`].
 //! - When the reactor is dropped, all operations fail. Children that were to be killed when they are
 //!   dropped are killed and reaped where they are dropped, which may take up to 100 ms, and after that by
-//!   a thread. Others run on, and become zombies of this process when they end.
+//!   a thread. Others run on, and become zombies of this process when they end: no
+//!   other reactor reaps them, as tokio's queue of orphans would.
 //! - [`Child::wait`] closes standard input, unless it was taken out, and nothing else. A child that waits
 //!   for a reader of its output does not end.
 //! - `read_to_end` and [`Child::communicate`] have no bound; a line has that of

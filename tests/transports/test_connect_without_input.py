@@ -1,6 +1,4 @@
-"""Ends that have nothing to read yet, when loop.connect_read_pipe is called and later: to read from them is not the way to
-find that out.
-"""
+"""connect_read_pipe of ends that have nothing to read yet: a read is not the way to find that out."""
 
 from __future__ import annotations
 
