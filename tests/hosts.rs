@@ -1,6 +1,10 @@
 //! Hosts of a reactor that do what a loop or a task of one's own may do: wake in their own way, drop what they like, fork.
 
 #![allow(clippy::unwrap_used)]
+#![cfg_attr(
+    windows,
+    allow(unused_imports, reason = "the floods are those of a shell")
+)]
 
 use std::future::Future;
 use std::pin::pin;
@@ -25,12 +29,14 @@ fn within_time(test: impl FnOnce() + Send + 'static) {
 }
 
 /// More short lines than a turn has the budget for.
+#[cfg(unix)]
 const LINES: usize = 100_000;
 
 fn start(reactor: &Reactor, command: &mut Command) -> Child {
     reactor.run_until(command.spawn(reactor)).unwrap().unwrap()
 }
 
+#[cfg(unix)]
 fn lines(reactor: &Reactor) -> ChildStdout {
     let script = format!("yes | head -n {LINES}");
     let mut command = Command::new("sh");
@@ -38,6 +44,7 @@ fn lines(reactor: &Reactor) -> ChildStdout {
     start(reactor, &mut command).stdout.take().unwrap()
 }
 
+#[cfg(unix)]
 async fn count(mut output: ChildStdout) -> usize {
     let (mut line, mut count) = (String::new(), 0);
     while output.read_line(&mut line).await.unwrap() > 0 {
@@ -48,9 +55,11 @@ async fn count(mut output: ChildStdout) -> usize {
 }
 
 /// Notes that it was woken.
+#[cfg(unix)]
 #[derive(Default)]
 struct Note(AtomicBool);
 
+#[cfg(unix)]
 impl Wake for Note {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
@@ -102,8 +111,10 @@ fn a_host_is_told_of_work_that_is_put_off_also_after_run_until() {
 }
 
 /// Dispatches at once, in whatever thread and wherever it is woken.
+#[cfg(unix)]
 struct Inline(OnceLock<Arc<Reactor>>);
 
+#[cfg(unix)]
 impl Wake for Inline {
     fn wake(self: Arc<Self>) {
         if let Some(reactor) = self.0.get() {
@@ -112,6 +123,7 @@ impl Wake for Inline {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_host_may_dispatch_in_its_waker() {
     within_time(|| {
