@@ -212,13 +212,13 @@ def rust(session: nox.Session) -> None:
         session.run("cargo", "hack", "clippy", "--feature-powerset", "--all-targets", "--", "-D", "warnings", env=env)
     else:
         for features in (
-            ["--no-default-features"],
-            ["--no-default-features", "--features", "tokio"],
             [],
+            ["--features", "tokio"],
+            ["--features", "python"],
             ["--all-features"],
         ):
             session.run("cargo", "clippy", "--all-targets", *features, "--quiet", "--", "-D", "warnings", env=env)
-    for features in (["--no-default-features"], ["--no-default-features", "--features", "tokio"], ["--all-features"]):
+    for features in ([], ["--features", "tokio"], ["--all-features"]):
         if has("cargo-nextest"):
             session.run("cargo", "nextest", "run", "--status-level", "fail", *features, env=env)
             session.run("cargo", "test", "--quiet", "--doc", *features, env=env)
@@ -252,7 +252,7 @@ def crate(session: nox.Session) -> None:
             (program / "src" / "main.rs").write_text(SCRATCH)
             (program / "Cargo.toml").write_text(
                 f'[package]\nname = "scratch"\nedition = "2024"\n[workspace]\n[dependencies]\n'
-                f'procio = {{ path = "{source}", default-features = false, features = {json.dumps(features)} }}\n'
+                f'procio = {{ path = "{source}", features = {json.dumps(features)} }}\n'
             )
             with session.chdir(program):
                 if lowest:
@@ -277,7 +277,7 @@ def crate(session: nox.Session) -> None:
 
 # A sanitizer finds other faults on other ways; each is forced by a switch.
 INSTRUMENTED_PATHS = ["", "PROCIO_PIDFD=0", "PROCIO_POLL_THREAD=1", "PROCIO_EXEC=libc"]
-CRATE = ["--no-default-features", "--features", "tokio"]
+CRATE = ["--features", "tokio"]
 
 
 def host() -> str:
@@ -347,7 +347,7 @@ def docs(session: nox.Session) -> None:
 def rustdoc(session: nox.Session) -> None:
     """The crate's documentation, with warnings as errors."""
     env = {**with_python(), "RUSTDOCFLAGS": "-D warnings"}
-    for features in (["--no-default-features"], ["--no-default-features", "--features", "tokio"], ["--all-features"]):
+    for features in ([], ["--features", "tokio"], ["--all-features"]):
         session.run("cargo", "doc", "--no-deps", "--quiet", *features, env=env)
 
 
@@ -365,14 +365,15 @@ def package(session: nox.Session) -> None:
 @nox.parametrize("system", list(TARGETS), ids=list(TARGETS))
 def cross(session: nox.Session, system: str) -> None:
     """Does it compile for another system? (tools/offline)"""
-    session.run("tools/offline/type-check", TARGETS[system], *(["--lib"] if system == "windows" else []))
+    options = ["--features", "python", "--lib"] if system == "windows" else []
+    session.run("tools/offline/type-check", TARGETS[system], *options)
 
 
 @nox.session(venv_backend="none")
 def windows(session: nox.Session) -> None:
     """The tests under Wine (tools/offline)."""
     session.run("tools/offline/windows/setup")
-    session.run("tools/offline/windows/cargo", "test", "--quiet", "--no-default-features", "--lib")
+    session.run("tools/offline/windows/cargo", "test", "--quiet", "--lib")
     stress = os.environ.get("PROCIO_STRESS", "0.05")
     session.run("tools/offline/windows/suite", "-q", *session.posargs, env={"PROCIO_STRESS": stress})
 
@@ -443,5 +444,5 @@ def kqueue(session: nox.Session) -> None:
 def loom(session: nox.Session) -> None:
     """The reactor's hand-overs between threads, in many orders of their steps, by loom."""
     env = {"RUSTFLAGS": "--cfg loom", "CARGO_TARGET_DIR": "target/loom"}
-    tests = ["cargo", "test", "--no-default-features", "--lib", "loom_tests"]
+    tests = ["cargo", "test", "--lib", "loom_tests"]
     session.run(*tests, *session.posargs, env=env)

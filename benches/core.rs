@@ -1,6 +1,6 @@
 //! The core by itself: the strategies of a start, a turn of the reactor, lines.
 //!
-//! `cargo bench --no-default-features --features tokio --bench core`. Each strategy needs
+//! `cargo bench --features tokio --bench core`. Each strategy needs
 //! a process of its own, because the switch that forces it is read once.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 

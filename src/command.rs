@@ -183,7 +183,7 @@ impl Command {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn env_clear(&mut self) -> &mut Self {
-        self.spec.env = sys::Environment::Exactly(Vec::new());
+        self.spec.env = sys::Environment::cleared();
         self
     }
 

@@ -15,7 +15,7 @@ use std::io;
 /// assert_eq!(error.stage(), Stage::Chdir);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
     /// Before the program was looked at: pipes, the clone, standard streams, ids, session, umask.

@@ -29,8 +29,10 @@
 //!
 //! # Features
 //!
-//! - `python`, on by default: the extension module of the Python package, and `procio::python`, which
-//!   hands children from Rust to Python and back. Without it the crate contains nothing of Python.
+//! None is on by default; the crate then contains nothing of Python.
+//!
+//! - `python`: the extension module of the Python package, and `procio::python`, which hands children from
+//!   Rust to Python and back.
 //! - `tokio`: the reactor driven by a tokio runtime, and tokio's traits for the pipes.
 //!
 //! # Caveats

@@ -146,7 +146,7 @@ async fn family(reactor: &Reactor, script: &str, owned: bool) -> (procio::Child,
         .kill_group_on_drop(owned);
     let mut child = command.spawn(reactor).await.unwrap();
     let mut stdout = child.stdout.take().unwrap();
-    let line = stdout.lines().next_line().await.unwrap().unwrap();
+    let line = stdout.read_lines().next_line().await.unwrap().unwrap();
     let pids: Vec<u32> = line.split(' ').map(|pid| pid.parse().unwrap()).collect();
     (child, pids.try_into().unwrap())
 }

@@ -1,6 +1,6 @@
 //! The feature `tokio` against `tokio::process`, pair by pair; the last columns are the ratios.
 //!
-//! `cargo bench --no-default-features --features tokio --bench tokio -- [--json FILE] [PART OF A NAME]...`
+//! `cargo bench --features tokio --bench tokio -- [--json FILE] [PART OF A NAME]...`
 //!
 //! A round runs ours, theirs and, where there is one, the limit: the standard library with blocking
 //! calls, which makes the system calls that a C program would. Every other round the order is

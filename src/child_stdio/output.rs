@@ -7,7 +7,7 @@ use std::io;
 use crate::child_stdio::Reading;
 use crate::stream::reader::Separators;
 
-/// The lines of a child's output: see [`ChildStdout::lines`] and [`ChildStderr::lines`].
+/// The lines of a child's output: see [`ChildStdout::read_lines`] and [`ChildStderr::read_lines`].
 pub struct Lines<'a>(&'a mut Reading);
 
 impl fmt::Debug for Lines<'_> {
@@ -26,7 +26,7 @@ impl Lines<'_> {
     /// let mut command = Command::new("echo");
     /// let mut child = command.arg("hi").stdout(Stdio::piped()).spawn(&reactor).await?;
     /// let mut output = child.stdout.take().ok_or("not piped")?;
-    /// assert_eq!(output.lines().next_line().await?.as_deref(), Some("hi"));
+    /// assert_eq!(output.read_lines().next_line().await?.as_deref(), Some("hi"));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// # })??;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -207,6 +207,9 @@ macro_rules! child_output {
 
             /// Its lines, one after the other, without their line endings (`\n` or `\r\n`).
             ///
+            /// It is not called `lines`, since tokio's `AsyncBufReadExt` has a method of that name. Where that trait is in
+            /// scope its method would be taken, which takes the stream by value and knows of no [`Command::line_limit`].
+            ///
             /// ```
             /// # use procio::{Command, Reactor, Stdio};
             /// # let reactor = Reactor::new()?;
@@ -215,7 +218,7 @@ macro_rules! child_output {
             #[doc = concat!("# command.args([\"-c\", \"printf 'a\\nb' ", $redirect, "\"]).", $field, "(Stdio::piped());")]
             /// # let mut child = command.spawn(&reactor).await?;
             #[doc = concat!("# let mut output = child.", $field, ".take().ok_or(\"not piped\")?;")]
-            /// let mut lines = output.lines();
+            /// let mut lines = output.read_lines();
             /// assert_eq!(lines.next_line().await?.as_deref(), Some("a"));
             /// assert_eq!(lines.next_line().await?.as_deref(), Some("b"));
             /// assert_eq!(lines.next_line().await?, None);
@@ -223,7 +226,9 @@ macro_rules! child_output {
             /// # })??;
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
-            pub fn lines(&mut self) -> Lines<'_> {
+            ///
+            /// [`Command::line_limit`]: crate::Command::line_limit
+            pub fn read_lines(&mut self) -> Lines<'_> {
                 Lines(&mut self.0)
             }
 

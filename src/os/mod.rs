@@ -1,5 +1,10 @@
 //! What the crate's types can do on one platform only, a file for each platform.
 
+/// What keeps the traits here to the crate's own types, so that they may grow.
+mod sealed {
+    pub trait Sealed {}
+}
+
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

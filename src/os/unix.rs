@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use super::sealed::Sealed;
 use crate::child::Child;
 use crate::child_stdio::{ChildStderr, ChildStdin, ChildStdout, Reading};
 use crate::command::Command;
@@ -21,6 +22,7 @@ impl AsFd for Reactor {
 }
 
 /// On Unix, a status as wait(2) has it: what [`std::os::unix::process::ExitStatusExt`] is to std's.
+/// No other type can have it.
 ///
 /// ```
 /// use procio::{ExitStatus, ExitStatusExt};
@@ -28,12 +30,14 @@ impl AsFd for Reactor {
 /// assert_eq!(status, ExitStatus::Exited(3));
 /// assert_eq!(status.into_raw(), Some(3 << 8));
 /// ```
-pub trait ExitStatusExt: Sized {
+pub trait ExitStatusExt: Sized + Sealed {
     /// The status of an ended process. That of one which has only stopped, or goes on, counts as lost.
     fn from_raw(raw: i32) -> Self;
     /// The same back; `None` for one that was lost, and for a code above 255.
     fn into_raw(self) -> Option<i32>;
 }
+
+impl Sealed for ExitStatus {}
 
 impl ExitStatusExt for ExitStatus {
     fn from_raw(raw: i32) -> Self {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 
+use super::sealed::Sealed;
 use crate::command::Command;
 use crate::reactor::Reactor;
 use crate::sys::RawHandle;
@@ -13,8 +14,8 @@ impl AsHandle for Reactor {
     }
 }
 
-/// Options that a [`Command`] has on Windows only.
-pub trait CommandExt {
+/// Options that a [`Command`] has on Windows only. No other type can have them.
+pub trait CommandExt: Sealed {
     /// The flags of `CreateProcessW`, such as `CREATE_NEW_PROCESS_GROUP`.
     fn creation_flags(&mut self, flags: u32) -> &mut Self;
     /// The window's first state, as `ShowWindow` has it.
@@ -25,6 +26,8 @@ pub trait CommandExt {
     /// Inheritable handles of the caller's that the child gets besides its standard streams.
     fn handle_list(&mut self, handles: impl IntoIterator<Item = RawHandle>) -> &mut Self;
 }
+
+impl Sealed for Command {}
 
 impl CommandExt for Command {
     fn creation_flags(&mut self, flags: u32) -> &mut Self {

@@ -30,6 +30,7 @@
 //! | [`Group`] | the process group of a leader that was reaped, if it can still be signalled safely |
 //! | [`CgroupKill`] | what kills everything in a child's control group; where there are none, a type without values |
 //! | [`PlatformOptions`] | the options that a [`Spec`] has on this platform only |
+//! | [`VariableName`] | the name of a variable of the environment, in an order that takes two for one where the system does |
 //!
 //! Every descriptor that a platform creates is close-on-exec and above 2; every handle is one that
 //! no child inherits.
@@ -39,6 +40,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 
+mod environment;
 mod spec;
 #[cfg(unix)]
 mod unix;
@@ -54,9 +56,10 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
 
+pub(crate) use environment::Environment;
 #[cfg(all(unix, feature = "python"))]
 pub(crate) use spec::Attributes;
-pub(crate) use spec::{Directory, Environment, Groups, Limit, Spec};
+pub(crate) use spec::{Directory, Groups, Limit, Spec};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[cfg_attr(procio_kqueue, allow(dead_code, unused_imports))]

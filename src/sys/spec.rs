@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use super::{PlatformOptions, RawHandle, same_variable};
+use super::{Environment, PlatformOptions, RawHandle};
 
 /// What to run, and how.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ impl Spec {
         Spec {
             args: vec![program.to_owned()],
             executable: None,
-            env: Environment::Changed(Vec::new()),
+            env: Environment::inherited(),
             cwd: None,
             close_fds: true,
             pass_fds: Vec::new(),
@@ -96,76 +96,4 @@ pub(crate) enum Groups {
     /// None, if it becomes another user and may give them up: the rule of `std`.
     DropWithUser,
     Set(Vec<u32>),
-}
-
-/// A child's environment.
-#[derive(Clone)]
-pub(crate) enum Environment {
-    /// The process's own as the system has it, also what is no variable.
-    #[cfg_attr(
-        not(feature = "python"),
-        expect(dead_code, reason = "only an interpreter's lock makes it safe to read")
-    )]
-    Own,
-    /// The process's own variables as they are at the start, but for these: `None` removes one.
-    Changed(Vec<(OsString, Option<OsString>)>),
-    /// These variables and no others.
-    Exactly(Vec<(OsString, OsString)>),
-}
-
-impl Environment {
-    /// Sets a variable, or removes it.
-    pub(crate) fn set(&mut self, name: &OsStr, value: Option<&OsStr>) {
-        let owned = value.map(OsStr::to_owned);
-        match self {
-            Environment::Own => *self = Environment::Changed(vec![(name.to_owned(), owned)]),
-            Environment::Changed(changes) => {
-                changes.retain(|(known, _)| !same_variable(known, name));
-                changes.push((name.to_owned(), owned));
-            }
-            Environment::Exactly(pairs) => {
-                pairs.retain(|(known, _)| !same_variable(known, name));
-                pairs.extend(owned.map(|value| (name.to_owned(), value)));
-            }
-        }
-    }
-
-    /// What is set (`Some`) and removed (`None`) explicitly.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (&OsStr, Option<&OsStr>)> {
-        let (changes, pairs) = match self {
-            Environment::Own => (&[][..], &[][..]),
-            Environment::Changed(changes) => (&changes[..], &[][..]),
-            Environment::Exactly(pairs) => (&[][..], &pairs[..]),
-        };
-        let changed = changes
-            .iter()
-            .map(|(name, value)| (&**name, value.as_deref()));
-        changed.chain(pairs.iter().map(|(name, value)| (&**name, Some(&**value))))
-    }
-
-    /// Whether it is the process's own, with nothing changed.
-    pub(crate) fn is_inherited(&self) -> bool {
-        match self {
-            Environment::Own => true,
-            Environment::Changed(changes) => changes.is_empty(),
-            Environment::Exactly(_) => false,
-        }
-    }
-
-    /// Calls `assign` with each variable.
-    pub(crate) fn for_each<E>(
-        &self,
-        mut assign: impl FnMut(&OsStr, &OsStr) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if !matches!(self, Environment::Exactly(_)) {
-            let changed =
-                |name: &OsStr| self.changes().any(|(known, _)| same_variable(known, name));
-            for (name, value) in std::env::vars_os().filter(|(name, _)| !changed(name)) {
-                assign(&name, &value)?;
-            }
-        }
-        self.changes()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .try_for_each(|(name, value)| assign(name, value))
-    }
 }

@@ -135,10 +135,8 @@ pub(crate) fn is_signal(signal: i32) -> bool {
     (0..=last).contains(&signal)
 }
 
-/// Whether two names are those of one environment variable.
-pub(crate) fn same_variable(one: &std::ffi::OsStr, other: &std::ffi::OsStr) -> bool {
-    one == other
-}
+/// The name of a variable of the environment, which is any bytes.
+pub(crate) type VariableName = std::ffi::OsString;
 
 /// The system's string of these bytes; any bytes will do.
 #[cfg(feature = "python")]

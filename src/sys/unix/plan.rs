@@ -10,9 +10,10 @@ use super::os::cgroup::{self, CgroupKill};
 use super::os::raw;
 use super::{PlatformOptions, RawHandle, duplicate, os};
 use crate::error::{SpawnError, Stage};
+use crate::sys::environment::Environment;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::sys::spec::Groups;
-use crate::sys::spec::{Attributes, Directory, Environment, Spec};
+use crate::sys::spec::{Attributes, Directory, Spec};
 
 /// Looked up when the child's environment has no `PATH`: what `os.defpath` is in Python.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";

@@ -24,7 +24,7 @@ pub(crate) use handle::{
 };
 pub(crate) use iocp::{Notifier, Poller};
 pub(crate) use named_pipe::{PipeReader, PipeWriter, pipe_from_child, pipe_to_child};
-pub(crate) use plan::{Plan, same_variable};
+pub(crate) use plan::{Plan, VariableName};
 pub(crate) use platform_options::PlatformOptions;
 #[cfg(feature = "python")]
 pub(crate) use process::SIGNALS;

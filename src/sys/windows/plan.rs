@@ -13,7 +13,8 @@ use windows_sys::Win32::Storage::FileSystem::GetFullPathNameW;
 
 use super::{PlatformOptions, command_line};
 use crate::error::SpawnError;
-use crate::sys::spec::{Directory, Environment, Groups, Spec};
+use crate::sys::environment::Environment;
+use crate::sys::spec::{Directory, Groups, Spec};
 
 /// Everything that `CreateProcessW` is told of a [`Spec`]; every string ends with a null.
 pub(crate) struct Plan {
@@ -189,11 +190,46 @@ fn compare_names(one: &[u16], other: &[u16]) -> Ordering {
     }
 }
 
-/// Whether two names are those of one environment variable: their case does not count.
-pub(crate) fn same_variable(one: &OsStr, other: &OsStr) -> bool {
-    let units = |name: &OsStr| name.encode_wide().collect::<Vec<_>>();
-    compare_names(&units(one), &units(other)).is_eq()
+/// The name of a variable of the environment, in the order of Windows: names that differ in their case only are one.
+#[derive(Clone)]
+pub(crate) struct VariableName {
+    name: OsString,
+    /// The same, as it is compared.
+    units: Vec<u16>,
 }
+
+impl VariableName {
+    pub(crate) fn as_os_str(&self) -> &OsStr {
+        &self.name
+    }
+}
+
+impl From<OsString> for VariableName {
+    fn from(name: OsString) -> Self {
+        let units = name.encode_wide().collect();
+        VariableName { name, units }
+    }
+}
+
+impl Ord for VariableName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare_names(&self.units, &other.units)
+    }
+}
+
+impl PartialOrd for VariableName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for VariableName {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for VariableName {}
 
 fn wide(text: impl AsRef<OsStr>) -> io::Result<Vec<u16>> {
     terminated(text.as_ref().encode_wide().collect())
@@ -260,7 +296,9 @@ mod tests {
         for (name, other) in pairs.filter(|(name, other)| name != other) {
             let mut command = std::process::Command::new("x");
             let one = command.env(&name, "1").env(&other, "2").get_envs().count() == 1;
-            let same = same_variable(OsStr::new(&name), OsStr::new(&other));
+            let [first, second] =
+                [&name, &other].map(|name| VariableName::from(OsString::from(name)));
+            let same = first == second;
             assert_eq!(same, one, "{name} {other}");
             let entries = block(&[(&name, "1"), (&other, "2")]).unwrap();
             assert_eq!(entries.matches('=').count() == 1, one, "{name} {other}");

@@ -83,7 +83,7 @@ copy_checkout() {
 # The programs of the Rust tests.
 build_rust_tests() { # OPTIONS of cargo
     local name program
-    (cd "$project" && cargo test --quiet --locked --lib --tests --no-default-features --features tokio --no-run \
+    (cd "$project" && cargo test --quiet --locked --lib --tests --features tokio --no-run \
         --message-format=json "$@") >"$cache/tests.json" || die "the Rust tests cannot be built"
     "$cache/venv/bin/python" -c 'import json, sys
 for message in map(json.loads, sys.stdin):
