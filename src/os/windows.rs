@@ -1,12 +1,13 @@
 //! What the crate's types can do on Windows only: the extensions that std has in `std::os::windows`.
 
 use std::ffi::OsStr;
-use std::os::windows::io::{AsHandle, BorrowedHandle};
+use std::os::windows::io::{AsHandle, BorrowedHandle, OwnedHandle};
+use std::sync::Arc;
 
 use super::sealed::Sealed;
 use crate::command::Command;
 use crate::reactor::Reactor;
-use crate::sys::RawHandle;
+use crate::sys;
 
 impl AsHandle for Reactor {
     fn as_handle(&self) -> BorrowedHandle<'_> {
@@ -23,8 +24,9 @@ pub trait CommandExt: Sealed {
     /// The whole command line as the program will see it, in place of the quoted arguments.
     /// Nothing is checked: with `cmd.exe`, quoting is the caller's.
     fn command_line(&mut self, line: impl AsRef<OsStr>) -> &mut Self;
-    /// Inheritable handles of the caller's that the child gets besides its standard streams.
-    fn handle_list(&mut self, handles: impl IntoIterator<Item = RawHandle>) -> &mut Self;
+    /// Handles that the child gets besides its standard streams, in place of those of an earlier call. The command owns
+    /// them. Each must be inheritable (`SetHandleInformation`), or the start fails.
+    fn handle_list(&mut self, handles: impl IntoIterator<Item: Into<OwnedHandle>>) -> &mut Self;
 }
 
 impl Sealed for Command {}
@@ -45,8 +47,11 @@ impl CommandExt for Command {
         self
     }
 
-    fn handle_list(&mut self, handles: impl IntoIterator<Item = RawHandle>) -> &mut Self {
-        self.spec.platform.handle_list = handles.into_iter().collect();
+    fn handle_list(&mut self, handles: impl IntoIterator<Item: Into<OwnedHandle>>) -> &mut Self {
+        let handles = handles.into_iter().map(|handle| Arc::new(handle.into()));
+        let handles: Vec<Arc<OwnedHandle>> = handles.collect();
+        self.spec.platform.handle_list = handles.iter().map(|handle| sys::raw(handle)).collect();
+        self.owned.extend(handles);
         self
     }
 }
