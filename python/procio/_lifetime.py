@@ -195,7 +195,8 @@ def run_process(
     ``command``, ``shell`` and ``popen`` are those of :func:`procio.open_process`, and so is the session
     that the process leads. ``input`` is written to its standard input, which is otherwise ``stdin``, or
     nothing at all. Standard output and error are collected to their ends unless they are sent elsewhere.
-    With an ``encoding``, ``input`` is a str and so are the outputs, with ``\\n`` for every line ending.
+    With an ``encoding``, ``input`` is a str and so are the outputs, with ``\\n`` for every line ending;
+    ``"locale"`` is the encoding of the locale.
 
     ``max_output`` bounds what is kept of each output, in bytes: the first quarter and the last three
     quarters of that many, or the first and the last of a pair. Reading goes on, and ``dropped`` tells how

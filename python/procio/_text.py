@@ -1,6 +1,7 @@
 """Bytes of children as text: a whole output, and lines that come in pieces."""
 
 import codecs
+import locale
 import sys
 from collections import deque
 from typing import Any, NamedTuple
@@ -27,11 +28,16 @@ class Codec(NamedTuple):
 
     @classmethod
     def checked(cls, encoding: str | None, errors: str | None) -> "Codec | None":
-        """Make one if ``encoding`` is given. Raises LookupError for an unknown name, or one of no text."""
+        """Make one if ``encoding`` is given. Raises LookupError for an unknown name, or one of no text.
+
+        ``"locale"`` is the encoding of the locale, as it is for :func:`open` (PEP 597).
+        """
         if encoding is None:
             if errors is not None:
                 raise ValueError("errors needs an encoding")
             return None
+        if encoding == "locale":
+            encoding = locale.getencoding()
         if not getattr(codecs.lookup(encoding), "_is_text_encoding", True):
             # As bytes.decode has it, which would say so only when there is an output to lose.
             raise LookupError(f"{encoding!r} is not a text encoding; use codecs.decode() to handle arbitrary codecs")
