@@ -66,10 +66,18 @@ class Codec(NamedTuple):
 
         A character of which a part was left out goes with it; at the seam's far side only where errors are
         strict, as other ways to treat errors keep what is there. ``lenient`` replaces what cannot be
-        decoded because the output ended too early. Returns the text, and how many bytes were left out.
+        decoded: the output ended too early, or goes with an error that it must not take the place of.
+        Returns the text, and how many bytes were left out.
         """
+        if not lenient:
+            return self._joined(output, self.errors, lenient)
+        try:
+            return self._joined(output, "replace" if self.errors == "strict" else self.errors, lenient)
+        except UnicodeDecodeError:  # by another way to treat errors that does not know what to do with this one
+            return self._joined(output, "replace", lenient)
+
+    def _joined(self, output: tuple[bytes, int, int], errors: str, lenient: bool) -> tuple[str, int]:
         data, seam, dropped = output
-        errors = "replace" if lenient and self.errors == "strict" else self.errors
         if not dropped:
             return universal_newlines(data.decode(self.encoding, errors)), dropped
         head, tail = data[:seam], data[seam:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import locale
 import math
@@ -94,6 +95,24 @@ async def test_text() -> None:
     assert done.stdout == "a\ufffdb"
     with pytest.raises(UnicodeDecodeError):
         await procio.run_process(["printf", r"a\377b"], encoding="utf-8")
+
+
+@pytest.mark.parametrize("errors", [None, "strict", "surrogateescape"])
+@pytest.mark.parametrize("limit", [None, 1000])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "utf-16"])
+async def test_output_that_cannot_be_decoded_does_not_hide_a_failure(
+    encoding: str, errors: str | None, limit: int | None
+) -> None:
+    script = r"printf 'a\377b\000\330\001'; printf '\377\000\330c\000' >&2; exit 3"
+    run = functools.partial(procio.run_process, script, shell=True, encoding=encoding, errors=errors, max_output=limit)
+    with pytest.raises(procio.CalledProcessError) as info:
+        await run()
+    assert info.value.returncode == 3
+    assert info.value.stdout
+    assert info.value.stderr
+    if errors != "surrogateescape":
+        with pytest.raises(UnicodeDecodeError):
+            await run(check=False)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "ascii"])
