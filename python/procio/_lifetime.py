@@ -195,7 +195,8 @@ def run_process(
     ``command``, ``shell`` and ``popen`` are those of :func:`procio.open_process`, and so is the session
     that the process leads. ``input`` is written to its standard input, which is otherwise ``stdin``, or
     nothing at all. Standard output and error are collected to their ends unless they are sent elsewhere.
-    With an ``encoding``, ``input`` is a str and so are the outputs, with ``\\n`` for every line ending.
+    With an ``encoding``, ``input`` is a str and so are the outputs, with ``\\n`` for every line ending;
+    ``"locale"`` is the encoding of the locale.
 
     ``max_output`` bounds what is kept of each output, in bytes: the first quarter and the last three
     quarters of that many, or the first and the last of a pair. Reading goes on, and ``dropped`` tells how
@@ -206,8 +207,9 @@ def run_process(
     seconds. The process is then ended as by :meth:`procio.Process.stop` with ``grace``; so it is if the
     caller is cancelled. What is left of its session is killed in any case. What is still in a pipe after
     such an end is read for 50 ms at most, so a descendant that has left the session and holds the pipe
-    delays nothing. Bad arguments raise TypeError, ValueError or LookupError at the call, a program that
-    cannot be executed raises what ``create_subprocess_exec`` raises.
+    delays nothing. Outputs that ``errors`` does not let decode raise UnicodeDecodeError, but do not hide the
+    other two errors: there they have replacement characters. Bad arguments raise TypeError, ValueError or LookupError
+    at the call, a program that cannot be executed raises what ``create_subprocess_exec`` raises.
     """
     codec = Codec.checked(encoding, errors)
     if input is not None:
@@ -241,10 +243,12 @@ async def _completed(
     stdout: bytes | str | None = None
     stderr: bytes | str | None = None
     dropped = [0, 0]
+    # An error of the encoding would hide that of the process, with the outputs.
+    lenient = timed_out or (check and returncode != 0)
     if out is not None:
-        stdout, dropped[0] = (out[0], out[2]) if codec is None else codec.collected(out, timed_out)
+        stdout, dropped[0] = (out[0], out[2]) if codec is None else codec.collected(out, lenient)
     if err is not None:
-        stderr, dropped[1] = (err[0], err[2]) if codec is None else codec.collected(err, timed_out)
+        stderr, dropped[1] = (err[0], err[2]) if codec is None else codec.collected(err, lenient)
     about: dict[str, Any] = {
         "duration": duration,
         "usage": None if usage is None else Usage.of(usage),

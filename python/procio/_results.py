@@ -1,7 +1,7 @@
 """What a process leaves behind: its result, the errors that carry one, and what it consumed."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: the classes say at the end that they are of `procio`, where what
+# strings name would not be found.
 import subprocess
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,7 +26,7 @@ class Usage(NamedTuple):
     """The largest resident set, in bytes; None where it is not known."""
 
     @classmethod
-    def of(cls, known: tuple[float, float, int | None]) -> Usage:
+    def of(cls, known: tuple[float, float, int | None]) -> "Usage":
         """Make one of what the compiled half knows."""
         user, system, resident = known
         return cls(user, system, resident or None)

@@ -110,8 +110,8 @@ class StreamReader(_core.StreamReader, asyncio.StreamReader, metaclass=_AsAsynci
     def lines(self, *, encoding: str | None = None, errors: str = "strict", keepends: bool = True) -> Any:
         """Return an asynchronous iterator over the lines of the stream.
 
-        They are bytes that end with ``\\n``. With an ``encoding`` they are text, every line ending is
-        ``\\n``, and the iterator reads up to 64 KiB ahead, which other readers do not see. Without
+        They are bytes that end with ``\\n``. With an ``encoding`` (``"locale"`` is that of the locale) they are text,
+        every line ending is ``\\n``, and the iterator reads up to 64 KiB ahead, which other readers do not see. Without
         ``keepends`` the line ending is taken off. The last line may have none.
 
         Raises LookupError for an unknown ``encoding`` or ``errors``, and for an encoding that is not of

@@ -276,17 +276,25 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def send_signal(self, signal: int) -> None:
         """Send a signal to the child, and to no other process.
 
-        Raises ProcessLookupError after its end, and PermissionError if it belongs to another user.
+        Raises ProcessLookupError once its return code is known, and PermissionError if it belongs to another user.
         """
-        self._process.send_signal(signal)
+        with self._allowing_for_the_end():
+            self._process.send_signal(signal)
 
     def terminate(self) -> None:
         """Send SIGTERM. Raises as :meth:`send_signal`."""
-        self._process.terminate()
+        with self._allowing_for_the_end():
+            self._process.terminate()
 
     def kill(self) -> None:
         """Send SIGKILL. Raises as :meth:`send_signal`."""
-        self._process.kill()
+        with self._allowing_for_the_end():
+            self._process.kill()
+
+    def _allowing_for_the_end(self) -> contextlib.AbstractContextManager[None]:
+        """Let a signal to a process that has ended be no error until the protocol was told of the end."""
+        told = self._exited or not self._callback_mode
+        return contextlib.nullcontext() if told else contextlib.suppress(ProcessLookupError)
 
     def is_closing(self) -> bool:
         """Return whether :meth:`close` was called; for the view of a process, also whether it would do nothing."""

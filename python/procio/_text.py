@@ -1,6 +1,7 @@
 """Bytes of children as text: a whole output, and lines that come in pieces."""
 
 import codecs
+import locale
 import sys
 from collections import deque
 from typing import Any, NamedTuple
@@ -27,11 +28,16 @@ class Codec(NamedTuple):
 
     @classmethod
     def checked(cls, encoding: str | None, errors: str | None) -> "Codec | None":
-        """Make one if ``encoding`` is given. Raises LookupError for an unknown name, or one of no text."""
+        """Make one if ``encoding`` is given. Raises LookupError for an unknown name, or one of no text.
+
+        ``"locale"`` is the encoding of the locale, as it is for :func:`open` (PEP 597).
+        """
         if encoding is None:
             if errors is not None:
                 raise ValueError("errors needs an encoding")
             return None
+        if encoding == "locale":
+            encoding = locale.getencoding()
         if not getattr(codecs.lookup(encoding), "_is_text_encoding", True):
             # As bytes.decode has it, which would say so only when there is an output to lose.
             raise LookupError(f"{encoding!r} is not a text encoding; use codecs.decode() to handle arbitrary codecs")
@@ -60,10 +66,18 @@ class Codec(NamedTuple):
 
         A character of which a part was left out goes with it; at the seam's far side only where errors are
         strict, as other ways to treat errors keep what is there. ``lenient`` replaces what cannot be
-        decoded because the output ended too early. Returns the text, and how many bytes were left out.
+        decoded: the output ended too early, or goes with an error that it must not take the place of.
+        Returns the text, and how many bytes were left out.
         """
+        if not lenient:
+            return self._joined(output, self.errors, lenient)
+        try:
+            return self._joined(output, "replace" if self.errors == "strict" else self.errors, lenient)
+        except UnicodeDecodeError:  # by another way to treat errors that does not know what to do with this one
+            return self._joined(output, "replace", lenient)
+
+    def _joined(self, output: tuple[bytes, int, int], errors: str, lenient: bool) -> tuple[str, int]:
         data, seam, dropped = output
-        errors = "replace" if lenient and self.errors == "strict" else self.errors
         if not dropped:
             return universal_newlines(data.decode(self.encoding, errors)), dropped
         head, tail = data[:seam], data[seam:]

@@ -20,7 +20,7 @@ use super::python_bytes::to_bytes;
 use super::read_callback::ReadCallback;
 use super::stream::{Stream, StreamReader};
 use crate::stream::buffer::{OutOfMemory, copy_of};
-use crate::stream::reader::{Found, Reader, Separators, Want};
+use crate::stream::reader::{Found, LINE_CEILING, Reader, Separators, Want};
 use crate::sys;
 
 /// Above this size, `readexactly` collects in the object that is returned, and not first
@@ -237,16 +237,25 @@ impl StreamReader {
         self.stream.pipe.handle().unwrap_or(-1)
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let reader = self.stream.pipe.lock();
+        let (bytes, ended, limit) = (reader.len(), reader.has_ended(), reader.limit());
+        drop(reader);
         let mut text = "<StreamReader".to_owned();
-        if reader.len() > 0 {
-            text += &format!(" {} bytes", reader.len());
+        if bytes > 0 {
+            text += &format!(" {bytes} bytes");
         }
-        if reader.has_ended() {
+        if ended {
             text += " eof";
         }
-        text + ">"
+        if limit != LINE_CEILING {
+            text += &format!(" limit={limit}");
+        }
+        // No lock is held: the exception may have a method of its own for this, which asks the reader.
+        if let Some(exception) = self.exception(py) {
+            text += &format!(" exception={}", exception.bind(py).repr()?);
+        }
+        Ok(text + ">")
     }
 }
 

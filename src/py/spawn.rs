@@ -265,4 +265,9 @@ impl Operation for SpawnOp {
         self.aborted = true;
         true
     }
+
+    /// The child was sent SIGKILL, and one that may not be sent it is not waited for.
+    fn cancel_again(&mut self) -> bool {
+        self.aborted
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,7 +17,6 @@ use super::errors::memory_error;
 use super::event_loop::LoopBinding;
 use super::operations::{ClosedOp, DrainOp};
 use super::python_bytes::{to_bytes, write};
-use super::reader::saturated;
 use crate::stream::write_pipe::WritePipe;
 use crate::sys;
 
@@ -33,12 +33,15 @@ pub struct StreamWriter {
 /// What one is made of.
 pub(super) type WriterPart = (Arc<LoopBinding>, WritePipe, Option<Arc<ChildLifetime>>);
 
-/// A mark may be any integer, as in asyncio.
-fn mark(number: &Bound<'_, PyAny>) -> PyResult<Option<isize>> {
-    if number.is_none() {
-        return Ok(None);
+/// A mark that may be any number, as in asyncio, in whole bytes: as many are above it and below. One that is
+/// more than there can be is the most there can be.
+fn mark(number: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let most = isize::MAX;
+    if number.ge(most)? {
+        return Ok(most.unsigned_abs());
     }
-    saturated(number).map(Some)
+    let whole: isize = number.floor_div(1)?.call_method0("__int__")?.extract()?;
+    Ok(whole.unsigned_abs())
 }
 
 #[pymethods]
@@ -129,24 +132,31 @@ impl StreamWriter {
         self.pipe.lock().limits()
     }
 
-    /// Set the marks, in bytes, as asyncio derives one from the other. Raises ValueError unless
-    /// `high >= low >= 0`.
+    /// Set the marks, in bytes, as asyncio derives one from the other; of any number the whole part counts.
+    /// Raises ValueError unless `high >= low >= 0`.
     #[pyo3(signature = (high=None, low=None))]
     fn set_write_buffer_limits(
         &self,
         py: Python<'_>,
-        #[pyo3(from_py_with = mark)] high: Option<isize>,
-        #[pyo3(from_py_with = mark)] low: Option<isize>,
+        high: Option<Bound<'_, PyAny>>,
+        low: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
-        let low = low.unwrap_or(high / 4);
-        match (usize::try_from(low), usize::try_from(high)) {
-            (Ok(low), Ok(high)) if high >= low => self.pipe.change(|w| w.set_limits(low, high)),
-            _ => {
-                let text = format!("high ({high}) must be >= low ({low}) must be >= 0");
-                return Err(PyValueError::new_err(text));
-            }
+        let high = match (high, &low) {
+            (Some(high), _) => high,
+            (None, Some(low)) => 4_u8.into_pyobject(py)?.mul(low)?,
+            (None, None) => (64 * 1024).into_bound_py_any(py)?,
+        };
+        let low = match low {
+            Some(low) => low,
+            None => high.floor_div(4)?,
+        };
+        if !(high.ge(&low)? && low.ge(0)?) {
+            let (high, low) = (high.repr()?, low.repr()?);
+            let text = format!("high ({high}) must be >= low ({low}) must be >= 0");
+            return Err(PyValueError::new_err(text));
         }
+        let (low, high) = (mark(&low)?, mark(&high)?);
+        self.pipe.change(|writer| writer.set_limits(low, high));
         self.binding.run_completions(py)
     }
 

@@ -199,5 +199,27 @@ def test_type_hints_can_be_asked_for(function: Callable[..., Any]) -> None:
     typing.get_type_hints(function)
 
 
+@needs_procio
+def test_type_hints_of_everything_public() -> None:
+    """In an interpreter in which no name was used before: an answer does not depend on that."""
+    program = """
+import inspect, typing, procio
+for module in (procio, procio.subprocess):
+    for name in module.__all__:
+        value = getattr(module, name)
+        members = vars(value).values() if inspect.isclass(value) else ()
+        for item in (value, *members):
+            item = getattr(item, "__func__", item)
+            if inspect.isclass(item) or inspect.isfunction(item):
+                try:
+                    typing.get_type_hints(item)
+                except NameError as error:
+                    print(name, item, error)
+print(typing.get_type_hints(procio.TimeoutExpired)["usage"] == procio.Usage | None)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_every_keyword_is_known_without_its_type() -> None:
     assert procio._options.KEYWORDS == procio._types.PopenOptions.__optional_keys__

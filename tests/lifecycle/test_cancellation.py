@@ -404,3 +404,20 @@ async def test_cancelled_creation_leaves_no_child() -> None:
         proc.kill()
         await proc.wait()
     await until(lambda: not children(), "no child")
+
+
+@pytest.mark.differs
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_creation_cancelled_again_while_the_child_is_killed(times: int) -> None:
+    """Neither a child nor a zombie is there when the exception comes."""
+    for phase in range(40):
+        task = asyncio.create_task(procio.create_subprocess_exec("sleep", "1000"))
+        await turns(phase)
+        for _ in range(times):
+            task.cancel()
+            await turns(1)
+        await asyncio.wait([task])
+        if task.cancelled():
+            assert children() == {}, phase
+        else:
+            await finish(task.result())

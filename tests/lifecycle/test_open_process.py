@@ -13,7 +13,20 @@ from typing import Any
 import procio
 import pytest
 from blocks import CancelledAt, all_dead, family, pids
-from support import BROKEN, KILLED, PIPE, PYTHON, TERMINATED, dead, kill_stray, state, until, until_sync
+from support import (
+    BROKEN,
+    KILLED,
+    PIPE,
+    PYTHON,
+    TERMINATED,
+    children,
+    dead,
+    kill_stray,
+    state,
+    turns,
+    until,
+    until_sync,
+)
 
 
 class Failed(Exception):
@@ -101,6 +114,25 @@ async def test_cancelled_at_every_await(times: int, raises: bool, late: bool) ->
         if driver.steps < step:
             return
     raise AssertionError("it never ends by itself")
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_start_cancelled_again_leaves_nothing(times: int) -> None:
+    """Neither a child nor a zombie is there when the exception comes."""
+
+    async def block() -> None:
+        async with procio.open_process(["sleep", "1000"], grace=1000):
+            await asyncio.sleep(1000)
+
+    for phase in range(40):
+        task = asyncio.create_task(block())
+        await turns(phase)
+        for _ in range(times):
+            task.cancel()
+            await turns(1)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert children() == {}, phase
 
 
 async def test_a_cancellation_during_the_teardown_is_raised() -> None:

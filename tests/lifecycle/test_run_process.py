@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
+import locale
 import math
 import os
 import pickle
@@ -93,6 +95,51 @@ async def test_text() -> None:
     assert done.stdout == "a\ufffdb"
     with pytest.raises(UnicodeDecodeError):
         await procio.run_process(["printf", r"a\377b"], encoding="utf-8")
+
+
+@pytest.mark.parametrize("errors", [None, "strict", "surrogateescape"])
+@pytest.mark.parametrize("limit", [None, 1000])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "utf-16"])
+async def test_output_that_cannot_be_decoded_does_not_hide_a_failure(
+    encoding: str, errors: str | None, limit: int | None
+) -> None:
+    script = r"printf 'a\377b\000\330\001'; printf '\377\000\330c\000' >&2; exit 3"
+    run = functools.partial(procio.run_process, script, shell=True, encoding=encoding, errors=errors, max_output=limit)
+    with pytest.raises(procio.CalledProcessError) as info:
+        await run()
+    assert info.value.returncode == 3
+    assert info.value.stdout
+    assert info.value.stderr
+    if errors != "surrogateescape":
+        with pytest.raises(UnicodeDecodeError):
+            await run(check=False)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "ascii"])
+async def test_the_encoding_of_the_locale(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a name of its own (PEP 597), as for `subprocess.run`; Python's UTF-8 mode does not change it."""
+    monkeypatch.setattr(locale, "getencoding", lambda: encoding)
+    if encoding == "ascii":
+        with pytest.raises(UnicodeEncodeError):
+            procio.run_process(["cat"], input="é\n", encoding="locale")  # type: ignore[unused-coroutine]
+        return
+    done = await procio.run_process(["cat"], input="é\n", encoding="locale")
+    assert done.stdout == "é\n"
+    data = "é\n".encode(encoding)
+    async with procio.open_process(["cat"], stdin=PIPE, stdout=PIPE) as proc:
+        proc.stdin.write(data)
+        proc.stdin.close()
+        assert [line async for line in proc.stdout.lines(encoding="locale")] == ["é\n"]
+    async with procio.open_process(["cat"], stdin=PIPE, stdout=PIPE) as proc:
+        proc.stdin.write(data)
+        proc.stdin.close()
+        assert [line async for line in proc.merged(encoding="locale")] == [(1, "é\n")]
+
+
+async def test_the_encoding_of_the_locale_is_that_of_subprocess() -> None:
+    text = "x\n"
+    done = await procio.run_process(["cat"], input=text, encoding="locale")
+    assert done.stdout == subprocess.run(["cat"], input=text, encoding="locale", stdout=subprocess.PIPE).stdout
 
 
 # --- how much is kept ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 
 import procio
 import pytest
+import shim
 import skips
 from support import PIPE, cat, helper, running, sh, turns, until
 
@@ -470,8 +471,29 @@ async def test_two_readers_at_once(pair: procio.Process, method: str) -> None:
     assert await first == b"abc"
 
 
-async def test_reader_repr(reader: asyncio.StreamReader) -> None:
-    assert "StreamReader" in repr(reader)
+@pytest.mark.skipif(shim.ACTIVE, reason=skips.COMPARES_WITH_ASYNCIO)
+@pytest.mark.parametrize("limit", [{}, {"limit": 1000}])
+async def test_reader_repr(limit: Any) -> None:
+    """As asyncio's without a transport."""
+
+    class Asks(Exception):
+        def __repr__(self) -> str:
+            return f"Asks({proc.stdout.exception() is not None})"
+
+    async with running("cat", stdin=PIPE, stdout=PIPE, **limit) as proc:
+        theirs = asyncio.StreamReader(**limit)
+        for step in (
+            lambda reader: None,
+            lambda reader: reader.set_exception(ValueError("x")),
+            lambda reader: reader.feed_data(b"abc"),
+            lambda reader: reader.feed_eof(),
+            lambda reader: reader.set_exception(None),
+            lambda reader: setattr(reader, "_limit", 50),
+            lambda reader: reader.set_exception(Asks()),
+        ):
+            step(proc.stdout)
+            step(theirs)
+            assert repr(proc.stdout) == repr(theirs)
 
 
 async def test_reads_do_not_starve_the_loop() -> None:

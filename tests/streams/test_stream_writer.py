@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import operator
 import os
 import stat
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import procio
 import pytest
+import shim
+import skips
 from support import DEVNULL, KILLED, PIPE, SH, cat, finish, resume, running, sh, suspend, turns
 
 ENDLESS = 1 << 22
@@ -339,6 +344,39 @@ async def test_marks_may_be_any_integer() -> None:
             await asyncio.wait_for(proc.stdin.drain(), 20)
         with pytest.raises(ValueError, match="must be >="):
             proc.stdin.transport.set_write_buffer_limits(low=-(2**64))
+
+
+class Marks(asyncio.transports._FlowControlMixin):  # type: ignore[name-defined]
+    """A transport of asyncio's of which only the marks are real."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+NUMBERS: list[Any] = [None, 0, 1, 3, True, -1, 2**70, -(2**70), Fraction(7, 2), Decimal("7.5")]
+NUMBERS += [0.5, 1.5, 7.9, -0.5, -1.5, math.inf, -math.inf, math.nan, "4", b"4", 1j, [4]]
+
+
+@pytest.mark.skipif(shim.ACTIVE, reason=skips.COMPARES_WITH_ASYNCIO)
+async def test_marks_are_the_numbers_that_asyncio_takes() -> None:
+    """In whole bytes, by which as many are above and below; what is wrong is said in the same words."""
+
+    def outcome(transport: Any, high: Any, low: Any) -> Any:
+        try:
+            transport.set_write_buffer_limits(high, low)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            return type(error), str(error)
+        return [min(mark // 1, sys.maxsize) if mark < math.inf else sys.maxsize for mark in limits(transport)]
+
+    def limits(transport: Any) -> tuple[Any, Any]:
+        return transport.get_write_buffer_limits()  # type: ignore[no-any-return]
+
+    loop = asyncio.get_running_loop()
+    async with running("sleep", "1000", stdin=PIPE) as proc:
+        for high in NUMBERS:
+            for low in NUMBERS:
+                theirs = outcome(Marks(loop=loop), high, low)
+                assert outcome(proc.stdin.transport, high, low) == theirs, (high, low)
 
 
 async def test_abort_drops_what_waits() -> None:

@@ -425,6 +425,33 @@ async def test_pid_and_signals() -> None:
     transport.close()
 
 
+async def test_signals_before_the_end_was_told() -> None:
+    """The return code is None until then, so the process has not ended for the program."""
+    loop = asyncio.get_running_loop()
+    results: set[str] = set()
+
+    class Signals(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.signal()
+
+        def signal(self) -> None:
+            if self.transport.get_returncode() is not None:
+                return
+            for call in (lambda: self.transport.send_signal(0), self.transport.terminate, self.transport.kill):
+                try:
+                    call()
+                except Exception as error:
+                    results.add(repr(error))
+            loop.call_soon(self.signal)
+
+    for _ in range(10):
+        transport, protocol = await start("true", protocol=Signals)
+        await protocol.end()
+        transport.close()
+    assert results == set()
+
+
 async def test_pipe_transports_by_descriptor() -> None:
     transport, protocol = await start("cat", stderr=None)
     assert isinstance(transport, asyncio.SubprocessTransport) or shim.ACTIVE
