@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import signal
 import time
@@ -438,7 +439,8 @@ async def test_signals_before_the_end_was_told() -> None:
         def signal(self) -> None:
             if self.transport.get_returncode() is not None:
                 return
-            for call in (lambda: self.transport.send_signal(0), self.transport.terminate, self.transport.kill):
+            send = functools.partial(self.transport.send_signal, signal.SIGTERM)
+            for call in (send, self.transport.terminate, self.transport.kill):
                 try:
                     call()
                 except Exception as error:
