@@ -235,7 +235,7 @@ impl Reactor {
     }
 }
 
-/// What children can be started on: a [`Reactor`], a [`Handle`], a [`tokio::Driver`](crate::tokio::Driver), and a
+/// What children can be started on: a [`Reactor`], a [`Handle`], a `tokio::Driver`, and a
 /// reference or an [`Arc`] to one of them. Other crates cannot implement it.
 ///
 /// ```
