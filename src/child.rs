@@ -13,7 +13,7 @@ use crate::process::guard::ChildGuard;
 use crate::process::spawn::{PendingSpawn, Pipes};
 use crate::process::teardown::Teardown;
 use crate::process::transfer::DetachedChild;
-use crate::reactor::AsHandle;
+use crate::reactor::AsReactor;
 use crate::status::{ExitStatus, Usage};
 use crate::stdio::Stdio;
 use crate::stream::read_pipe::ReadPipe;
@@ -64,10 +64,10 @@ impl Command {
     /// })??;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn spawn(&self, reactor: &impl AsHandle) -> Spawning {
+    pub fn spawn(&self, reactor: &impl AsReactor) -> Spawning {
         let mut hook = self.hook.clone();
         let fork = hook.as_mut().map(|hook| hook as &mut dyn sys::Fork);
-        Spawning(PendingSpawn::new(self, &reactor.as_handle().0, fork).map_err(Some))
+        Spawning(PendingSpawn::new(self, &reactor.reactor_handle().0, fork).map_err(Some))
     }
 
     /// Runs the command to its end and collects its output. Standard output and standard error are
@@ -92,7 +92,7 @@ impl Command {
     /// # Cancel safety
     /// Dropped before the program runs, it kills the child, as [`Spawning`]. After that it leaves the child running,
     /// unless [`kill_on_drop`](Command::kill_on_drop) was asked for.
-    pub fn output<R: AsHandle>(
+    pub fn output<R: AsReactor>(
         &self,
         reactor: &R,
     ) -> impl Future<Output = io::Result<Output>> + use<R> {
@@ -122,7 +122,7 @@ impl Command {
     ///
     /// # Cancel safety
     /// As [`output`](Command::output).
-    pub fn status<R: AsHandle>(
+    pub fn status<R: AsReactor>(
         &self,
         reactor: &R,
     ) -> impl Future<Output = io::Result<ExitStatus>> + use<R> {
@@ -247,9 +247,9 @@ impl Child {
     /// When there are no descriptors or no memory, when reading or writing one of its pipes has
     /// failed, or when the other reactor has ended. A child with a `cgroup_kill`, one that the kernel ties to its
     /// pidfd, and any on Windows cannot be handed over. The child has then been killed.
-    pub fn move_to(mut self, reactor: &impl AsHandle) -> io::Result<Self> {
+    pub fn move_to(mut self, reactor: &impl AsReactor) -> io::Result<Self> {
         let parts = self.take_parts()?;
-        let (guard, pipes) = parts.attach(&reactor.as_handle().0, 0)?;
+        let (guard, pipes) = parts.attach(&reactor.reactor_handle().0, 0)?;
         Ok(Child::new(guard, pipes))
     }
 

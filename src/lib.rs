@@ -109,6 +109,6 @@ pub use os::*;
 #[cfg(feature = "python")]
 #[doc(inline)]
 pub use py::interop as python;
-pub use reactor::{AsHandle, Handle, Reactor};
+pub use reactor::{AsReactor, Handle, Reactor};
 pub use status::{ExitStatus, Usage};
 pub use stdio::Stdio;

@@ -247,38 +247,38 @@ impl Reactor {
 /// assert!(reactor.run_until(child.wait())??.success());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub trait AsHandle: sealed::AsHandle {}
+pub trait AsReactor: sealed::AsReactor {}
 
-impl<T: sealed::AsHandle + ?Sized> AsHandle for T {}
+impl<T: sealed::AsReactor + ?Sized> AsReactor for T {}
 
 pub(crate) mod sealed {
     use super::{Arc, Handle, Reactor};
 
-    pub trait AsHandle {
-        fn as_handle(&self) -> &Handle;
+    pub trait AsReactor {
+        fn reactor_handle(&self) -> &Handle;
     }
 
-    impl AsHandle for Reactor {
-        fn as_handle(&self) -> &Handle {
+    impl AsReactor for Reactor {
+        fn reactor_handle(&self) -> &Handle {
             &self.handle
         }
     }
 
-    impl AsHandle for Handle {
-        fn as_handle(&self) -> &Handle {
+    impl AsReactor for Handle {
+        fn reactor_handle(&self) -> &Handle {
             self
         }
     }
 
-    impl<T: AsHandle + ?Sized> AsHandle for &T {
-        fn as_handle(&self) -> &Handle {
-            (**self).as_handle()
+    impl<T: AsReactor + ?Sized> AsReactor for &T {
+        fn reactor_handle(&self) -> &Handle {
+            (**self).reactor_handle()
         }
     }
 
-    impl<T: AsHandle + ?Sized> AsHandle for Arc<T> {
-        fn as_handle(&self) -> &Handle {
-            (**self).as_handle()
+    impl<T: AsReactor + ?Sized> AsReactor for Arc<T> {
+        fn reactor_handle(&self) -> &Handle {
+            (**self).reactor_handle()
         }
     }
 }

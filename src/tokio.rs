@@ -111,8 +111,8 @@ impl Driver {
     }
 }
 
-impl crate::reactor::sealed::AsHandle for Driver {
-    fn as_handle(&self) -> &Handle {
+impl crate::reactor::sealed::AsReactor for Driver {
+    fn reactor_handle(&self) -> &Handle {
         &self.0.0
     }
 }

@@ -234,11 +234,13 @@ impl ExecSource {
         });
         match added {
             Ok(exec) => {
-                match &lock(&exec.state).report {
-                    Some(report) => exec.look_again_later(report),
-                    None => reactor.put_off(exec.token),
-                }
-                if reactor.wants_turn() {
+                let reports = lock(&exec.state)
+                    .report
+                    .as_ref()
+                    .map(|report| exec.look_again_later(report))
+                    .is_some();
+                if !reports {
+                    reactor.put_off(exec.token);
                     reactor.wake_host();
                 }
                 Ok(exec)

@@ -52,7 +52,7 @@ use super::detached::{Detached, claim};
 use super::errors::os_error;
 use super::event_loop::LoopBinding;
 use crate::child::Child;
-use crate::reactor::AsHandle;
+use crate::reactor::AsReactor;
 
 /// Takes a `procio.Process` out of its event loop, and gives the child to a reactor of Rust's.
 ///
@@ -63,10 +63,10 @@ use crate::reactor::AsHandle;
 /// handed over before; AttributeError for what is no `procio.Process`; OSError when it cannot be handed over (on
 /// Windows, with `cgroup_kill`, tied to its pidfd, a pipe that has failed), and then it stays where it is. OSError,
 /// too, when the other reactor cannot take it for want of descriptors or memory: then the child has been killed.
-pub fn from_process(process: &Bound<'_, PyAny>, reactor: &impl AsHandle) -> PyResult<Child> {
+pub fn from_process(process: &Bound<'_, PyAny>, reactor: &impl AsReactor) -> PyResult<Child> {
     let py = process.py();
     let detached = process.call_method0(pyo3::intern!(py, "_detach"))?;
-    let attached = claim(&detached)?.attach(&reactor.as_handle().0, 0);
+    let attached = claim(&detached)?.attach(&reactor.reactor_handle().0, 0);
     let (guard, pipes) = attached.map_err(|error| os_error(py, &error, None))?;
     Ok(Child::new(guard, pipes))
 }
